@@ -92,7 +92,7 @@ pub(crate) fn call(lanes: Vec<&str>) -> Accept {
         event_type: EventType::parse("task.assigned").unwrap(),
         data: b"{}".to_vec(),
         link: None,
-        about: herald::store::About::default(),
+        about: herald::store::NotificationTerms::default(),
         answer: b"answer".to_vec(),
         deliveries: deliveries.collect(),
         people: Vec::new(),

@@ -267,7 +267,7 @@ impl App {
             event_type: request.event.clone(),
             data: content(&request, &kind)?,
             link: request.link.clone(),
-            about: store::About {
+            about: store::NotificationTerms {
                 subject: request.subject.clone(),
                 action: request.action,
                 deliver_after: request.deliver_after,

@@ -191,7 +191,7 @@ impl App {
             event_type: test_message::event_type(),
             data: b"{}".to_vec(),
             link: None,
-            about: store::About::default(),
+            about: store::NotificationTerms::default(),
             answer: serde_json::to_vec(&answer).map_err(internal)?,
             deliveries: vec![delivery],
             people: Vec::new(),

@@ -8,7 +8,7 @@ use super::turn::Turn;
 use crate::domain::delivery::{Acted, Settle, State};
 use crate::domain::ids::DeliveryId;
 use crate::domain::reason::Failure;
-use crate::store::{self, DeliveryTrace, LaneClaim, Pace, SettleContext};
+use crate::store::{self, DeliveryTrace, LaneClaim, LanePace, SettleContext};
 
 impl Delivery {
     /// Writes how the head was settled, also through an outage of the store, and reports it. The
@@ -26,8 +26,8 @@ impl Delivery {
         let known = Instant::now();
         let mut tries = self.tries();
         let settled = loop {
-            let started_ago = |pace: Pace| pace.started_ago + known.elapsed();
-            let pace = context.pace.map(|pace| Pace { started_ago: started_ago(pace), ..pace });
+            let started_ago = |pace: LanePace| pace.started_ago + known.elapsed();
+            let pace = context.pace.map(|pace| LanePace { started_ago: started_ago(pace), ..pace });
             let context = SettleContext { pace, trace, ..context };
             match self.inner.store.outbox().settle(claim, delivery, &settle, context).await {
                 Ok(settled) => break settled,

@@ -28,7 +28,7 @@ use crate::domain::delivery::trace::Trace;
 use crate::domain::delivery::{Settle, State, next};
 use crate::domain::ids::LeaseToken;
 use crate::domain::reason::Failure;
-use crate::store::{self, LaneClaim, Pace, QueueKey, RecoverOutcome, SettleContext};
+use crate::store::{self, LaneClaim, LanePace, QueueKey, RecoverOutcome, SettleContext};
 use crate::{telemetry, workspace};
 
 impl Delivery {
@@ -190,7 +190,7 @@ impl Delivery {
                 // is recorded now, the history need not be searched, and it is not taken for a
                 // crash.
                 let interval = self.pause_after(&error);
-                let rest = Pace { started_ago: Duration::ZERO, interval };
+                let rest = LanePace { started_ago: Duration::ZERO, interval };
                 return self.unposted(turn, Settle::NotWritten, Some(rest)).await;
             }
         };
@@ -203,7 +203,7 @@ impl Delivery {
                 let settle =
                     acted.unwrap_or_else(|| next(&posted.outcome, attempt, rand::random(), policy));
                 // The pace of one a second applies to posts only.
-                let pace = (!request_kind.is_repeatable()).then(|| Pace {
+                let pace = (!request_kind.is_repeatable()).then(|| LanePace {
                     started_ago: posted.started.elapsed(),
                     interval: self.inner.timing.channel_interval,
                 });
@@ -243,15 +243,15 @@ impl Delivery {
         &self,
         turn: &Turn<'_>,
         settle: Settle,
-        rest: Option<Pace>,
+        rest: Option<LanePace>,
     ) -> Result<StartUsed, store::Error> {
         self.settle(turn, settle, rest.into()).await.map(|()| StartUsed::No)
     }
 
     /// How to settle if no request was written, and how long the lane rests.
-    fn unsent(&self, turn: &Turn<'_>, error: workspace::Error) -> (Settle, Option<Pace>) {
+    fn unsent(&self, turn: &Turn<'_>, error: workspace::Error) -> (Settle, Option<LanePace>) {
         let (tenant, delivery) = (&turn.head.tenant, turn.head.delivery);
-        let rest = |interval| Some(Pace { started_ago: Duration::ZERO, interval });
+        let rest = |interval| Some(LanePace { started_ago: Duration::ZERO, interval });
         match error {
             workspace::Error::Reconnect { code } => (Settle::Paused { code }, None),
             workspace::Error::Late => (Settle::NotWritten, None),

@@ -89,7 +89,7 @@ pub use handles::{
     Outbox, People, Records, SlackEvents, Tenancy, Upkeep, Waiting,
 };
 pub use intake::accept::{Accepted, Before};
-pub use intake::new::{About, Accept, NewDelivery, Target};
+pub use intake::new::{Accept, NewDelivery, NotificationTerms, Target};
 pub use intake::replay::{Replay, ReplayOutcome, ReplaySelection, Replayed, SkipReason};
 pub use intake::subjects::SubjectConversation;
 pub use lanes::backlog::WorkspaceBacklog;
@@ -126,12 +126,12 @@ pub use tenancy::installations::{Installation, InstallationState, NewInstallatio
 pub use tenancy::people::StoredPerson;
 pub use tenancy::shared_reads::{PeopleFacts, TenantFacts};
 pub use turns::intend::RecoverOutcome;
-pub use turns::settle::{DeliveryTrace, Pace, SettleContext};
+pub use turns::settle::{DeliveryTrace, LanePace, SettleContext};
 pub use upkeep::clock::ListBookings;
 pub use upkeep::health::OutboxHealth;
 pub use upkeep::recovery::Recovery;
 pub use waiting::held::HeldSweep;
-pub use waiting::resolving::{Resolved, Resolving};
+pub use waiting::resolving::{ResolveOutcome, Resolving};
 
 /// Ended deliveries that a slow receiver may fall behind.
 const ENDED_KEPT: usize = 1024;
@@ -155,15 +155,16 @@ struct Inner {
     hints: hints::Hints,
     unreadable: unreadable::UnreadableRows,
     /// Notify calls that share transactions.
-    accepting: group::Group<TenantId, accept::Call, accept::Outcome>,
+    accepting: group::Group<TenantId, accept::SealedCall, accept::AcceptOutcome>,
     /// Sends that share transactions: the intent before the request, and the settlement after it.
     intending: group::Group<TenantId, intend::batch::Intention, intend::batch::Intended>,
-    ending: group::Group<TenantId, settle::batch::Sent, settle::batch::Ended>,
+    ending: group::Group<TenantId, settle::batch::SentMessage, settle::batch::SentOutcome>,
     /// Calls held up by a locked row, apart from the shared transactions.
     apart: apart::Apart,
     /// Calls that share reads.
     reading_tenants: group::Group<TenantId, TenantId, shared_reads::Tenants>,
-    reading_people: group::Group<TenantId, shared_reads::Asked, Result<shared_reads::Rows, Error>>,
+    reading_people:
+        group::Group<TenantId, shared_reads::PeopleQuery, Result<shared_reads::Rows, Error>>,
     reading_heads: group::Group<TenantId, LaneClaim, claim::HeadRow>,
     reading_tokens:
         group::Group<InstallationId, InstallationId, Result<installations::SealedToken, Error>>,
@@ -279,7 +280,7 @@ impl Store {
 
     /// For read statements outside a transaction. SQLite: it sees the last commit and refuses to
     /// write; it may be used even while this task holds a transaction.
-    pub(in crate::store) fn reader(&self) -> &pool::Reader {
+    pub(in crate::store) fn reader(&self) -> &pool::ReadPool {
         self.inner.connections.reader()
     }
 

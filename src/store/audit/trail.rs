@@ -18,7 +18,7 @@ use crate::store::database::rows::{Column, Columns, given};
 use crate::store::database::sql::{self, Row, params};
 use crate::store::database::transaction::{Tx, scoped};
 use crate::store::database::unreadable::UnreadableRow;
-use crate::store::seal::data_keys::{Scope, SealedCell};
+use crate::store::seal::data_keys::{KeyScope, SealedCell};
 use crate::store::seal::person_keys::PersonKeyId;
 use crate::store::{Audit, Error, Store};
 
@@ -180,7 +180,7 @@ impl Store {
         tenant: Option<&TenantId>,
         sealed: Vec<Sealed>,
     ) -> Result<Vec<Record>, Error> {
-        let scope = tenant.map_or(Scope::Audit, |tenant| Scope::Tenant(tenant.clone()));
+        let scope = tenant.map_or(KeyScope::Audit, |tenant| KeyScope::Tenant(tenant.clone()));
         let mut people = std::collections::HashMap::new();
         if let Some(tenant) = tenant {
             let ids = sealed.iter().flat_map(|entry| [&entry.actor.1, &entry.subject.1]);
@@ -209,7 +209,7 @@ impl Store {
     }
 
     async fn seal_entry(&self, entry: &Entry) -> Result<Prepared, Error> {
-        let scope = entry.tenant.clone().map_or(Scope::Audit, Scope::Tenant);
+        let scope = entry.tenant.clone().map_or(KeyScope::Audit, KeyScope::Tenant);
         let keys = self.keys(&scope).await?;
         let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string();
         let detail = keys.seal(&place(&id, "detail"), &json(&entry.detail)?)?;

@@ -11,7 +11,7 @@ use sea_orm::sqlx::postgres::PgConnectOptions;
 use sea_orm::{ConnectOptions, Database, DatabaseConnection};
 
 use super::executor::Engine;
-use super::pool::{Pool, Reader};
+use super::pool::{Pool, ReadPool};
 use super::postgres::PostgresPool;
 use super::protection::Protection;
 use super::pulse::Pulse;
@@ -32,7 +32,7 @@ pub(in crate::store) struct Connections {
     protection: Option<Protection>,
     /// Of connections that bypass the pooler; `None` without `store.direct_url`.
     direct_protection: Option<Protection>,
-    reader: Reader,
+    reader: ReadPool,
     writer: Pool,
     listen: Option<PgConnectOptions>,
     pulse: Pulse,
@@ -86,7 +86,7 @@ impl Connections {
             backend: Backend::Postgres,
             protection: Some(protection),
             direct_protection,
-            reader: Reader(writer.clone()),
+            reader: ReadPool(writer.clone()),
             writer,
             listen: listen.transpose()?,
             pulse,
@@ -107,7 +107,7 @@ impl Connections {
             backend: Backend::Sqlite,
             protection: None,
             direct_protection: None,
-            reader: Reader(Pool::new(Engine::Sqlite(reader), pulse.clone())),
+            reader: ReadPool(Pool::new(Engine::Sqlite(reader), pulse.clone())),
             writer: Pool::new(Engine::Sqlite(writer.clone()), pulse.clone()),
             listen: None,
             pulse,
@@ -133,7 +133,7 @@ impl Connections {
         self.listen.as_ref()
     }
 
-    pub(in crate::store) fn reader(&self) -> &Reader {
+    pub(in crate::store) fn reader(&self) -> &ReadPool {
         &self.reader
     }
 

@@ -62,9 +62,9 @@ pub(in crate::store) fn immediate() -> TransactionOptions {
 /// A pool for read statements, which may therefore be run again: if a connection turns out to be
 /// lost, another one is taken. After a restart of the database every connection of the pool is
 /// stale, and each would fail one call.
-pub(in crate::store) struct Reader(pub(in crate::store) Pool);
+pub(in crate::store) struct ReadPool(pub(in crate::store) Pool);
 
-impl Reader {
+impl ReadPool {
     async fn insist<T, F>(&self, run: impl Fn() -> F) -> Result<T, DbErr>
     where
         F: Future<Output = Result<T, DbErr>>,
@@ -80,7 +80,7 @@ impl Reader {
 }
 
 #[async_trait]
-impl ConnectionTrait for Reader {
+impl ConnectionTrait for ReadPool {
     fn get_database_backend(&self) -> DbBackend {
         self.0.get_database_backend()
     }

@@ -169,7 +169,7 @@ mod tests {
 
     use super::*;
     use crate::store::database::sql::{self, params};
-    use crate::store::seal::data_keys::{Scope, SealedCell};
+    use crate::store::seal::data_keys::{KeyScope, SealedCell};
     use crate::store::{Config, Store};
 
     /// Long enough for a busy machine to open connections and a file.
@@ -244,7 +244,7 @@ mod tests {
         let tx = store.write().await.unwrap();
         assert!(matches!(store.write().await.err(), Some(Error::Busy | Error::Unavailable(_))));
         // Reading and decrypting need no writer.
-        let scope = Scope::Store;
+        let scope = KeyScope::Store;
         let place = SealedCell { table: "t", row: "r", column: "c" };
         let sealed = store.keys(&scope).await.unwrap().seal(&place, b"x").unwrap();
         assert_eq!(&**store.unseal(&scope, &place, &sealed).await.unwrap(), b"x");

@@ -27,11 +27,11 @@ use crate::store::database::transaction::{Patience, at_once, scoped};
 use crate::store::database::unreadable::UnreadableRow;
 use crate::store::ends::erase::erased_request;
 use crate::store::records::notifications::place;
-use crate::store::seal::data_keys::Scope;
+use crate::store::seal::data_keys::KeyScope;
 use crate::store::seal::person_keys::KEY_ATTEMPTS;
 use crate::store::{Backend, Error, Outbox, Store};
 
-pub(in crate::store) use sealed::Call;
+pub(in crate::store) use sealed::SealedCall;
 use sealed::{people_of, seal};
 
 /// The outcome of a call.
@@ -56,7 +56,7 @@ pub enum Before {
 
 /// Like [`Accepted`], with the answer still encrypted.
 #[derive(Debug, Clone)]
-pub(in crate::store) enum Stored {
+pub(in crate::store) enum StoredCall {
     /// With the deliveries that it overtook.
     New {
         created_at: Timestamp,
@@ -70,13 +70,13 @@ pub(in crate::store) enum Stored {
 }
 
 /// The outcome of one call of a batch.
-pub(in crate::store) enum Outcome {
-    Done(Result<Stored, Error>),
+pub(in crate::store) enum AcceptOutcome {
+    Done(Result<StoredCall, Error>),
     /// A locked row held the batch up: nothing was written, and the call is tried by itself.
-    HeldUp(Box<Call>),
+    HeldUp(Box<SealedCall>),
     /// A key of a person of the call was erased: nothing was written, and the call must be
     /// encrypted again.
-    KeyErased(Box<Call>),
+    KeyErased(Box<SealedCall>),
 }
 
 /// The limits of one transaction's calls. Rows are counted over all tables; bytes are those of the
@@ -108,7 +108,7 @@ impl Outbox<'_> {
     ) -> Result<Option<Before>, Error> {
         const SQL: &str = "SELECT fingerprint, id, answer FROM notifications \
             WHERE tenant = $1 AND principal = $2 AND request_id IN ($3, $4)";
-        let keys = self.store.keys(&Scope::Tenant(tenant.clone())).await?;
+        let keys = self.store.keys(&KeyScope::Tenant(tenant.clone())).await?;
         let erased = erased_request(&keys, principal.as_str(), request_id.as_str())?;
         let key = params![tenant.as_str(), principal.as_str(), request_id.as_str(), erased];
         let Some(row) = sql::one(self.store.reader(), SQL, key).await? else { return Ok(None) };
@@ -139,18 +139,18 @@ impl Store {
         Err(Error::Contended("person_keys".into()))
     }
 
-    async fn answered(&self, tenant: &TenantId, stored: Stored) -> Result<Accepted, Error> {
+    async fn answered(&self, tenant: &TenantId, stored: StoredCall) -> Result<Accepted, Error> {
         match stored {
-            Stored::New { created_at, .. } => Ok(Accepted::New { created_at }),
-            Stored::Before { id, answer } => {
+            StoredCall::New { created_at, .. } => Ok(Accepted::New { created_at }),
+            StoredCall::Before { id, answer } => {
                 let answer = self.open_column(tenant, &place(&id, "answer"), &answer).await?;
                 Ok(Accepted::Replayed { answer })
             }
-            Stored::Other => Ok(Accepted::Mismatch),
+            StoredCall::Other => Ok(Accepted::Mismatch),
         }
     }
 
-    async fn accept_in_a_batch(&self, tenant: &TenantId, call: Call) -> Result<Tried, Error> {
+    async fn accept_in_a_batch(&self, tenant: &TenantId, call: SealedCall) -> Result<Tried, Error> {
         let panicked = || Error::Bug("accepting a notification panicked".into());
         let store = self.clone();
         let call = if self.inner.apart.is_apart(tenant) {
@@ -162,9 +162,11 @@ impl Store {
             };
             let weight = call.1.weight();
             match self.inner.accepting.join(tenant.clone(), call, weight, work).await {
-                Some(Outcome::Done(stored)) => return stored.map(Tried::Stored),
-                Some(Outcome::KeyErased(call)) => return Ok(Tried::KeyErased(Box::new(call.0))),
-                Some(Outcome::HeldUp(call)) => *call,
+                Some(AcceptOutcome::Done(stored)) => return stored.map(Tried::Stored),
+                Some(AcceptOutcome::KeyErased(call)) => {
+                    return Ok(Tried::KeyErased(Box::new(call.0)));
+                }
+                Some(AcceptOutcome::HeldUp(call)) => *call,
                 None => return Err(panicked()),
             }
         };
@@ -186,15 +188,21 @@ impl Store {
     /// Stores the calls of a batch in one transaction. If that fails for a reason that may lie in
     /// one of them, each is stored by itself: here, or apart from the batches (`apart`) if a locked
     /// row may hold one up again.
-    async fn accept_batch(&self, calls: Vec<Call>) -> Vec<Outcome> {
+    async fn accept_batch(&self, calls: Vec<SealedCall>) -> Vec<AcceptOutcome> {
         let stored = self.accept_together(&calls, Patience::Shared).await;
         let outcomes: Vec<_> = match stored {
             Ok(stored) => stored.into_iter().map(Ok).collect(),
             Err(Error::Locked(_)) => {
-                return calls.into_iter().map(|call| Outcome::HeldUp(Box::new(call))).collect();
+                return calls
+                    .into_iter()
+                    .map(|call| AcceptOutcome::HeldUp(Box::new(call)))
+                    .collect();
             }
             Err(Error::KeyErased) if calls.len() == 1 => {
-                return calls.into_iter().map(|call| Outcome::KeyErased(Box::new(call))).collect();
+                return calls
+                    .into_iter()
+                    .map(|call| AcceptOutcome::KeyErased(Box::new(call)))
+                    .collect();
             }
             Err(error) if calls.len() == 1 || error.concerns_all() => {
                 calls.iter().map(|_| Err(error.clone())).collect()
@@ -203,19 +211,23 @@ impl Store {
                 let mut outcomes = Vec::with_capacity(calls.len());
                 for call in calls {
                     match self.accept_one(&call, Patience::Shared).await {
-                        Err(Error::Locked(_)) => outcomes.push(Outcome::HeldUp(Box::new(call))),
-                        Err(Error::KeyErased) => outcomes.push(Outcome::KeyErased(Box::new(call))),
-                        stored => outcomes.push(Outcome::Done(stored)),
+                        Err(Error::Locked(_)) => {
+                            outcomes.push(AcceptOutcome::HeldUp(Box::new(call)));
+                        }
+                        Err(Error::KeyErased) => {
+                            outcomes.push(AcceptOutcome::KeyErased(Box::new(call)));
+                        }
+                        stored => outcomes.push(AcceptOutcome::Done(stored)),
                     }
                 }
                 return outcomes;
             }
         };
-        outcomes.into_iter().map(Outcome::Done).collect()
+        outcomes.into_iter().map(AcceptOutcome::Done).collect()
     }
 
     /// Stores one call in its own transaction.
-    async fn accept_one(&self, call: &Call, wait: Patience) -> Result<Stored, Error> {
+    async fn accept_one(&self, call: &SealedCall, wait: Patience) -> Result<StoredCall, Error> {
         let stored = self.accept_together(std::slice::from_ref(call), wait).await;
         stored.and_then(|mut stored| {
             stored.pop().ok_or_else(|| Error::Bug("a call without an outcome".into()))
@@ -223,14 +235,18 @@ impl Store {
     }
 
     /// Stores all or none of these calls; notifies the tasks that wait for the commit.
-    async fn accept_together(&self, calls: &[Call], wait: Patience) -> Result<Vec<Stored>, Error> {
+    async fn accept_together(
+        &self,
+        calls: &[SealedCall],
+        wait: Patience,
+    ) -> Result<Vec<StoredCall>, Error> {
         let stored = self.transaction(|tx| scoped(batch::accept_within(tx, calls, wait))).await?;
-        if stored.iter().any(|stored| matches!(stored, Stored::New { .. })) {
+        if stored.iter().any(|stored| matches!(stored, StoredCall::New { .. })) {
             self.wake();
             self.changed();
         }
         for stored in &stored {
-            if let Stored::New { overtaken, .. } = stored {
+            if let StoredCall::New { overtaken, .. } = stored {
                 self.tell_canceled(&overtaken.met);
                 self.pass_over(UnreadableRow::Subject, overtaken.unread);
             }
@@ -241,7 +257,7 @@ impl Store {
 
 /// The outcome of trying to store a call.
 enum Tried {
-    Stored(Stored),
+    Stored(StoredCall),
     /// Nothing was stored: a person of the call was deleted after the call was encrypted.
     KeyErased(Box<Accept>),
 }

@@ -61,7 +61,7 @@ pub struct Resolving {
 
 /// The outcome of resolving.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Resolved {
+pub enum ResolveOutcome {
     /// To the tail of this lane, rendered; a new unique match is stored.
     Lane {
         installation: InstallationId,
@@ -161,7 +161,7 @@ impl Waiting<'_> {
         self,
         token: LeaseToken,
         delivery: DeliveryId,
-        resolved: &Resolved,
+        resolved: &ResolveOutcome,
         trace: Option<&[u8]>,
     ) -> Result<Option<State>, Error> {
         let settled = self.store.settle_prepared(token, delivery, resolved, trace).await?;
@@ -233,7 +233,7 @@ impl Store {
         &self,
         token: LeaseToken,
         delivery: DeliveryId,
-        resolved: &Resolved,
+        resolved: &ResolveOutcome,
         trace: Option<&[u8]>,
     ) -> Result<Option<State>, Error> {
         for _ in 0..KEY_ATTEMPTS {
@@ -257,7 +257,7 @@ impl Store {
     async fn prepare(
         &self,
         delivery: DeliveryId,
-        resolved: &Resolved,
+        resolved: &ResolveOutcome,
         trace: Option<&[u8]>,
     ) -> Result<Option<Prepared>, Error> {
         const SQL: &str = "SELECT tenant, user_id, sequence FROM deliveries WHERE id = $1";
@@ -271,7 +271,7 @@ impl Store {
         let keys = self.keys_for(&tenant, &user.iter().collect::<Vec<_>>()).await?;
         let key = keys.of(user.as_ref())?;
         let content = match resolved {
-            Resolved::Lane { content: Some(content), .. } => {
+            ResolveOutcome::Lane { content: Some(content), .. } => {
                 Some(seal_content(key, delivery, content)?)
             }
             _ => None,
@@ -285,7 +285,7 @@ impl Store {
         tx: &Tx,
         token: LeaseToken,
         delivery: DeliveryId,
-        resolved: &Resolved,
+        resolved: &ResolveOutcome,
         prepared: &Prepared,
     ) -> Result<Option<State>, Error> {
         let lock = format!(
@@ -305,7 +305,7 @@ impl Store {
         let values = params![id.as_str(), state.code(), reason, due.0, now.0];
         write(tx, values, prepared, resolves).await?;
         match resolved {
-            Resolved::Lane { installation, lane, identity, .. } if resolves => {
+            ResolveOutcome::Lane { installation, lane, identity, .. } if resolves => {
                 if let (Some(identity), Some(user)) = (identity, &prepared.user) {
                     let key = prepared.keys.of(Some(user))?;
                     store_identity_in(tx, key, &prepared.tenant, user, identity).await?;
@@ -398,16 +398,16 @@ async fn by_index(tx: &Tx) -> Result<(), Error> {
 async fn life_event(
     tx: &Tx,
     delivery: &str,
-    resolved: &Resolved,
+    resolved: &ResolveOutcome,
     prepared: &Prepared,
     now: Timestamp,
 ) -> Result<(LifeEvent, Option<&'static str>, Timestamp), Error> {
     let tenant = &prepared.tenant;
     Ok(match resolved {
-        Resolved::Lane { .. } if is_behind(tx, prepared.place()).await? => {
+        ResolveOutcome::Lane { .. } if is_behind(tx, prepared.place()).await? => {
             (LifeEvent::MemberUnknown, None, now)
         }
-        Resolved::Lane { installation, lane, .. } => {
+        ResolveOutcome::Lane { installation, lane, .. } => {
             if has_twin(tx, tenant, delivery, *installation, lane).await? {
                 let same = End::Suppressed(Suppression::SameMember);
                 (LifeEvent::Ended(same), same.reason(), now)
@@ -415,12 +415,12 @@ async fn life_event(
                 (LifeEvent::MemberFound, None, now)
             }
         }
-        Resolved::End(end) => (LifeEvent::Ended(*end), end.reason(), now),
-        Resolved::Hold { reason, look_after } => {
+        ResolveOutcome::End(end) => (LifeEvent::Ended(*end), end.reason(), now),
+        ResolveOutcome::Hold { reason, look_after } => {
             expect_sweeps(tx, tenant).await?;
             (LifeEvent::MemberAwaited, Some(reason.code()), now.plus(*look_after))
         }
-        Resolved::Again { after } => (LifeEvent::MemberUnknown, None, now.plus(*after)),
+        ResolveOutcome::Again { after } => (LifeEvent::MemberUnknown, None, now.plus(*after)),
     })
 }
 

@@ -28,7 +28,7 @@ use herald::domain::time::Timestamp;
 use herald::sandbox::{self, LogEntry, Sandbox};
 use herald::slack;
 use herald::store::{
-    About, Accept, DeliveryRecord, Kind, NewDelivery, NewInstallation, Store, Target,
+    Accept, DeliveryRecord, Kind, NewDelivery, NewInstallation, NotificationTerms, Store, Target,
 };
 use herald::telemetry::Metrics;
 use herald::workspace::{self, Workspaces};
@@ -228,7 +228,7 @@ fn accept_of(deliveries: Vec<NewDelivery>) -> Accept {
         event_type: EventType::parse("task.assigned").unwrap(),
         data: br#"{"task":{"name":"Sign"},"process":{"name":"Onboarding"}}"#.to_vec(),
         link: Some("https://platform.example/task/1".into()),
-        about: About::default(),
+        about: NotificationTerms::default(),
         answer: Vec::new(),
         deliveries,
         people: Vec::new(),

@@ -83,7 +83,7 @@ pub(crate) fn call(request: &str, deliveries: Vec<NewDelivery>) -> Accept {
         event_type: EventType::parse("task.assigned").unwrap(),
         data: b"{\"task\":\"the data\"}".to_vec(),
         link: Some("https://platform.example/task/1".into()),
-        about: herald::store::About::default(),
+        about: herald::store::NotificationTerms::default(),
         answer: format!("answer to {request}").into_bytes(),
         deliveries,
         people: Vec::new(),

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use sea_orm::{ConnectionTrait as _, Value};
 
-use super::Stored;
-use super::sealed::{Call, Sealed};
+use super::StoredCall;
+use super::sealed::{Sealed, SealedCall};
 use crate::domain::delivery::State;
 use crate::domain::delivery::subject::Action;
 use crate::domain::ids::{DeliveryId, InstallationId, SubjectKey, TenantId, UserId};
@@ -54,9 +54,9 @@ type New = BTreeMap<usize, Times>;
 /// One outcome for each call, in order.
 pub(super) async fn accept_within(
     tx: &Tx,
-    calls: &[Call],
+    calls: &[SealedCall],
     patience: Patience,
-) -> Result<Vec<Stored>, Error> {
+) -> Result<Vec<StoredCall>, Error> {
     let mut new = insert_notifications(tx, calls, patience).await?;
     let mut before = before(tx, calls, &new).await?;
     let (mut records, mut identities) = (BTreeMap::new(), BTreeMap::new());
@@ -97,7 +97,7 @@ pub(super) async fn accept_within(
     insert_deliveries(tx, calls, &new, &instead).await?;
     insert_sharers(tx, calls, &new).await?;
     let outcomes = (0..calls.len()).map(|index| match new.get(&index) {
-        Some(times) => Ok(Stored::New {
+        Some(times) => Ok(StoredCall::New {
             created_at: times.created_at,
             overtaken: overtaken.remove(&index).unwrap_or_default(),
         }),
@@ -112,8 +112,12 @@ pub(super) async fn accept_within(
 /// Inserts the notifications whose request id was not taken, not even by an earlier call of the
 /// batch; they have no positions yet. This is the first statement of the transaction, so it sets
 /// how long all its statements wait for locks.
-async fn insert_notifications(tx: &Tx, calls: &[Call], patience: Patience) -> Result<New, Error> {
-    let mut ordered: Vec<&Call> = calls.iter().collect();
+async fn insert_notifications(
+    tx: &Tx,
+    calls: &[SealedCall],
+    patience: Patience,
+) -> Result<New, Error> {
+    let mut ordered: Vec<&SealedCall> = calls.iter().collect();
     ordered.sort_by(|(one, _), (other, _)| key(one).cmp(&key(other)));
     let rows = ordered.iter().map(|(accept, sealed)| notification(accept, sealed));
     let columns = [
@@ -176,7 +180,10 @@ fn joins<'a>(
 }
 
 /// The deliveries that join each lane.
-fn waiting<'a>(calls: &'a [Call], new: &New) -> BTreeMap<(InstallationId, &'a str), Joining<'a>> {
+fn waiting<'a>(
+    calls: &'a [SealedCall],
+    new: &New,
+) -> BTreeMap<(InstallationId, &'a str), Joining<'a>> {
     let mut waiting = BTreeMap::new();
     for (index, times) in new {
         let accept = &calls[*index].0;
@@ -219,7 +226,11 @@ fn notification(accept: &Accept, sealed: &Sealed) -> [Value; 11] {
 }
 
 /// The calls accepted earlier under the request ids of those that are not new.
-async fn before(tx: &Tx, calls: &[Call], new: &New) -> Result<BTreeMap<usize, Stored>, Error> {
+async fn before(
+    tx: &Tx,
+    calls: &[SealedCall],
+    new: &New,
+) -> Result<BTreeMap<usize, StoredCall>, Error> {
     let others = (0..).zip(calls).filter(|(index, _)| !new.contains_key(index));
     let rows = others.map(|(index, (accept, sealed))| {
         let (tenant, principal, request) = key(accept);
@@ -239,9 +250,9 @@ async fn before(tx: &Tx, calls: &[Call], new: &New) -> Result<BTreeMap<usize, St
             let index = columns.count()? as usize;
             let same = calls.get(index).map(|(accept, _)| accept.fingerprint.to_vec());
             let stored = if same == Some(columns.take::<Vec<u8>>()?) {
-                Stored::Before { id: columns.take()?, answer: columns.take()? }
+                StoredCall::Before { id: columns.take()?, answer: columns.take()? }
             } else {
-                Stored::Other
+                StoredCall::Other
             };
             found.insert(index, stored);
         }
@@ -299,7 +310,7 @@ type Instead = HashMap<DeliveryId, Action>;
 /// [`Error::KeyErased`]: the key of a person of these deliveries was erased.
 async fn insert_deliveries(
     tx: &Tx,
-    calls: &[Call],
+    calls: &[SealedCall],
     new: &New,
     instead: &Instead,
 ) -> Result<(), Error> {
@@ -331,7 +342,7 @@ async fn insert_deliveries(
 }
 
 /// Stores the recipients that share a delivery, which is rare.
-async fn insert_sharers(tx: &Tx, calls: &[Call], new: &New) -> Result<(), Error> {
+async fn insert_sharers(tx: &Tx, calls: &[SealedCall], new: &New) -> Result<(), Error> {
     let mut rows = Vec::new();
     for index in new.keys() {
         let (accept, _) = &calls[*index];

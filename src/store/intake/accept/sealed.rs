@@ -22,7 +22,7 @@ pub(super) fn people_of(accept: &Accept) -> Vec<&UserId> {
 }
 
 /// A call and its encrypted columns.
-pub(in crate::store) type Call = (Accept, Sealed);
+pub(in crate::store) type SealedCall = (Accept, Sealed);
 
 /// The encrypted columns, encrypted once however often the transaction is tried.
 pub(in crate::store) struct Sealed {
