@@ -5,7 +5,7 @@ use super::tenant::Tenant;
 use super::{App, Call, Error};
 use crate::directory::{self, View};
 use crate::domain::access;
-use crate::domain::directory::snapshot::Counts;
+use crate::domain::directory::snapshot::SnapshotCounts;
 use crate::domain::ids::{InstallationId, TenantId};
 use crate::domain::limits;
 use crate::domain::settings::Settings;
@@ -43,7 +43,7 @@ pub struct Workspace {
     pub fields: Option<FieldsProgress>,
     /// Members by kind, with their generation: that of the list in this replica's memory, which
     /// follows the one in force. `None` before the first reading.
-    pub counts: Option<(u64, Counts)>,
+    pub counts: Option<(u64, SnapshotCounts)>,
     /// Whether the list is too old to identify new people.
     pub directory_stale: bool,
     /// How many other tenants use it.
@@ -153,7 +153,7 @@ impl Problem {
         Self { field: "user_attribute", sentence, seen_at: Some(at) }
     }
 
-    fn costly_on_members(counts: &Counts) -> Self {
+    fn costly_on_members(counts: &SnapshotCounts) -> Self {
         let sentence = format!(
             "The expression is broken: it costs too much to evaluate on {} of {} members of the \
              workspace, so they are not found. It may take {} steps on one member, {} on average \

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::backlog::full;
 use super::{App, Call, Error};
 use crate::domain::access;
-use crate::domain::access::audit::{Detail, Entry};
+use crate::domain::access::audit::{AuditDetail, Entry};
 use crate::domain::delivery::fingerprint::fingerprint;
 use crate::domain::ids::{DeliveryId, RequestId};
 use crate::store::{self, FailedFilter, ReplayOutcome, ReplaySelection, Replayed};
@@ -49,7 +49,7 @@ impl App {
             Asked::Deliveries(ids) => json!({ "deliveries": ids.len() }),
             Asked::Matching { limit, .. } => json!({ "matching": limit }),
         };
-        let detail = Detail { after: Some(asked), ..Detail::default() };
+        let detail = AuditDetail { after: Some(asked), ..AuditDetail::default() };
         let entry = Entry { detail, ..call.entry("ReplayDeliveries") };
         let (which, filter) = match request.which {
             Asked::Deliveries(ids) => (ReplaySelection::Deliveries(ids), None),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::{App, Call, Error};
 use crate::domain::access;
-use crate::domain::access::audit::{Detail, Entry, Person};
+use crate::domain::access::audit::{AuditDetail, AuditPerson, Entry};
 use crate::domain::delivery::verdict::FoundMember;
 use crate::domain::ids::{ChannelId, EventType, UserId};
 use crate::domain::message::event::test_message;
@@ -115,8 +115,8 @@ fn entry(call: &Call, user: &UserId, event: Option<&EventType>, value: Preferenc
     let event = event.map_or("", EventType::as_str);
     let after = Some(serde_json::json!({ "event_type": event, "value": value }));
     Entry {
-        subject: Some(Person { user: user.clone(), detail: String::new() }),
-        detail: Detail { after, ..Detail::default() },
+        subject: Some(AuditPerson { user: user.clone(), detail: String::new() }),
+        detail: AuditDetail { after, ..AuditDetail::default() },
         ..call.entry("SetPreference")
     }
 }

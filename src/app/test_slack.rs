@@ -7,7 +7,7 @@ use super::tenant::{Known, Tenant};
 use super::{App, Call, Error, Subject};
 use crate::domain::access;
 use crate::domain::capacity::priority::Priority;
-use crate::domain::delivery::Kind;
+use crate::domain::delivery::DeliveryKind;
 use crate::domain::delivery::admission::switch;
 use crate::domain::delivery::fingerprint::fingerprint;
 use crate::domain::delivery::subject::Action;
@@ -73,7 +73,11 @@ impl App {
             Ok(member) => member,
             Err(unmatched) => return Ok(Tested { outcome: Err(unmatched) }),
         };
-        let kind = if acting.is_administrator() { Kind::AdministratorTest } else { Kind::Test };
+        let kind = if acting.is_administrator() {
+            DeliveryKind::AdministratorTest
+        } else {
+            DeliveryKind::Test
+        };
         let (settings, event) = (&tenant.settings, test_message::event_type());
         let delivery = if let Some(by) = switch(settings, None, kind, Action::Post, &event) {
             TestDelivery::Suppressed(by)
@@ -129,7 +133,7 @@ impl App {
         tenant: &Tenant,
         known: &Known,
         member: &FoundMember,
-        kind: Kind,
+        kind: DeliveryKind,
         patience: Duration,
     ) -> Result<TestDelivery, Error> {
         let mut ended = self.store.outbox().ended();
@@ -159,7 +163,7 @@ impl App {
         tenant: &Tenant,
         known: &Known,
         member: &FoundMember,
-        kind: Kind,
+        kind: DeliveryKind,
     ) -> Result<DeliveryId, Error> {
         let internal = |error: serde_json::Error| Error::Internal(error.into());
         let content = self.test_message(tenant, known, &member.slack_user_id).await?;

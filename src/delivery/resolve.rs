@@ -318,7 +318,7 @@ impl Addressed<'_> {
             stage: trace::Stage::Resolved,
             at: resolving.now,
             switches: Some(trace::Switches::of(self.settings?, event)),
-            choice: trace::Choice::of(self.preferences, event),
+            choice: trace::TraceChoice::of(self.preferences, event),
             identity: basis,
             template: Some(event.to_string()),
             verdict: verdict.to_owned(),

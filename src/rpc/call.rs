@@ -16,7 +16,7 @@ use super::measure::{Method, code_name};
 use super::status;
 use crate::app::trail::Ended;
 use crate::app::{Actor, App, Call, Caller, Error};
-use crate::domain::access::audit::Outcome;
+use crate::domain::access::audit::AuditOutcome;
 use crate::domain::ids::TenantId;
 use crate::telemetry::{self, Metrics};
 
@@ -156,11 +156,11 @@ impl Inbound {
 }
 
 /// The audit trail's reason and outcome for an answer that is not OK.
-fn failure(status: &Status) -> (String, Outcome) {
+fn failure(status: &Status) -> (String, AuditOutcome) {
     let reason = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
     let outcome = match status.code() {
-        Code::PermissionDenied | Code::Unauthenticated => Outcome::Refused,
-        _ => Outcome::Failed,
+        Code::PermissionDenied | Code::Unauthenticated => AuditOutcome::Refused,
+        _ => AuditOutcome::Failed,
     };
     (reason, outcome)
 }

@@ -66,7 +66,7 @@ use seal::{data_keys, kek, person_keys};
 use tenancy::{installations, shared_reads};
 use turns::{intend, settle};
 
-pub use crate::domain::delivery::{Acted, End, Kind, Settle, WaitScope};
+pub use crate::domain::delivery::{Acted, DeliveryKind, End, Settle, WaitScope};
 pub use audit::chain::Verified;
 pub use audit::trail::{AuditFilter, AuditPage, AuditPosition};
 pub use budgets::methods::{Booked, Reservation};

@@ -17,8 +17,8 @@ use super::ends::erase::out_of;
 use super::lanes::claim::lease_token;
 use super::lanes::order::RESOLVES_DUE;
 use super::{
-    Accept, Config, DeliveryTrace, Kind, LanePace, NewDelivery, NotificationTerms, ResolveOutcome,
-    Settle, SettleContext, Store, Target, WaitScope,
+    Accept, Config, DeliveryKind, DeliveryTrace, LanePace, NewDelivery, NotificationTerms,
+    ResolveOutcome, Settle, SettleContext, Store, Target, WaitScope,
 };
 use crate::domain::capacity::pacing;
 use crate::domain::capacity::priority::Priority;
@@ -240,7 +240,7 @@ fn call(lane: &str, action: Action) -> Accept {
         user: Some(UserId::parse("someone").unwrap()),
         target: Target::Lane { installation, lane: lane.into() },
         content: Some(b"the message".to_vec()),
-        kind: Kind::Normal,
+        kind: DeliveryKind::Normal,
         priority: Priority::Normal,
         also: Vec::new(),
         trace: Some(b"why".to_vec()),

@@ -11,7 +11,9 @@ use std::time::Duration;
 use sea_orm::Value;
 use tokio::sync::Notify;
 
-use crate::domain::access::audit::{Detail, Entry, Outcome, Person, Record, Shown};
+use crate::domain::access::audit::{
+    AuditDetail, AuditOutcome, AuditPerson, AuditRecord, Entry, ShownPerson,
+};
 use crate::domain::ids::TenantId;
 use crate::domain::time::{Timestamp, micros};
 use crate::store::database::rows::{Column, Columns, given};
@@ -51,7 +53,7 @@ pub struct AuditPosition {
 #[derive(Debug, Clone, PartialEq)]
 pub struct AuditPage {
     /// Newest first.
-    pub entries: Vec<Record>,
+    pub entries: Vec<AuditRecord>,
     /// Where the next page begins; `None`: there are no more.
     pub more_after: Option<AuditPosition>,
 }
@@ -179,7 +181,7 @@ impl Store {
         &self,
         tenant: Option<&TenantId>,
         sealed: Vec<Sealed>,
-    ) -> Result<Vec<Record>, Error> {
+    ) -> Result<Vec<AuditRecord>, Error> {
         let scope = tenant.map_or(KeyScope::Audit, |tenant| KeyScope::Tenant(tenant.clone()));
         let mut people = std::collections::HashMap::new();
         if let Some(tenant) = tenant {
@@ -191,14 +193,14 @@ impl Store {
         for entry in sealed {
             let shown = |(bytes, id): &(Vec<u8>, PersonKeyId), column| {
                 if id.is_empty() {
-                    return Ok(Shown::Nobody);
+                    return Ok(ShownPerson::Nobody);
                 }
-                let Some(key) = people.get(id) else { return Ok(Shown::Erased) };
+                let Some(key) = people.get(id) else { return Ok(ShownPerson::Erased) };
                 let plain = key.open(&place(&entry.id, column), bytes)?;
-                serde_json::from_slice(&plain).map(Shown::Person).map_err(|_| damaged())
+                serde_json::from_slice(&plain).map(ShownPerson::Person).map_err(|_| damaged())
             };
             let detail = self.unseal(&scope, &place(&entry.id, "detail"), &entry.detail).await?;
-            entries.push(Record {
+            entries.push(AuditRecord {
                 actor: shown(&entry.actor, "actor")?,
                 subject: shown(&entry.subject, "subject")?,
                 detail: serde_json::from_slice(&detail).map_err(|_| damaged())?,
@@ -213,7 +215,7 @@ impl Store {
         let keys = self.keys(&scope).await?;
         let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string();
         let detail = keys.seal(&place(&id, "detail"), &json(&entry.detail)?)?;
-        let actor = entry.actor.clone().map(|user| Person { user, detail: String::new() });
+        let actor = entry.actor.clone().map(|user| AuditPerson { user, detail: String::new() });
         let (actor, actor_key) = self.seal_person(entry, actor.as_ref(), &id, "actor").await?;
         let subject = entry.subject.as_ref();
         let (subject, subject_key) = self.seal_person(entry, subject, &id, "subject").await?;
@@ -239,7 +241,7 @@ impl Store {
     async fn seal_person(
         &self,
         entry: &Entry,
-        person: Option<&Person>,
+        person: Option<&AuditPerson>,
         id: &str,
         column: &'static str,
     ) -> Result<(Vec<u8>, PersonKeyId), Error> {
@@ -254,7 +256,7 @@ impl Store {
 /// An entry as stored in its row.
 struct Sealed {
     id: String,
-    record: Record,
+    record: AuditRecord,
     detail: Vec<u8>,
     actor: (Vec<u8>, PersonKeyId),
     subject: (Vec<u8>, PersonKeyId),
@@ -265,17 +267,17 @@ impl Sealed {
         let mut columns = Columns::of(row);
         let id: String = columns.take()?;
         let _tenant: String = columns.take()?;
-        let record = Record {
+        let record = AuditRecord {
             id: uuid::Uuid::try_parse(&id).map_err(|_| damaged())?,
             at: columns.time()?,
             principal: columns.take()?,
             action: columns.take()?,
-            outcome: columns.code(Outcome::from_code)?,
+            outcome: columns.code(AuditOutcome::from_code)?,
             reason: columns.take()?,
             times: u64::try_from(columns.take::<i64>()?).unwrap_or_default(),
-            actor: Shown::Nobody,
-            subject: Shown::Nobody,
-            detail: Detail::default(),
+            actor: ShownPerson::Nobody,
+            subject: ShownPerson::Nobody,
+            detail: AuditDetail::default(),
         };
         let detail = columns.take()?;
         let actor = (columns.take()?, columns.take()?);
@@ -322,7 +324,7 @@ async fn insert(tx: &Tx, entries: &[Prepared]) -> Result<(), Error> {
 /// reach.
 fn of_no_tenant(entry: Entry) -> Entry {
     let object = entry.tenant.map(|tenant| format!("tenant:{tenant}")).unwrap_or_default();
-    let detail = Detail { object, ..entry.detail };
+    let detail = AuditDetail { object, ..entry.detail };
     Entry { tenant: None, actor: None, subject: None, detail, ..entry }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::domain::capacity::priority::Priority;
 use crate::domain::delivery::subject::Action;
-use crate::domain::delivery::{End, Kind};
+use crate::domain::delivery::{DeliveryKind, End};
 use crate::domain::identity::person::Person;
 use crate::domain::ids::{
     DeliveryId, EventType, InstallationId, NotificationId, Principal, RequestId, SubjectKey,
@@ -52,7 +52,7 @@ pub struct NewDelivery {
     pub target: Target,
     /// The rendered message, opaque here; stored encrypted.
     pub content: Option<Vec<u8>>,
-    pub kind: Kind,
+    pub kind: DeliveryKind,
     pub priority: Priority,
     /// Other recipients of the same call that are the same Slack member: they share it.
     pub also: Vec<UserId>,

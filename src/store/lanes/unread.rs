@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::domain::delivery::subject::{Action, SlackRequestKind};
-use crate::domain::delivery::{Kind, State};
+use crate::domain::delivery::{DeliveryKind, State};
 use crate::domain::ids::DeliveryId;
 use crate::domain::reason::Failure;
 use crate::domain::time::{Timestamp, micros};
@@ -79,7 +79,7 @@ async fn leave(tx: &Tx, claim: &LaneClaim, id: &str, newer: bool) -> Result<bool
 fn is_newer(row: &Row) -> bool {
     let code = |name: &str| row.named::<Option<String>>(name).ok().flatten();
     let others = [
-        code("kind").filter(|code| Kind::from_code(code).is_none()),
+        code("kind").filter(|code| DeliveryKind::from_code(code).is_none()),
         code("deed").filter(|code| SlackRequestKind::from_code(code).is_none()),
         code("action").filter(|code| Action::from_code(code).is_none()),
     ];
@@ -96,7 +96,7 @@ pub(in crate::store) fn known() -> String {
         let codes: Vec<_> = codes.into_iter().map(|code| format!("'{code}'")).collect();
         codes.join(", ")
     };
-    let kinds = list(Kind::ALL.iter().map(|kind| kind.code()).collect());
+    let kinds = list(DeliveryKind::ALL.iter().map(|kind| kind.code()).collect());
     let actions = list(Action::ALL.iter().map(|action| action.code()).collect());
     format!("kind IN ({kinds}) AND (action IS NULL OR action IN ({actions}))")
 }

@@ -9,7 +9,7 @@ use sea_orm::{ConnectionTrait as _, DbBackend, Value};
 
 use super::held::expect_sweeps;
 use crate::domain::delivery::subject::Action;
-use crate::domain::delivery::{End, Kind, LifeEvent, State, transition};
+use crate::domain::delivery::{DeliveryKind, End, LifeEvent, State, transition};
 use crate::domain::ids::{
     DeliveryId, EventType, InstallationId, LeaseToken, NotificationId, TenantId, UserId,
 };
@@ -41,7 +41,7 @@ pub struct Resolving {
     /// A person's deliveries are resolved in this order.
     pub sequence: i64,
     pub event_type: EventType,
-    pub kind: Kind,
+    pub kind: DeliveryKind,
     pub action: Action,
     pub trace: Option<Vec<u8>>,
     /// The notification's data, as given to `accept`.
@@ -465,7 +465,7 @@ fn resolving(row: &Row, token: LeaseToken, lease: Duration) -> Result<Resolving,
         tenant: columns.id(TenantId::parse)?,
         user: columns.optional_id(UserId::parse)?,
         event_type: columns.id(EventType::parse)?,
-        kind: columns.code(Kind::from_code)?,
+        kind: columns.code(DeliveryKind::from_code)?,
         data: Vec::new(),
         link: None,
         created_at: columns.time()?,

@@ -10,7 +10,7 @@ use herald::domain::ids::{DeliveryId, SubjectKey, TenantId};
 use herald::domain::settings::Settings;
 use herald::domain::time::micros;
 use herald::sandbox::{Fault, FaultKind};
-use herald::store::{Accept, Kind, NotificationTerms};
+use herald::store::{Accept, DeliveryKind, NotificationTerms};
 
 use super::{Running, SCOPES, World, accept_of, installed, tenant, worlds};
 use crate::support::store::{connect_tenant, test_stores};
@@ -31,7 +31,7 @@ impl World {
         action: Action,
         priority: Priority,
     ) -> DeliveryId {
-        let mut new = self.message(lane, "words", Kind::Normal);
+        let mut new = self.message(lane, "words", DeliveryKind::Normal);
         new.priority = priority;
         let id = new.id;
         let subject = Some(SubjectKey::parse(format!("task:{lane}")).unwrap());

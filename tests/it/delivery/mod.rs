@@ -28,7 +28,8 @@ use herald::domain::time::Timestamp;
 use herald::sandbox::{self, LogEntry, Sandbox};
 use herald::slack;
 use herald::store::{
-    Accept, DeliveryRecord, Kind, NewDelivery, NewInstallation, NotificationTerms, Store, Target,
+    Accept, DeliveryKind, DeliveryRecord, NewDelivery, NewInstallation, NotificationTerms, Store,
+    Target,
 };
 use herald::telemetry::Metrics;
 use herald::workspace::{self, Workspaces};
@@ -129,18 +130,18 @@ impl World {
 
     /// Accepts a message to the member with this text.
     async fn post(&self, lane: &str, text: &str) -> DeliveryId {
-        self.post_kind(lane, text, Kind::Normal).await
+        self.post_kind(lane, text, DeliveryKind::Normal).await
     }
 
-    async fn post_kind(&self, lane: &str, text: &str, kind: Kind) -> DeliveryId {
+    async fn post_kind(&self, lane: &str, text: &str, kind: DeliveryKind) -> DeliveryId {
         self.accept(self.message(lane, text, kind), HOUR).await
     }
 
     async fn post_expiring(&self, lane: &str, text: &str, expires_in: Duration) -> DeliveryId {
-        self.accept(self.message(lane, text, Kind::Normal), expires_in).await
+        self.accept(self.message(lane, text, DeliveryKind::Normal), expires_in).await
     }
 
-    fn message(&self, lane: &str, text: &str, kind: Kind) -> NewDelivery {
+    fn message(&self, lane: &str, text: &str, kind: DeliveryKind) -> NewDelivery {
         let rendered = Rendered { text: text.into(), blocks: json!([]), shortened: false };
         NewDelivery {
             id: DeliveryId(uuid::Uuid::now_v7()),

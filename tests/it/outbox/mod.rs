@@ -34,8 +34,8 @@ use herald::domain::ids::{
     TenantId, UserId,
 };
 use herald::store::{
-    Accept, DeliveryRecord, Head, Kind, LaneClaim, NewDelivery, Settle, SettleContext, Store,
-    Target,
+    Accept, DeliveryKind, DeliveryRecord, Head, LaneClaim, NewDelivery, Settle, SettleContext,
+    Store, Target,
 };
 
 /// Longer than any test.
@@ -62,7 +62,7 @@ pub(crate) fn delivery(target: Target) -> NewDelivery {
         user: Some(UserId::parse("someone").unwrap()),
         target,
         content: Some(b"the rendered message".to_vec()),
-        kind: Kind::Normal,
+        kind: DeliveryKind::Normal,
         priority: Priority::Normal,
         also: Vec::new(),
         trace: None,
