@@ -97,7 +97,7 @@ struct Inner {
     suspects: Semaphore,
     /// Positions from which looks into long histories continue. They are lost with the process,
     /// which costs another look.
-    cursors: Cache<DeliveryId, probe::Reached>,
+    cursors: Cache<DeliveryId, probe::HistoryPosition>,
 }
 
 impl Delivery {

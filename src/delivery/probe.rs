@@ -39,18 +39,18 @@ enum Look {
 /// The position that looks into a conversation have reached: an answer's thread is read first, then
 /// the history.
 #[derive(Debug, Clone)]
-pub(super) enum Reached {
+pub(super) enum HistoryPosition {
     Thread(Option<String>),
     History(Option<String>),
 }
 
-impl Default for Reached {
+impl Default for HistoryPosition {
     fn default() -> Self {
         Self::Thread(None)
     }
 }
 
-impl Reached {
+impl HistoryPosition {
     fn cursor(&self) -> Option<&str> {
         let (Self::Thread(cursor) | Self::History(cursor)) = self;
         cursor.as_deref()
@@ -133,7 +133,7 @@ impl Delivery {
             let page = match page {
                 Ok(page) => page,
                 Err(error) if thread.is_some() && is_gone(&error) => {
-                    reached = Reached::History(None);
+                    reached = HistoryPosition::History(None);
                     continue;
                 }
                 Err(error) => {
@@ -148,10 +148,10 @@ impl Delivery {
                 return Ok(Look::Saw(Probe::Found { channel, ts, unthreaded }));
             }
             reached = match (page.next_cursor, thread) {
-                (Some(next), Some(_)) => Reached::Thread(Some(next)),
-                (Some(next), None) => Reached::History(Some(next)),
+                (Some(next), Some(_)) => HistoryPosition::Thread(Some(next)),
+                (Some(next), None) => HistoryPosition::History(Some(next)),
                 // An answer to a message that was deleted stands outside any thread.
-                (None, Some(_)) => Reached::History(None),
+                (None, Some(_)) => HistoryPosition::History(None),
                 (None, None) => return Ok(Look::Saw(Probe::NotYet)),
             };
         }

@@ -23,7 +23,7 @@ enum PostTarget {
 }
 
 /// The request that this turn makes to Slack, once it is known that it may.
-pub(super) struct Request {
+pub(super) struct SlackRequest {
     pub(super) kind: SlackRequestKind,
     /// The message that is acted on.
     target: Option<SubjectMessage>,
@@ -39,7 +39,7 @@ impl Delivery {
     pub(super) async fn prepare(
         &self,
         turn: &Turn<'_>,
-    ) -> Result<Result<Request, Settle>, store::Error> {
+    ) -> Result<Result<SlackRequest, Settle>, store::Error> {
         let head = &turn.head;
         let messages = match &head.subject {
             Some(subject) if head.action != Action::Post => {
@@ -70,7 +70,13 @@ impl Delivery {
             return Ok(Err(Settle::Failed { reason, code: None }));
         }
         let more = matches!(plan, Plan::Done { more: true, .. } | Plan::Retract { more: true, .. });
-        Ok(Ok(Request { kind: request_kind, target: plan.target().cloned(), more, words, place }))
+        Ok(Ok(SlackRequest {
+            kind: request_kind,
+            target: plan.target().cloned(),
+            more,
+            words,
+            place,
+        }))
     }
 
     /// The message that the request shows; `None` if it shows none, or if it cannot be read.
@@ -111,7 +117,7 @@ impl Delivery {
     }
 }
 
-impl Request {
+impl SlackRequest {
     /// The thread named in the intent, so that a probe reads the same thread.
     pub(super) fn thread_ts(&self) -> Option<&str> {
         self.target

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use super::Delivery;
-use super::request::Request;
+use super::request::SlackRequest;
 use super::slots::Slot;
 use super::turn::{StartUsed, Turn};
 use crate::domain::capacity::budget::Budget;
@@ -170,7 +170,7 @@ impl Delivery {
     async fn undertake(
         &self,
         turn: &Turn<'_>,
-        request: &Request,
+        request: &SlackRequest,
         token: &store::Token,
     ) -> Result<StartUsed, store::Error> {
         let (claim, head, lease) = (turn.claim, &turn.head, self.inner.timing.lease);
@@ -223,7 +223,7 @@ impl Delivery {
     async fn request(
         &self,
         turn: &Turn<'_>,
-        request: &Request,
+        request: &SlackRequest,
         token: &store::Token,
         begin_before: Instant,
     ) -> Result<workspace::RequestMade, workspace::Error> {
@@ -339,7 +339,7 @@ impl Delivery {
 
 /// The settle of a head whose request needs another turn: after a read of history, or with a start
 /// from another budget. `None`: the request may be made in this turn.
-fn another_turn(turn: &Turn<'_>, request: &Request) -> Option<Settle> {
+fn another_turn(turn: &Turn<'_>, request: &SlackRequest) -> Option<Settle> {
     let request_kind = request.kind;
     // A change that may have been made is simply repeated: it is the same change.
     if turn.head.in_doubt.is_some() && !request_kind.is_repeatable() {

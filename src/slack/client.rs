@@ -26,7 +26,7 @@ use super::{Config, ConfigError, Error};
 use crate::domain::capacity::slack_method::Method;
 use crate::domain::secret::Secret;
 use crate::telemetry::Metrics;
-use crate::web::{self, Unread};
+use crate::web::{self, BodyError};
 
 /// Calls Slack's methods. Cloning is cheap; clones share connections.
 #[derive(Debug, Clone)]
@@ -293,11 +293,11 @@ fn causes(error: &dyn std::error::Error) -> String {
 }
 
 /// The code of an answer whose body was not read.
-fn fault(unread: &Unread) -> &'static str {
+fn fault(unread: &BodyError) -> &'static str {
     match unread {
-        Unread::TooLong => "body_too_large",
-        Unread::Broken(error) if error.is_timeout() => "timeout",
-        Unread::Broken(error) => {
+        BodyError::TooLong => "body_too_large",
+        BodyError::Broken(error) if error.is_timeout() => "timeout",
+        BodyError::Broken(error) => {
             tracing::info!(cause = %causes(error), "Slack's answer was cut off");
             "body_cut"
         }
