@@ -225,8 +225,8 @@ impl Parts {
         app: App,
         config: &http::Config,
         readiness: watch::Receiver<http::Readiness>,
-    ) -> http::State {
-        http::State {
+    ) -> http::HttpState {
+        http::HttpState {
             app,
             readiness,
             exposition: self.exposition.clone(),

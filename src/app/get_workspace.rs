@@ -19,11 +19,11 @@ pub struct Overview {
     pub attempt: Option<ConnectAttempt>,
     pub workspace: Option<Workspace>,
     /// The known problems of the mapping in force.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<MappingProblem>,
 }
 
 /// A problem of a stored mapping.
-pub struct Problem {
+pub struct MappingProblem {
     /// `user_attribute` or `slack_attribute`.
     pub field: &'static str,
     /// The problem, and how to solve it.
@@ -63,7 +63,7 @@ impl App {
         let mapping = match self.directory.mapping(&settings).await {
             Ok(mapping) => mapping,
             Err(directory::Error::Mapping(error)) => {
-                let problems = vec![Problem::refused(error.field, &error.error)];
+                let problems = vec![MappingProblem::refused(error.field, &error.error)];
                 let workspace = match installation {
                     Some(installation) => Some(
                         self.workspace(&call.tenant, installation, false, View::default()).await?,
@@ -112,15 +112,15 @@ impl App {
 
     /// Problems from evaluating the mapping: on people, anywhere in the cluster; on members,
     /// according to the list in memory.
-    async fn problems(&self, tenant: &Tenant, view: &View) -> Result<Vec<Problem>, Error> {
+    async fn problems(&self, tenant: &Tenant, view: &View) -> Result<Vec<MappingProblem>, Error> {
         let mut problems = Vec::new();
         let source = tenant.mapping.user.source();
         if let Some(at) = self.store.tenancy().costly_since(&tenant.id, source).await? {
-            problems.push(Problem::costly_on_people(at));
+            problems.push(MappingProblem::costly_on_people(at));
         }
         let counts = view.snapshot.as_ref().map(|snapshot| snapshot.counts()).unwrap_or_default();
         if counts.too_costly > 0 {
-            problems.push(Problem::costly_on_members(&counts));
+            problems.push(MappingProblem::costly_on_members(&counts));
         }
         Ok(problems)
     }
@@ -131,7 +131,7 @@ impl App {
     }
 }
 
-impl Problem {
+impl MappingProblem {
     fn refused(field: &'static str, problem: &impl ToString) -> Self {
         let sentence = format!(
             "The stored expression is no longer accepted: {}. No person is found until it is set \

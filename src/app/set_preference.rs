@@ -15,7 +15,7 @@ use crate::workspace;
 
 /// The state after the change.
 #[derive(Debug, Default)]
-pub struct Effect {
+pub struct PreferenceEffect {
     /// Which switch holds messages of this kind back now, if any.
     pub suppression: Option<Suppression>,
     pub found: Option<FoundMember>,
@@ -41,7 +41,7 @@ impl App {
         user: UserId,
         event: Option<EventType>,
         value: Preference,
-    ) -> Result<Effect, Error> {
+    ) -> Result<PreferenceEffect, Error> {
         let acting = call.may_about(&access::SET_PREFERENCE, &user)?;
         let tenant = self.tenant(&call.tenant).await?;
         let types = self.types_of(&tenant.id, tenant.settings.version).await?;
@@ -58,7 +58,7 @@ impl App {
             Some(event) => suppression(&tenant.settings, &chosen, event),
             None => suppression_of_everything(&tenant.settings, &chosen),
         };
-        let mut effect = Effect { suppression: held_back, ..Effect::default() };
+        let mut effect = PreferenceEffect { suppression: held_back, ..PreferenceEffect::default() };
         if value != Preference::On {
             return Ok(effect);
         }

@@ -14,7 +14,7 @@ use super::turn::Turn;
 use crate::domain::delivery::{Probe, Settle, next_after_probe};
 use crate::domain::ids::{ChannelId, DeliveryId, SlackUserId};
 use crate::domain::time::Timestamp;
-use crate::slack::{self, Message, Range};
+use crate::slack::{self, HistoryMessage, Range};
 use crate::store::{self, Installation, SettleContext};
 use crate::workspace;
 
@@ -234,7 +234,7 @@ fn conclude(probe: Probe, decides: bool) -> Probe {
 
 /// Whether it is the message of this delivery. Any app can write such metadata, so its author is
 /// compared as well.
-fn is_it(message: &Message, delivery: DeliveryId, installation: &Installation) -> bool {
+fn is_it(message: &HistoryMessage, delivery: DeliveryId, installation: &Installation) -> bool {
     let is = |told: &Option<String>, ours: &str| !ours.is_empty() && told.as_deref() == Some(ours);
     message.delivery_id == Some(delivery)
         && (is(&message.user, &installation.bot_user_id)
@@ -297,7 +297,7 @@ mod tests {
             token_version: 1,
             installed_by: None,
         };
-        let ours = Message {
+        let ours = HistoryMessage {
             ts: "1.2".into(),
             thread_ts: None,
             user: Some("UBOT".into()),
@@ -306,9 +306,9 @@ mod tests {
             delivery_id: Some(delivery),
         };
         assert!(is_it(&ours, delivery, &installation));
-        let by_app = Message { user: None, app_id: Some("A1".into()), ..ours.clone() };
+        let by_app = HistoryMessage { user: None, app_id: Some("A1".into()), ..ours.clone() };
         assert!(is_it(&by_app, delivery, &installation));
-        let forged = Message { user: Some("U1".into()), ..ours.clone() };
+        let forged = HistoryMessage { user: Some("U1".into()), ..ours.clone() };
         assert!(!is_it(&forged, delivery, &installation));
         let other = DeliveryId(uuid::Uuid::from_u128(8));
         assert!(!is_it(&ours, other, &installation));

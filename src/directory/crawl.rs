@@ -284,7 +284,7 @@ mod tests {
         let transient =
             |code: &str| workspace::Error::Slack(slack::Error::Transient { code: code.to_owned() });
         let rejected = |code: &str| {
-            let class = slack::Class::Other;
+            let class = slack::ErrorClass::Other;
             let code = code.to_owned();
             workspace::Error::Slack(slack::Error::Rejected { code, class, detail: None })
         };

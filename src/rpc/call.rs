@@ -8,11 +8,11 @@ use tonic::{Code, Request, Response, Status};
 use tonic_types::StatusExt as _;
 use tracing::Instrument as _;
 
-use super::arrival::{Arrived, Shown, timeout};
+use super::arrival::{Arrived, ShownCredentials, timeout};
 use super::callers::Callers;
 use super::decode::Fields;
 use super::limits::Limits;
-use super::measure::{Method, code_name};
+use super::measure::{MethodName, code_name};
 use super::status;
 use crate::app::trail::Ended;
 use crate::app::{Actor, App, Call, Caller, Error};
@@ -79,12 +79,12 @@ impl Server {
         request: Request<M>,
         handle: impl AsyncFnOnce(Inbound, M) -> Result<A, Error>,
     ) -> Result<A, Status> {
-        let method = request.extensions().get::<Method>().map_or("", |method| method.0);
+        let method = request.extensions().get::<MethodName>().map_or("", |method| method.0);
         // The gate inserted it; a request that did not pass the gate has no caller.
         let caller = request.extensions().get::<Caller>().cloned();
         let caller = caller.ok_or_else(status::unknown_caller)?;
         let trail = self.app.trail();
-        if let Some(Shown(shown)) = request.extensions().get() {
+        if let Some(ShownCredentials(shown)) = request.extensions().get() {
             trail.used(&caller.principal, shown);
         }
         let about = Arc::default();
@@ -167,7 +167,7 @@ fn failure(status: &Status) -> (String, AuditOutcome) {
 
 /// The span of a call, in the caller's trace if it names one.
 pub(super) fn span<M>(request: &Request<M>) -> tracing::Span {
-    let method = request.extensions().get::<Method>().map(|method| method.0);
+    let method = request.extensions().get::<MethodName>().map(|method| method.0);
     let span = tracing::info_span!("rpc", method, code = tracing::field::Empty);
     let parent = request.metadata().get("traceparent").and_then(|text| text.to_str().ok());
     telemetry::continue_from(&span, parent);

@@ -25,7 +25,7 @@ use tonic_health::pb::health_server;
 use tonic_reflection::pb::v1::server_reflection_server as v1;
 use tonic_reflection::pb::v1alpha::server_reflection_server as v1alpha;
 
-use super::around::{Answer, Around, Inner};
+use super::around::{Around, HttpAnswer, Inner};
 use super::gate::PAUSE;
 use super::{status, wire};
 use crate::listen::{Held, Peer, ResourcePool, holding, network};
@@ -94,7 +94,7 @@ impl Open {
 }
 
 impl Around for Open {
-    async fn answer(self, request: Request<Body>, inner: impl Inner) -> Answer {
+    async fn answer(self, request: Request<Body>, inner: impl Inner) -> HttpAnswer {
         let Some(kind) = Kind::of(request.uri().path()) else {
             return inner.ask(request).await;
         };

@@ -44,7 +44,7 @@ struct Inner {
 }
 
 /// One call. Debug is not implemented: it holds secrets.
-pub(super) struct Call<'a> {
+pub(super) struct MethodCall<'a> {
     pub(super) method: Method,
     pub(super) effect: Effect,
     pub(super) auth: Auth<'a>,
@@ -69,7 +69,7 @@ pub(super) enum Body {
 }
 
 /// An answer that says ok.
-pub(super) struct Answer<T> {
+pub(super) struct SlackAnswer<T> {
     pub(super) value: T,
     /// The scopes of the token, if Slack reports them (`x-oauth-scopes`).
     pub(super) scopes: Option<Vec<String>>,
@@ -138,8 +138,8 @@ impl Client {
     /// Makes one call and reads its answer as a `T`.
     pub(super) async fn call<T: DeserializeOwned>(
         &self,
-        call: Call<'_>,
-    ) -> Result<Answer<T>, Error> {
+        call: MethodCall<'_>,
+    ) -> Result<SlackAnswer<T>, Error> {
         let method = call.method.name();
         let span = tracing::info_span!(
             "slack.call",
@@ -180,7 +180,10 @@ impl Client {
         result
     }
 
-    async fn exchange<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<Answer<T>, Error> {
+    async fn exchange<T: DeserializeOwned>(
+        &self,
+        call: MethodCall<'_>,
+    ) -> Result<SlackAnswer<T>, Error> {
         let effect = call.effect;
         let refused = Refused::default();
         let request = self.request(call, &refused)?;
@@ -209,10 +212,14 @@ impl Client {
         answer::judge(effect, status, &headers, body, self.0.time_scale)?;
         let value = serde_json::from_slice(body)
             .map_err(|_| answer::unreadable(effect, status, "unreadable_answer"))?;
-        Ok(Answer { value, scopes: scopes(&headers) })
+        Ok(SlackAnswer { value, scopes: scopes(&headers) })
     }
 
-    fn request(&self, call: Call<'_>, refused: &Refused) -> Result<reqwest::RequestBuilder, Error> {
+    fn request(
+        &self,
+        call: MethodCall<'_>,
+        refused: &Refused,
+    ) -> Result<reqwest::RequestBuilder, Error> {
         let mut url = self.0.api.clone();
         url.set_path(&format!("{}{}", self.0.api.path(), call.method.name()));
         let request = self.0.http.post(url);

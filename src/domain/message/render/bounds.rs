@@ -15,23 +15,23 @@ const ELSEWHERE: usize = 2_000;
 /// The keys that a button keeps if the message is otherwise too long.
 const BARE: [&str; 5] = ["type", "text", "url", "action_id", "style"];
 
-pub(super) struct Fitted {
+pub(super) struct FittedBlocks {
     pub(super) blocks: Vec<Value>,
     pub(super) shortened: bool,
 }
 
 /// The blocks within all limits. `label` is that of a button that has none.
-pub(super) fn fitted(filled: &[Value], label: &str) -> Fitted {
+pub(super) fn fitted(filled: &[Value], label: &str) -> FittedBlocks {
     let mut blocks = Vec::new();
     for cap in CAPS {
         let mut fitter = Fitter { label, cap, shortened: cap != usize::MAX };
         blocks = fitter.blocks(filled);
         if size(&blocks) <= fit::ALL_BLOCKS {
-            return Fitted { blocks, shortened: fitter.shortened };
+            return FittedBlocks { blocks, shortened: fitter.shortened };
         }
     }
     // Even without its values it is too long, or the URLs are.
-    Fitted { blocks: without_the_last(blocks), shortened: true }
+    FittedBlocks { blocks: without_the_last(blocks), shortened: true }
 }
 
 fn size(blocks: &[Value]) -> usize {
