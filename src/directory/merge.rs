@@ -14,7 +14,7 @@ use super::evaluate::Guard;
 use super::load::Loaded;
 use super::{Directory, Error, Key};
 use crate::domain::directory::member::Member;
-use crate::domain::directory::snapshot::{MemberDifference, ProfileFields};
+use crate::domain::directory::snapshot::{Difference, ProfileFields};
 use crate::domain::ids::InstallationId;
 use crate::domain::mapping::{Mapping, Stop};
 use crate::slack::MemberJson;
@@ -185,12 +185,12 @@ fn is_news(
     for (mapping, loaded) in lists {
         let told = match &loaded.snapshot {
             Some(snapshot) => snapshot.news(mapping, json, fields, stop),
-            None => Member::from_slice(json).map(|_| MemberDifference::Changed),
+            None => Member::from_slice(json).map(|_| Difference::Changed),
         };
         match told {
-            Ok(MemberDifference::Older) | Err(_) => return false,
-            Ok(MemberDifference::Changed) => news = true,
-            Ok(MemberDifference::Same) => news |= anyway,
+            Ok(Difference::Older) | Err(_) => return false,
+            Ok(Difference::Changed) => news = true,
+            Ok(Difference::Same) => news |= anyway,
         }
     }
     news

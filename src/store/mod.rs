@@ -163,8 +163,7 @@ struct Inner {
     apart: apart::Apart,
     /// Calls that share reads.
     reading_tenants: group::Group<TenantId, TenantId, shared_reads::Tenants>,
-    reading_people:
-        group::Group<TenantId, shared_reads::PeopleQuery, Result<shared_reads::Rows, Error>>,
+    reading_people: group::Group<TenantId, shared_reads::Lookup, Result<shared_reads::Rows, Error>>,
     reading_heads: group::Group<TenantId, LaneClaim, claim::HeadRow>,
     reading_tokens:
         group::Group<InstallationId, InstallationId, Result<installations::SealedToken, Error>>,

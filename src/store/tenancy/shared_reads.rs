@@ -45,7 +45,7 @@ pub struct PeopleFacts {
 }
 
 /// Some people of a tenant, by id, and the hashes by which their keys are found.
-pub(in crate::store) type PeopleQuery = (TenantId, Vec<(UserId, PersonHash)>);
+pub(in crate::store) type Lookup = (TenantId, Vec<(UserId, PersonHash)>);
 /// Rows as stored.
 #[derive(Default)]
 pub(in crate::store) struct Rows {
@@ -160,10 +160,7 @@ impl Store {
         Ok(facts.collect())
     }
 
-    async fn read_people(
-        &self,
-        asked: Vec<PeopleQuery>,
-    ) -> Result<Vec<Result<Rows, Error>>, Error> {
+    async fn read_people(&self, asked: Vec<Lookup>) -> Result<Vec<Result<Rows, Error>>, Error> {
         let mut places: HashMap<(&str, &str), Vec<usize>> = HashMap::new();
         let mut rows = Vec::new();
         for (index, (tenant, users)) in asked.iter().enumerate() {

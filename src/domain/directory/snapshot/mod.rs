@@ -131,7 +131,7 @@ pub struct MemberView<'a> {
 
 /// How a member object differs from a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MemberDifference {
+pub enum Difference {
     /// The member is new, or has different content that some expression could read, even one that
     /// is not set yet. Changes of keys that change by themselves all day do not count (`digest`
     /// lists them), unless the Slack attribute in force yields other values.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::evaluate::{Attribute, ProfileFields, Yielded, shown_name};
 use super::packed::{Packed, seconds, supersedes};
-use super::{MemberDifference, MemberView, Snapshot, SnapshotCounts, digest};
+use super::{Difference, MemberView, Snapshot, SnapshotCounts, digest};
 use crate::domain::directory::member::{BadMember, MemberKind};
 use crate::domain::ids::SlackUserId;
 use crate::domain::limits::SHORT_TEXT_BYTES;
@@ -88,17 +88,17 @@ impl Snapshot {
         json: &[u8],
         fields: &ProfileFields,
         stop: &Stop,
-    ) -> Result<MemberDifference, BadMember> {
+    ) -> Result<Difference, BadMember> {
         let mut pass = self.pass(stop);
         let told = Changed::read(&mut Attribute::of(mapping), json, fields, &mut pass)?;
         let Ok(id) = SlackUserId::parse(&*told.id) else { return Err(BadMember::Id) };
-        let Some(known) = self.member(&id) else { return Ok(MemberDifference::Changed) };
+        let Some(known) = self.member(&id) else { return Ok(Difference::Changed) };
         if !supersedes(told.updated, seconds(known.updated)) {
-            return Ok(MemberDifference::Older);
+            return Ok(Difference::Older);
         }
         let same_locale = told.locale.is_none() || told.locale.as_deref() == known.locale;
         let same = same_locale && self.says_the_same(&told);
-        Ok(if same { MemberDifference::Same } else { MemberDifference::Changed })
+        Ok(if same { Difference::Same } else { Difference::Changed })
     }
 
     /// The budget for the overlay: spent if the packed list was too costly as a whole.

@@ -183,25 +183,25 @@ fn what_is_news() {
     };
     let status = json!({"email": "a@x.org", "status_text": "away", "image_24": "x"});
     for (change, expected) in [
-        (json!({}), MemberDifference::Same),
-        (json!({"updated": 6, "profile": status}), MemberDifference::Same),
-        (json!({"profile": {"email": "other@x.org"}}), MemberDifference::Changed),
+        (json!({}), Difference::Same),
+        (json!({"updated": 6, "profile": status}), Difference::Same),
+        (json!({"profile": {"email": "other@x.org"}}), Difference::Changed),
         // The attribute in force does not read it, but another may.
-        (json!({"updated": 6, "title": "new"}), MemberDifference::Changed),
-        (json!({"updated": 6, "ids": ["b", "a", "a"]}), MemberDifference::Changed),
-        (json!({"locale": null}), MemberDifference::Same),
-        (json!({"locale": "en-US"}), MemberDifference::Changed),
-        (json!({"tz": "Europe/Vienna"}), MemberDifference::Changed),
-        (json!({"name": "other"}), MemberDifference::Changed),
-        (json!({"deleted": true}), MemberDifference::Changed),
-        (json!({"profile": {}}), MemberDifference::Changed),
-        (json!({"ids": ["a"]}), MemberDifference::Changed),
-        (json!({"ids": ["a", "b", "c"]}), MemberDifference::Changed),
-        (json!({"ids": ["a", "c"]}), MemberDifference::Changed),
-        (json!({"ids": null}), MemberDifference::Changed),
-        (json!({"id": "U9"}), MemberDifference::Changed),
-        (json!({"updated": 4, "name": "other"}), MemberDifference::Older),
-        (json!({"updated": null, "name": "other"}), MemberDifference::Changed),
+        (json!({"updated": 6, "title": "new"}), Difference::Changed),
+        (json!({"updated": 6, "ids": ["b", "a", "a"]}), Difference::Changed),
+        (json!({"locale": null}), Difference::Same),
+        (json!({"locale": "en-US"}), Difference::Changed),
+        (json!({"tz": "Europe/Vienna"}), Difference::Changed),
+        (json!({"name": "other"}), Difference::Changed),
+        (json!({"deleted": true}), Difference::Changed),
+        (json!({"profile": {}}), Difference::Changed),
+        (json!({"ids": ["a"]}), Difference::Changed),
+        (json!({"ids": ["a", "b", "c"]}), Difference::Changed),
+        (json!({"ids": ["a", "c"]}), Difference::Changed),
+        (json!({"ids": null}), Difference::Changed),
+        (json!({"id": "U9"}), Difference::Changed),
+        (json!({"updated": 4, "name": "other"}), Difference::Older),
+        (json!({"updated": null, "name": "other"}), Difference::Changed),
     ] {
         assert_eq!(news(change.clone()), expected, "{change}");
     }
@@ -218,9 +218,7 @@ fn a_status_is_news_where_the_attribute_reads_it() {
     };
     let known = snapshot("profile.status_text", &[told("badge 1")]);
     let none = ProfileFields::default();
-    for (status, expected) in
-        [("badge 1", MemberDifference::Same), ("badge 2", MemberDifference::Changed)]
-    {
+    for (status, expected) in [("badge 1", Difference::Same), ("badge 2", Difference::Changed)] {
         let told = serde_json::to_vec(&told(status)).unwrap();
         assert_eq!(known.news(&mapping, &told, &none, &Stop::default()), Ok(expected));
     }
@@ -231,24 +229,15 @@ fn fetched_custom_fields_are_news() {
     let mapping = mapping("profile.fields.XF1.value");
     let told = serde_json::to_vec(&member("U1", "a@x.org")).unwrap();
     let fetched = |value: &str| fields(&[("U1", json!({ "XF1": { "value": value } }))]);
-    let none = ProfileFields::default();
     let packed = snapshot("profile.fields.XF1.value", &[member("U1", "a@x.org")]);
-    assert_eq!(packed.news(&mapping, &told, &none, &Stop::default()), Ok(MemberDifference::Same));
-    assert_eq!(
-        packed.news(&mapping, &told, &fetched("E-1"), &Stop::default()),
-        Ok(MemberDifference::Changed)
-    );
+    let news = |of: &Snapshot, it: &ProfileFields| of.news(&mapping, &told, it, &Stop::default());
+    assert_eq!(news(&packed, &ProfileFields::default()), Ok(Difference::Same));
+    assert_eq!(news(&packed, &fetched("E-1")), Ok(Difference::Changed));
     let (above, _) = packed.with_changes(&mapping, [&*told], &fetched("E-1"), &Stop::default());
     assert_eq!(ids(&above.find(&key("E-1"))), ["U1"]);
     assert_eq!((packed.fields_complete(), above.fields_complete()), (false, true));
-    assert_eq!(
-        above.news(&mapping, &told, &fetched("E-1"), &Stop::default()),
-        Ok(MemberDifference::Same)
-    );
-    assert_eq!(
-        above.news(&mapping, &told, &fetched("E-2"), &Stop::default()),
-        Ok(MemberDifference::Changed)
-    );
+    assert_eq!(news(&above, &fetched("E-1")), Ok(Difference::Same));
+    assert_eq!(news(&above, &fetched("E-2")), Ok(Difference::Changed));
 }
 
 #[test]
