@@ -5,7 +5,7 @@ use crate::domain::ids::{IdError, Principal, TenantId, UserId};
 
 /// The kind of caller that a key is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Role {
+pub enum KeyRole {
     /// A platform's back end.
     Service,
     /// One platform user.
@@ -21,7 +21,7 @@ pub struct Grant {
     principal: String,
     /// The kind of caller, which decides the methods that it may call.
     #[arg(long, value_enum, default_value = "service")]
-    role: Role,
+    role: KeyRole,
     /// A tenant that it can access. Repeat for more.
     #[arg(
         long = "tenant",
@@ -75,14 +75,14 @@ impl Grant {
         let bad = |name: &'static str| move |problem| Error::Bad(name, problem);
         let principal = Principal::parse(self.principal.clone()).map_err(bad("the principal"))?;
         let role = match self.role {
-            Role::Service => "service",
-            Role::User => "user",
-            Role::Administrator => "administrator",
+            KeyRole::Service => "service",
+            KeyRole::User => "user",
+            KeyRole::Administrator => "administrator",
         };
-        if self.role == Role::User && self.act_for_users {
+        if self.role == KeyRole::User && self.act_for_users {
             return Err(Error::Contradiction("--act-for-users is not for --role user"));
         }
-        if self.role != Role::User && self.user_id.is_some() {
+        if self.role != KeyRole::User && self.user_id.is_some() {
             return Err(Error::Contradiction("--user-id is only for --role user"));
         }
         let mut entry = format!(

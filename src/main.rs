@@ -11,7 +11,7 @@ use url::Url;
 
 use herald::config::Settings;
 use herald::sandbox::{self, Sandbox};
-use herald::server::Server;
+use herald::server::RunningServer;
 use herald::store::{Exclusive, SchemaStatus, Store};
 use herald::{check, demo, keys, manifest, telemetry, templates};
 
@@ -202,7 +202,7 @@ async fn serve(args: SettingsArgs) -> anyhow::Result<ExitCode> {
     // Held until the end of the process.
     let _exclusive = Exclusive::take(&settings.store)?;
     let stop = stop_signal()?;
-    let server = Server::start(settings).await?;
+    let server = RunningServer::start(settings).await?;
     server.run(stop).await?;
     Ok(ExitCode::SUCCESS)
 }

@@ -51,7 +51,7 @@ pub enum Error {
 }
 
 /// A server that is ready.
-pub struct Server {
+pub struct RunningServer {
     /// Where gRPC is served.
     pub rpc: SocketAddr,
     /// Where health is served in plain text.
@@ -103,7 +103,7 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How long the database may take to answer before health reports it as unavailable.
 const ANSWER: Duration = Duration::from_secs(2);
 
-impl Server {
+impl RunningServer {
     /// Starts everything and returns once it is SERVING.
     pub async fn start(settings: Settings) -> Result<Self, Error> {
         let (callers, issuers) = callers(&settings.rpc)?;
@@ -226,8 +226,8 @@ impl Parts {
         app: App,
         config: &http::Config,
         readiness: watch::Receiver<http::Readiness>,
-    ) -> http::State {
-        http::State {
+    ) -> http::HttpState {
+        http::HttpState {
             app,
             readiness,
             exposition: self.exposition.clone(),

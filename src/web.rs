@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 /// Why the body of an answer was not read.
 #[derive(Debug)]
-pub(crate) enum Unread {
+pub(crate) enum BodyError {
     /// It has more bytes than allowed.
     TooLong,
     /// The connection failed.
@@ -43,13 +43,16 @@ pub(crate) fn client(trusted: Option<RootCertStore>, timeout: Duration) -> Resul
 
 /// The body of an answer, if it has at most `most` bytes (after decompression). It may contain a
 /// secret, so its memory is wiped.
-pub(crate) async fn body(answer: &mut Response, most: usize) -> Result<Zeroizing<Vec<u8>>, Unread> {
+pub(crate) async fn body(
+    answer: &mut Response,
+    most: usize,
+) -> Result<Zeroizing<Vec<u8>>, BodyError> {
     // A compressed answer does not state its length.
     let stated = answer.content_length().and_then(|length| usize::try_from(length).ok());
     let mut bytes = Zeroizing::new(Vec::with_capacity(stated.unwrap_or_default().min(most)));
-    while let Some(chunk) = answer.chunk().await.map_err(Unread::Broken)? {
+    while let Some(chunk) = answer.chunk().await.map_err(BodyError::Broken)? {
         if bytes.len() + chunk.len() > most {
-            return Err(Unread::TooLong);
+            return Err(BodyError::TooLong);
         }
         make_room(&mut bytes, chunk.len());
         bytes.extend_from_slice(&chunk);

@@ -1,6 +1,7 @@
 //! The shape of the crate, as a test: which module may import which, that no files import each
 //! other in a circle or against the order of their room, where each outside crate may be used, what
-//! `domain` must never touch, and how long files, functions and the handles of the store may grow.
+//! `domain` must never touch, how long files, functions and the handles of the store may grow, that
+//! a name stands for one type, and that the way of a recipient is as the documents list it.
 //!
 //! It reads source, not compiled code; `scan` describes the limits of that. To add a module, add
 //! its row to `LAYERS`. To let a module use an outside crate, widen `OWNERS` and give the reason in
@@ -18,6 +19,8 @@ mod handles;
 mod images;
 #[path = "architecture/imports.rs"]
 mod imports;
+#[path = "architecture/names.rs"]
+mod names;
 #[path = "architecture/order.rs"]
 mod order;
 #[path = "architecture/planted.rs"]
@@ -26,6 +29,8 @@ mod planted;
 mod scan;
 #[path = "architecture/sentences.rs"]
 mod sentences;
+#[path = "architecture/way.rs"]
+mod way;
 
 use std::collections::BTreeSet;
 use std::fs;

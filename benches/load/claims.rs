@@ -7,7 +7,9 @@ use herald::domain::capacity::priority::Priority;
 use herald::domain::ids::{
     DeliveryId, EventType, InstallationId, NotificationId, Principal, RequestId, TenantId,
 };
-use herald::store::{Accept, Kind, NewDelivery, Settle, SettleContext, Store, Target, WaitScope};
+use herald::store::{
+    Accept, DeliveryKind, NewDelivery, Settle, SettleContext, Store, Target, WaitScope,
+};
 use uuid::Uuid;
 
 use super::stage::{Database, store_config};
@@ -78,7 +80,7 @@ pub(crate) fn call(lanes: Vec<&str>) -> Accept {
         user: None,
         target: Target::Lane { installation, lane: lane.into() },
         content: Some(vec![b'x'; 600]),
-        kind: Kind::Normal,
+        kind: DeliveryKind::Normal,
         priority: Priority::Normal,
         also: Vec::new(),
         trace: None,
@@ -92,7 +94,7 @@ pub(crate) fn call(lanes: Vec<&str>) -> Accept {
         event_type: EventType::parse("task.assigned").unwrap(),
         data: b"{}".to_vec(),
         link: None,
-        about: herald::store::About::default(),
+        about: herald::store::NotificationTerms::default(),
         answer: b"answer".to_vec(),
         deliveries: deliveries.collect(),
         people: Vec::new(),

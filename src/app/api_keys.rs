@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{App, Call, Caller, Error, Reach, Role};
 use crate::domain::access::api_key::{self, ApiKey};
-use crate::domain::access::audit::{Detail, Entry, Outcome, Person};
+use crate::domain::access::audit::{AuditDetail, AuditOutcome, AuditPerson, Entry};
 use crate::domain::access::{self, Right};
 use crate::domain::ids::{ApiKeyId, Principal, TenantId};
 use crate::domain::secret::Secret;
@@ -73,7 +73,7 @@ impl Manager {
         Ok(())
     }
 
-    fn entry(&self, action: &str, detail: Detail) -> Entry {
+    fn entry(&self, action: &str, detail: AuditDetail) -> Entry {
         match self {
             Self::OfTenant(call) => Entry { detail, ..call.entry(action) },
             Self::OfAll(caller) => Entry {
@@ -81,7 +81,7 @@ impl Manager {
                 principal: Some(caller.principal.clone()),
                 actor: None,
                 action: action.to_owned(),
-                outcome: Outcome::Done,
+                outcome: AuditOutcome::Done,
                 reason: String::new(),
                 times: 1,
                 subject: None,
@@ -103,13 +103,13 @@ impl App {
         manager.may_give(caller)?;
         let secret = api_key::secret(&rand::random());
         let hash = api_key::hash(secret.expose());
-        let detail = Detail {
+        let detail = AuditDetail {
             object: format!("key:{}", api_key::fingerprint(&hash)),
             before: None,
             after: Some(asked(caller, life)),
         };
         let subject = match &caller.role {
-            Role::User(user) => Some(Person { user: user.clone(), detail: String::new() }),
+            Role::User(user) => Some(AuditPerson { user: user.clone(), detail: String::new() }),
             Role::Service | Role::Administrator => None,
         };
         let entry = Entry { subject, ..manager.entry("CreateApiKey", detail) };
@@ -139,7 +139,7 @@ impl App {
     /// Revokes a key.
     pub async fn revoke_api_key(&self, manager: &Manager, id: ApiKeyId) -> Result<ApiKey, Error> {
         manager.may(&access::REVOKE_API_KEY)?;
-        let detail = Detail { object: format!("api_key:{id}"), ..Detail::default() };
+        let detail = AuditDetail { object: format!("api_key:{id}"), ..AuditDetail::default() };
         let entry = manager.entry("RevokeApiKey", detail);
         let store = self.store.noting(&entry).await?;
         let key = store.api_keys().revoke(manager.tenant(), id).await?;

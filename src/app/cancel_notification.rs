@@ -2,7 +2,7 @@
 
 use super::{App, Call, Error};
 use crate::domain::access;
-use crate::domain::access::audit::{Detail, Entry};
+use crate::domain::access::audit::{AuditDetail, Entry};
 use crate::domain::ids::NotificationId;
 use crate::store::{Canceled, NotificationRecord};
 
@@ -14,7 +14,7 @@ impl App {
         id: NotificationId,
     ) -> Result<(Canceled, NotificationRecord), Error> {
         call.may(&access::CANCEL_NOTIFICATION)?;
-        let detail = Detail { object: format!("notification:{id}"), ..Detail::default() };
+        let detail = AuditDetail { object: format!("notification:{id}"), ..AuditDetail::default() };
         let entry = Entry { detail, ..call.entry("CancelNotification") };
         let met =
             self.store.noting(&entry).await?.ends().cancel_notification(&call.tenant, id).await?;

@@ -16,7 +16,7 @@ use url::Url;
 
 use super::{App, Call, Error, Reach};
 use crate::domain::access;
-use crate::domain::access::audit::{COMPLETE_CONNECT, Detail, Entry, Outcome};
+use crate::domain::access::audit::{AuditDetail, AuditOutcome, COMPLETE_CONNECT, Entry};
 use crate::domain::access::sharing::Allowed;
 use crate::domain::ids::{InstallationId, TenantId};
 use crate::domain::time::Timestamp;
@@ -139,7 +139,7 @@ impl App {
         let expires_at = self.store.now().await?.plus(lifetime);
         let allowed = if shared { Allowed::Anything } else { Allowed::Nothing };
         let after = Some(serde_json::json!({ "allow_shared_workspace": shared }));
-        let detail = Detail { after, ..Detail::default() };
+        let detail = AuditDetail { after, ..AuditDetail::default() };
         let entry = Entry { detail, ..call.entry("BeginConnect") };
         let store = self.store.noting(&entry).await?;
         let state = self.new_attempt(&store, &call.tenant, allowed).await?;
@@ -336,7 +336,7 @@ fn attempt_of(state: &str) -> String {
 /// The end of an attempt that did not connect.
 struct Failure {
     /// For the audit trail, with its reason.
-    outcome: Outcome,
+    outcome: AuditOutcome,
     reason: String,
     /// For GetWorkspace.
     shown: ConnectOutcome,
@@ -350,22 +350,24 @@ fn failure(connected: &Connected) -> Option<Failure> {
     match connected {
         Connected::Done { .. } | Connected::Unusable(_) => None,
         Connected::Refused { code } => {
-            of(Outcome::Failed, code, ConnectOutcome::Failed(format!("Slack refused: {code}")))
+            of(AuditOutcome::Failed, code, ConnectOutcome::Failed(format!("Slack refused: {code}")))
         }
         Connected::Unsupported(unsupported) => {
-            of(Outcome::Failed, "unsupported", ConnectOutcome::Failed(unsupported.to_string()))
+            of(AuditOutcome::Failed, "unsupported", ConnectOutcome::Failed(unsupported.to_string()))
         }
-        Connected::NoAnswer => of(Outcome::Failed, "no_answer", failed("Slack did not answer")),
+        Connected::NoAnswer => {
+            of(AuditOutcome::Failed, "no_answer", failed("Slack did not answer"))
+        }
         Connected::InUse { .. } => of(
-            Outcome::Refused,
+            AuditOutcome::Refused,
             "workspace_in_use",
             failed("Another tenant uses this workspace, and sharing it has not been allowed."),
         ),
         Connected::Confirm { .. } => of(
-            Outcome::Refused,
+            AuditOutcome::Refused,
             "confirmation_needed",
             failed("Another tenant uses this workspace; the person was asked to confirm."),
         ),
-        Connected::Denied => of(Outcome::Refused, "access_denied", ConnectOutcome::Denied),
+        Connected::Denied => of(AuditOutcome::Refused, "access_denied", ConnectOutcome::Denied),
     }
 }

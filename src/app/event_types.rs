@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::changes::ATTEMPTS;
 use super::{App, Call, Error, Violation};
 use crate::domain::access;
-use crate::domain::access::audit::{Detail, Entry};
+use crate::domain::access::audit::{AuditDetail, Entry};
 use crate::domain::ids::EventType;
 use crate::domain::limits;
 use crate::domain::message::event::check;
@@ -247,7 +247,7 @@ fn changed(
         one => one,
     };
     let (before, after) = (before.map(Value::Object), after.map(Value::Object));
-    let detail = Detail { object: format!("event_type:{event}"), before, after };
+    let detail = AuditDetail { object: format!("event_type:{event}"), before, after };
     Entry { detail, ..call.entry(action) }
 }
 

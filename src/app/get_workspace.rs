@@ -5,7 +5,7 @@ use super::tenant::Tenant;
 use super::{App, Call, Error};
 use crate::directory::{self, View};
 use crate::domain::access;
-use crate::domain::directory::snapshot::Counts;
+use crate::domain::directory::snapshot::SnapshotCounts;
 use crate::domain::ids::{InstallationId, TenantId};
 use crate::domain::limits;
 use crate::domain::settings::Settings;
@@ -19,11 +19,11 @@ pub struct Overview {
     pub attempt: Option<ConnectAttempt>,
     pub workspace: Option<Workspace>,
     /// The known problems of the mapping in force.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<MappingProblem>,
 }
 
 /// A problem of a stored mapping.
-pub struct Problem {
+pub struct MappingProblem {
     /// `user_attribute` or `slack_attribute`.
     pub field: &'static str,
     /// The problem, and how to solve it.
@@ -43,7 +43,7 @@ pub struct Workspace {
     pub fields: Option<FieldsProgress>,
     /// Members by kind, with their generation: that of the list in this replica's memory, which
     /// follows the one in force. `None` before the first reading.
-    pub counts: Option<(u64, Counts)>,
+    pub counts: Option<(u64, SnapshotCounts)>,
     /// Whether the list is too old to identify new people.
     pub directory_stale: bool,
     /// How many other tenants use it.
@@ -63,7 +63,7 @@ impl App {
         let mapping = match self.directory.mapping(&settings).await {
             Ok(mapping) => mapping,
             Err(directory::Error::Mapping(error)) => {
-                let problems = vec![Problem::refused(error.field, &error.error)];
+                let problems = vec![MappingProblem::refused(error.field, &error.error)];
                 let workspace = match installation {
                     Some(installation) => Some(
                         self.workspace(&call.tenant, installation, false, View::default()).await?,
@@ -112,15 +112,15 @@ impl App {
 
     /// Problems from evaluating the mapping: on people, anywhere in the cluster; on members,
     /// according to the list in memory.
-    async fn problems(&self, tenant: &Tenant, view: &View) -> Result<Vec<Problem>, Error> {
+    async fn problems(&self, tenant: &Tenant, view: &View) -> Result<Vec<MappingProblem>, Error> {
         let mut problems = Vec::new();
         let source = tenant.mapping.user.source();
         if let Some(at) = self.store.tenancy().costly_since(&tenant.id, source).await? {
-            problems.push(Problem::costly_on_people(at));
+            problems.push(MappingProblem::costly_on_people(at));
         }
         let counts = view.snapshot.as_ref().map(|snapshot| snapshot.counts()).unwrap_or_default();
         if counts.too_costly > 0 {
-            problems.push(Problem::costly_on_members(&counts));
+            problems.push(MappingProblem::costly_on_members(&counts));
         }
         Ok(problems)
     }
@@ -131,7 +131,7 @@ impl App {
     }
 }
 
-impl Problem {
+impl MappingProblem {
     fn refused(field: &'static str, problem: &impl ToString) -> Self {
         let sentence = format!(
             "The stored expression is no longer accepted: {}. No person is found until it is set \
@@ -153,7 +153,7 @@ impl Problem {
         Self { field: "user_attribute", sentence, seen_at: Some(at) }
     }
 
-    fn costly_on_members(counts: &Counts) -> Self {
+    fn costly_on_members(counts: &SnapshotCounts) -> Self {
         let sentence = format!(
             "The expression is broken: it costs too much to evaluate on {} of {} members of the \
              workspace, so they are not found. It may take {} steps on one member, {} on average \

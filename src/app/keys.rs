@@ -15,7 +15,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{Caller, Error};
-use crate::domain::access::api_key::{Hash, Standing};
+use crate::domain::access::api_key::{Hash, KeyStanding};
 use crate::domain::limits;
 use crate::domain::time::Timestamp;
 use crate::store::{self, ApiKeyChange, ApiKeysState, KnownApiKey, Store};
@@ -307,9 +307,9 @@ enum Remembered {
 
 fn holder(known: &KnownApiKey, now: Timestamp) -> KeyHolder {
     match known.key.standing(now) {
-        Standing::Works => KeyHolder::Known(known.key.caller.clone()),
-        Standing::Expired => KeyHolder::Expired,
-        Standing::Revoked => KeyHolder::Revoked,
+        KeyStanding::Works => KeyHolder::Known(known.key.caller.clone()),
+        KeyStanding::Expired => KeyHolder::Expired,
+        KeyStanding::Revoked => KeyHolder::Revoked,
     }
 }
 

@@ -60,7 +60,7 @@ pub struct Example {
 #[derive(Debug)]
 pub struct Scan {
     /// Over all people; `None` on later pages.
-    pub counts: Option<Counts>,
+    pub counts: Option<CoverageCounts>,
     pub examples: Vec<Example>,
     /// The position to resume after, if there may be more.
     pub next: Option<UserId>,
@@ -72,7 +72,7 @@ pub struct Scan {
 
 /// Counts over all people.
 #[derive(Debug, Default)]
-pub struct Counts {
+pub struct CoverageCounts {
     /// By the mapping in force.
     pub current: Coverage,
     /// By the proposed mapping; without a proposal, the same.
@@ -92,7 +92,7 @@ struct Pair {
 
 /// One page of people, judged.
 struct Judged {
-    counts: Counts,
+    counts: CoverageCounts,
     examples: Vec<Example>,
     last: Option<UserId>,
     /// It ended early, because there are enough examples.
@@ -137,7 +137,7 @@ impl App {
         let _turn = self.scans.acquire().await.map_err(stopped)?;
         let first = wanted.after.is_none();
         let mut scan = Scan {
-            counts: first.then(Counts::default),
+            counts: first.then(CoverageCounts::default),
             examples: Vec::new(),
             next: None,
             read_at: pair.proposed.1.read_at,
@@ -239,7 +239,7 @@ impl Pair {
         brief: bool,
     ) -> Judged {
         let mut judged = Judged {
-            counts: Counts::default(),
+            counts: CoverageCounts::default(),
             examples: Vec::new(),
             last: people.last().map(|stored| stored.person.user_id.clone()),
             full: false,
@@ -299,7 +299,7 @@ impl Pair {
     }
 }
 
-impl Counts {
+impl CoverageCounts {
     fn count(&mut self, before: &Standing, after: &Standing) {
         self.current.add(before);
         self.proposed.add(after);

@@ -21,8 +21,8 @@ use super::tenant_types::Catalogue;
 use super::{App, Call, Error};
 use crate::domain::access;
 use crate::domain::capacity::priority::Priority;
-use crate::domain::delivery::Kind;
-use crate::domain::delivery::admission::{Message, Part};
+use crate::domain::delivery::DeliveryKind;
+use crate::domain::delivery::admission::{Message, PersonPart};
 use crate::domain::delivery::fingerprint::fingerprint;
 use crate::domain::delivery::subject::Action;
 use crate::domain::delivery::trace::Trace;
@@ -124,9 +124,9 @@ pub struct Request {
 
 impl Request {
     /// A person's part in the event.
-    fn part<'a>(&'a self, kind: &KnownType<'a>, user: &UserId) -> Part<'a> {
+    fn part<'a>(&'a self, kind: &KnownType<'a>, user: &UserId) -> PersonPart<'a> {
         let theirs = |roles: &'a Roles| roles.get(user).unwrap_or(&NO_ROLES);
-        Part {
+        PersonPart {
             audience: &kind.rules.audience_roles,
             roles: self.roles.as_ref().map(theirs),
             is_own_act: kind.rules.skip_actor && self.actor.as_ref() == Some(user),
@@ -139,7 +139,7 @@ impl Request {
             now,
             expires_at: now.plus(self.expires_in),
             deliver_after: self.deliver_after,
-            kind: Kind::Normal,
+            kind: DeliveryKind::Normal,
             action: self.action,
             event: &self.event,
             hold: self.hold,
@@ -271,7 +271,7 @@ impl App {
             event_type: request.event.clone(),
             data: content(&request, &kind, &words)?,
             link: request.link.clone(),
-            about: store::About {
+            about: store::NotificationTerms {
                 subject: request.subject.clone(),
                 action: request.action,
                 deliver_after: request.deliver_after,

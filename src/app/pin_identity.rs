@@ -3,7 +3,7 @@
 use super::refresh_directory::not_connected;
 use super::{App, Call, Error};
 use crate::domain::access;
-use crate::domain::access::audit::{Entry, Person};
+use crate::domain::access::audit::{AuditPerson, Entry};
 use crate::domain::directory::member::{Member, MemberKind};
 use crate::domain::ids::{SlackUserId, UserId};
 use crate::domain::settings::{Identity, Rule};
@@ -39,7 +39,7 @@ impl App {
             stored_at: self.store.now().await?,
         };
         let detail = format!("member:{}", identity.slack_user_id);
-        let subject = Some(Person { user: user.clone(), detail });
+        let subject = Some(AuditPerson { user: user.clone(), detail });
         let entry = Entry { subject, ..call.entry("PinIdentity") };
         let store = self.store.noting(&entry).await?;
         store.people().store_identity(&call.tenant, &user, &identity).await?;

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{App, Call, Error};
 use crate::domain::access;
-use crate::domain::access::audit::{Detail, Entry};
+use crate::domain::access::audit::{AuditDetail, Entry};
 
 impl App {
     /// Requests a reading soon; GetWorkspace shows which replica does it, and when Slack's limits
@@ -13,10 +13,10 @@ impl App {
         call.may(&access::REFRESH_DIRECTORY)?;
         let tenant = self.tenant(&call.tenant).await?;
         let installation = tenant.installation.ok_or_else(not_connected)?;
-        let detail = Detail {
+        let detail = AuditDetail {
             object: format!("workspace:{}", installation.id),
             after: Some(json!({ "accept_shrink": accept_shrink })),
-            ..Detail::default()
+            ..AuditDetail::default()
         };
         let store = self.store.noting(&Entry { detail, ..call.entry("RefreshDirectory") }).await?;
         if !accept_shrink {

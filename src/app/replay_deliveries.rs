@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 use super::backlog::full;
 use super::{App, Call, Error};
 use crate::domain::access;
-use crate::domain::access::audit::{Detail, Entry};
+use crate::domain::access::audit::{AuditDetail, Entry};
 use crate::domain::delivery::fingerprint::fingerprint;
 use crate::domain::ids::{DeliveryId, RequestId};
 use crate::store::{self, FailedFilter, ReplayOutcome, ReplaySelection, Replayed};
 
 /// The caller's request.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub struct ReplayRequest {
     pub request_id: RequestId,
     pub which: Asked,
     /// How long until delivery is too late, from now.
@@ -41,7 +41,11 @@ pub struct Replays {
 
 impl App {
     /// A repeat of the call gets the same answer, except for whether more match.
-    pub async fn replay_deliveries(&self, call: &Call, request: Request) -> Result<Replays, Error> {
+    pub async fn replay_deliveries(
+        &self,
+        call: &Call,
+        request: ReplayRequest,
+    ) -> Result<Replays, Error> {
         call.may(&access::REPLAY_DELIVERIES)?;
         self.tenant(&call.tenant).await?;
         let fingerprint = fingerprint(&payload(&request));
@@ -49,7 +53,7 @@ impl App {
             Asked::Deliveries(ids) => json!({ "deliveries": ids.len() }),
             Asked::Matching { limit, .. } => json!({ "matching": limit }),
         };
-        let detail = Detail { after: Some(asked), ..Detail::default() };
+        let detail = AuditDetail { after: Some(asked), ..AuditDetail::default() };
         let entry = Entry { detail, ..call.entry("ReplayDeliveries") };
         let (which, filter) = match request.which {
             Asked::Deliveries(ids) => (ReplaySelection::Deliveries(ids), None),
@@ -82,7 +86,7 @@ impl App {
     }
 }
 
-fn payload(request: &Request) -> Value {
+fn payload(request: &ReplayRequest) -> Value {
     let which = match &request.which {
         Asked::Deliveries(ids) => json!(ids.iter().map(ToString::to_string).collect::<Vec<_>>()),
         Asked::Matching { filter, limit } => json!({

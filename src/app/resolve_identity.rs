@@ -14,7 +14,7 @@ use crate::domain::time::Timestamp;
 /// The answer.
 #[derive(Debug)]
 pub struct Resolved {
-    pub outcome: Result<Member, Unmatched>,
+    pub outcome: Result<IdentifiedMember, Unmatched>,
     /// When the member list that answered was read.
     pub read_at: Option<Timestamp>,
     /// Whether that list is too old to identify new people.
@@ -23,7 +23,7 @@ pub struct Resolved {
 
 /// A member that was found.
 #[derive(Debug)]
-pub struct Member {
+pub struct IdentifiedMember {
     pub found: FoundMember,
     pub rule: Rule,
     /// The stored identity answered although the expressions no longer find it.
@@ -70,7 +70,7 @@ pub(super) fn answer(tenant: &Tenant, view: &View, known: &Known, values: &Value
     let stored = tenant.identity_here(known);
     let (decision, matched) = view.decide_at_any_age(&tenant.mapping, stored, values);
     let outcome = match decision {
-        MemberDecision::Reach { slack_user_id, display_name, basis } => Ok(Member {
+        MemberDecision::Reach { slack_user_id, display_name, basis } => Ok(IdentifiedMember {
             found: FoundMember { installation: installation.id, slack_user_id, display_name },
             rule: if basis == MatchBasis::Pinned { Rule::Pinned } else { Rule::Matched },
             stale: matches!(basis, MatchBasis::Stale { .. }),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::{App, Call, Error};
 use crate::domain::access;
-use crate::domain::access::audit::{Detail, Entry, Person};
+use crate::domain::access::audit::{AuditDetail, AuditPerson, Entry};
 use crate::domain::delivery::verdict::FoundMember;
 use crate::domain::ids::{ChannelId, EventType, UserId};
 use crate::domain::message::event::test_message;
@@ -15,7 +15,7 @@ use crate::workspace;
 
 /// The state after the change.
 #[derive(Debug, Default)]
-pub struct Effect {
+pub struct PreferenceEffect {
     /// Which switch holds messages of this kind back now, if any.
     pub suppression: Option<Suppression>,
     pub found: Option<FoundMember>,
@@ -41,7 +41,7 @@ impl App {
         user: UserId,
         event: Option<EventType>,
         value: Preference,
-    ) -> Result<Effect, Error> {
+    ) -> Result<PreferenceEffect, Error> {
         let acting = call.may_about(&access::SET_PREFERENCE, &user)?;
         let tenant = self.tenant(&call.tenant).await?;
         let types = self.types_of(&tenant.id, tenant.settings.version).await?;
@@ -58,7 +58,7 @@ impl App {
             Some(event) => suppression(&tenant.settings, &chosen, event),
             None => suppression_of_everything(&tenant.settings, &chosen),
         };
-        let mut effect = Effect { suppression: held_back, ..Effect::default() };
+        let mut effect = PreferenceEffect { suppression: held_back, ..PreferenceEffect::default() };
         if value != Preference::On {
             return Ok(effect);
         }
@@ -115,8 +115,8 @@ fn entry(call: &Call, user: &UserId, event: Option<&EventType>, value: Preferenc
     let event = event.map_or("", EventType::as_str);
     let after = Some(serde_json::json!({ "event_type": event, "value": value }));
     Entry {
-        subject: Some(Person { user: user.clone(), detail: String::new() }),
-        detail: Detail { after, ..Detail::default() },
+        subject: Some(AuditPerson { user: user.clone(), detail: String::new() }),
+        detail: AuditDetail { after, ..AuditDetail::default() },
         ..call.entry("SetPreference")
     }
 }

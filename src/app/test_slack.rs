@@ -7,7 +7,7 @@ use super::direct::Direct;
 use super::tenant::{Known, Tenant};
 use super::{App, Call, Error, Subject};
 use crate::domain::access;
-use crate::domain::delivery::Kind;
+use crate::domain::delivery::DeliveryKind;
 use crate::domain::delivery::admission::switch;
 use crate::domain::delivery::subject::Action;
 use crate::domain::delivery::verdict::FoundMember;
@@ -68,7 +68,11 @@ impl App {
             Ok(member) => member,
             Err(unmatched) => return Ok(Tested { outcome: Err(unmatched) }),
         };
-        let kind = if acting.is_administrator() { Kind::AdministratorTest } else { Kind::Test };
+        let kind = if acting.is_administrator() {
+            DeliveryKind::AdministratorTest
+        } else {
+            DeliveryKind::Test
+        };
         let (settings, event) = (&tenant.settings, test_message::event_type());
         let delivery = if let Some(by) = switch(settings, None, kind, Action::Post, &event) {
             TestDelivery::Suppressed(by)

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{Actor, Call, Caller, Role};
-use crate::domain::access::audit::{self, Detail, Entry, Kind, Outcome, Tally};
+use crate::domain::access::audit::{self, AuditDetail, AuditKind, AuditOutcome, Entry, Tally};
 use crate::domain::ids::{Principal, TenantId};
 use crate::store::{self, Store};
 use crate::telemetry::Metrics;
@@ -98,7 +98,7 @@ pub struct Ended<'a> {
     /// The tenant and the actor, if that part of the request could be read.
     pub about: Option<&'a (TenantId, Option<Actor>)>,
     /// The reason in the answer, and whether permission was missing; `None`: OK.
-    pub failed: Option<(String, Outcome)>,
+    pub failed: Option<(String, AuditOutcome)>,
 }
 
 impl Trail {
@@ -121,17 +121,17 @@ impl Trail {
     /// `AdminService`.
     pub fn ended(&self, call: &Ended<'_>) {
         let (service, action) = call.method.rsplit_once('/').unwrap_or(("", call.method));
-        let (reason, outcome) = call.failed.clone().unwrap_or((String::new(), Outcome::Done));
-        if outcome == Outcome::Done && audit::is_change(action) {
+        let (reason, outcome) = call.failed.clone().unwrap_or((String::new(), AuditOutcome::Done));
+        if outcome == AuditOutcome::Done && audit::is_change(action) {
             return;
         }
         let actor = call.about.and_then(|(_, actor)| actor.as_ref());
         let administers = call.caller.is_some_and(|caller| caller.role == Role::Administrator)
             || actor.is_some_and(|actor| actor.administer);
-        if outcome != Outcome::Refused && !administers && !service.ends_with("AdminService") {
+        if outcome != AuditOutcome::Refused && !administers && !service.ends_with("AdminService") {
             return;
         }
-        let mut kind = Kind {
+        let mut kind = AuditKind {
             tenant: call.about.map(|(tenant, _)| tenant.clone()),
             actor: actor.map(|actor| actor.user_id.clone()),
             action: action.to_owned(),
@@ -151,18 +151,18 @@ impl Trail {
     /// Notes that a browser came back from Slack that had not opened the link, and was refused. It
     /// is counted like the refusals of unknown callers: no person is signed in.
     pub(super) fn refused_browser(&self, tenant: &TenantId) {
-        let kind = Kind {
+        let kind = AuditKind {
             tenant: Some(tenant.clone()),
             actor: None,
             action: audit::COMPLETE_CONNECT.to_owned(),
-            outcome: Outcome::Refused,
+            outcome: AuditOutcome::Refused,
             reason: "other_browser".to_owned(),
             object: String::new(),
         };
         self.count(None, kind);
     }
 
-    fn count(&self, principal: Option<&Principal>, kind: Kind) {
+    fn count(&self, principal: Option<&Principal>, kind: AuditKind) {
         let now = self.inner.began.elapsed();
         if lock(&self.inner.tally).note(principal, kind, now) {
             self.inner.due.notify_one();
@@ -293,11 +293,11 @@ impl Call {
             principal: Some(self.caller.principal.clone()),
             actor: self.actor.as_ref().map(|actor| actor.user_id.clone()),
             action: action.to_owned(),
-            outcome: Outcome::Done,
+            outcome: AuditOutcome::Done,
             reason: String::new(),
             times: 1,
             subject: None,
-            detail: Detail::default(),
+            detail: AuditDetail::default(),
         }
     }
 }
@@ -308,11 +308,11 @@ fn sign_in(principal: &Principal, key: &str) -> Entry {
         principal: Some(principal.clone()),
         actor: None,
         action: audit::SIGN_IN.to_owned(),
-        outcome: Outcome::Done,
+        outcome: AuditOutcome::Done,
         reason: String::new(),
         times: 1,
         subject: None,
-        detail: Detail { object: format!("key:{key}"), ..Detail::default() },
+        detail: AuditDetail { object: format!("key:{key}"), ..AuditDetail::default() },
     }
 }
 

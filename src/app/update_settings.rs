@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::changes::ATTEMPTS;
 use super::{App, Call, Error, Violation};
 use crate::domain::access;
-use crate::domain::access::audit::{Detail, Entry};
+use crate::domain::access::audit::{AuditDetail, Entry};
 use crate::domain::ids::{EventType, TenantId};
 use crate::domain::limits;
 use crate::domain::mapping::Expression;
@@ -164,7 +164,7 @@ fn changed(call: &Call, action: &str, before: &Settings, after: &Settings) -> En
     let (mut before, mut after) = (fields(before), fields(after));
     before.retain(|name, was| after.get(name) != Some(was) || after.remove(name).is_none());
     let (before, after) = (Some(before.into()), Some(after.into()));
-    let detail = Detail { object: "settings".into(), before, after };
+    let detail = AuditDetail { object: "settings".into(), before, after };
     Entry { detail, ..call.entry(action) }
 }
 

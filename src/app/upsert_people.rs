@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{App, Call, Error};
 use crate::domain::access;
-use crate::domain::access::audit::{self, Detail, Entry};
+use crate::domain::access::audit::{self, AuditDetail, Entry};
 use crate::domain::identity::person::Person;
 
 impl App {
@@ -12,9 +12,12 @@ impl App {
     pub async fn upsert_people(&self, call: &Call, people: &[Person]) -> Result<usize, Error> {
         call.may(&access::UPSERT_PEOPLE)?;
         self.store.tenancy().ensure_tenant(&call.tenant).await?;
-        let detail = Detail { after: Some(json!({ "people": people.len() })), ..Detail::default() };
+        let detail = AuditDetail {
+            after: Some(json!({ "people": people.len() })),
+            ..AuditDetail::default()
+        };
         let subject = match people {
-            [one] => Some(audit::Person { user: one.user_id.clone(), detail: String::new() }),
+            [one] => Some(audit::AuditPerson { user: one.user_id.clone(), detail: String::new() }),
             _ => None,
         };
         let entry = Entry { subject, detail, ..call.entry("UpsertPeople") };

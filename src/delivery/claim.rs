@@ -274,14 +274,14 @@ impl Claimer {
     ) -> Vec<u32> {
         let of = |queue: &&Queue| queue.key.installation;
         let free = self.slots.free(apart, due.iter().map(of));
-        let queues = due.iter().map(|queue| fairness::Queue {
+        let queues = due.iter().map(|queue| fairness::WaitingQueue {
             installation: queue.key.installation,
             tenant: &queue.key.tenant,
             budget: queue.key.budget,
         });
         // Pauses and budgets of messages do not hold back lanes that only read.
         let none = HashMap::new();
-        let bounds = fairness::Bounds {
+        let bounds = fairness::SplitBounds {
             free: free.places,
             cap: free.cap,
             busy: &free.busy,

@@ -5,7 +5,7 @@ use super::turn::Turn;
 use crate::domain::delivery::Settle;
 use crate::domain::delivery::subject::Action;
 use crate::domain::delivery::trace::{
-    Cause, Choice, Stage, Switches, Trace, TraceBasis, TraceDecision, TraceRule, Wait,
+    Cause, Stage, Switches, Trace, TraceBasis, TraceChoice, TraceDecision, TraceRule, Wait,
 };
 use crate::domain::settings::{Identity, Preferences, Rule, Settings};
 use crate::domain::time::Timestamp;
@@ -35,7 +35,7 @@ pub(super) fn decision(
         stage: Stage::Turn,
         at: now,
         switches: settings.map(|settings| Switches::of(settings, &head.event_type)),
-        choice: chooses.then(|| Choice::of(preferences, &head.event_type)).flatten(),
+        choice: chooses.then(|| TraceChoice::of(preferences, &head.event_type)).flatten(),
         identity: identity.filter(|_| head.user.is_some()),
         template: None,
         verdict: match verdict {

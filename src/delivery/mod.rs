@@ -12,8 +12,9 @@
 //! - `upkeep` repairs, expires and archives.
 //!
 //! A turn touches only the head of its lane: `judge` finds out whether it may still be sent,
-//! `request` chooses the request to Slack, `domain::delivery::next` interprets the answer, and
-//! `probe` finds out whether Slack stored a message although its answer was lost.
+//! `request` chooses the request to Slack, `domain::delivery::next` interprets the answer,
+//! `settle` writes how the turn ended, and `probe` finds out whether Slack stored a message
+//! although its answer was lost.
 //!
 //! No essential state is kept here: a process that dies is replaced when its leases run out.
 
@@ -34,10 +35,10 @@ mod turn;
 mod explain;
 mod probe;
 mod request;
+mod settle;
 
 mod judge;
 mod resolve;
-mod send;
 mod worker;
 
 use std::sync::Arc;
@@ -96,7 +97,7 @@ struct Inner {
     suspects: Semaphore,
     /// Positions from which looks into long histories continue. They are lost with the process,
     /// which costs another look.
-    cursors: Cache<DeliveryId, probe::Reached>,
+    cursors: Cache<DeliveryId, probe::HistoryPosition>,
 }
 
 impl Delivery {

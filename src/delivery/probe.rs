@@ -14,7 +14,7 @@ use super::turn::Turn;
 use crate::domain::delivery::{Probe, Settle, next_after_probe};
 use crate::domain::ids::{ChannelId, DeliveryId, SlackUserId};
 use crate::domain::time::Timestamp;
-use crate::slack::{self, Message, Range};
+use crate::slack::{self, HistoryMessage, Range};
 use crate::store::{self, Installation, SettleContext};
 use crate::workspace;
 
@@ -39,18 +39,18 @@ enum Look {
 /// The position that looks into a conversation have reached: an answer's thread is read first, then
 /// the history.
 #[derive(Debug, Clone)]
-pub(super) enum Reached {
+pub(super) enum HistoryPosition {
     Thread(Option<String>),
     History(Option<String>),
 }
 
-impl Default for Reached {
+impl Default for HistoryPosition {
     fn default() -> Self {
         Self::Thread(None)
     }
 }
 
-impl Reached {
+impl HistoryPosition {
     fn cursor(&self) -> Option<&str> {
         let (Self::Thread(cursor) | Self::History(cursor)) = self;
         cursor.as_deref()
@@ -133,7 +133,7 @@ impl Delivery {
             let page = match page {
                 Ok(page) => page,
                 Err(error) if thread.is_some() && is_gone(&error) => {
-                    reached = Reached::History(None);
+                    reached = HistoryPosition::History(None);
                     continue;
                 }
                 Err(error) => {
@@ -148,10 +148,10 @@ impl Delivery {
                 return Ok(Look::Saw(Probe::Found { channel, ts, unthreaded }));
             }
             reached = match (page.next_cursor, thread) {
-                (Some(next), Some(_)) => Reached::Thread(Some(next)),
-                (Some(next), None) => Reached::History(Some(next)),
+                (Some(next), Some(_)) => HistoryPosition::Thread(Some(next)),
+                (Some(next), None) => HistoryPosition::History(Some(next)),
                 // An answer to a message that was deleted stands outside any thread.
-                (None, Some(_)) => Reached::History(None),
+                (None, Some(_)) => HistoryPosition::History(None),
                 (None, None) => return Ok(Look::Saw(Probe::NotYet)),
             };
         }
@@ -234,7 +234,7 @@ fn conclude(probe: Probe, decides: bool) -> Probe {
 
 /// Whether it is the message of this delivery. Any app can write such metadata, so its author is
 /// compared as well.
-fn is_it(message: &Message, delivery: DeliveryId, installation: &Installation) -> bool {
+fn is_it(message: &HistoryMessage, delivery: DeliveryId, installation: &Installation) -> bool {
     let is = |told: &Option<String>, ours: &str| !ours.is_empty() && told.as_deref() == Some(ours);
     message.delivery_id == Some(delivery)
         && (is(&message.user, &installation.bot_user_id)
@@ -297,7 +297,7 @@ mod tests {
             token_version: 1,
             installed_by: None,
         };
-        let ours = Message {
+        let ours = HistoryMessage {
             ts: "1.2".into(),
             thread_ts: None,
             user: Some("UBOT".into()),
@@ -306,9 +306,9 @@ mod tests {
             delivery_id: Some(delivery),
         };
         assert!(is_it(&ours, delivery, &installation));
-        let by_app = Message { user: None, app_id: Some("A1".into()), ..ours.clone() };
+        let by_app = HistoryMessage { user: None, app_id: Some("A1".into()), ..ours.clone() };
         assert!(is_it(&by_app, delivery, &installation));
-        let forged = Message { user: Some("U1".into()), ..ours.clone() };
+        let forged = HistoryMessage { user: Some("U1".into()), ..ours.clone() };
         assert!(!is_it(&forged, delivery, &installation));
         let other = DeliveryId(uuid::Uuid::from_u128(8));
         assert!(!is_it(&ours, other, &installation));

@@ -2,8 +2,6 @@
 //! deletion), and the meaning of the answer for the message that was acted on
 //! (docs/delivery-states.md, "Subjects").
 
-use tokio::time::Instant;
-
 use super::Delivery;
 use super::turn::Turn;
 use crate::domain::delivery::subject::{
@@ -16,7 +14,7 @@ use crate::domain::message::render::{self, Rendered};
 use crate::domain::reason::{Cancellation, Failure};
 use crate::slack::{Destination, PostMessage, UpdateMessage};
 use crate::store;
-use crate::workspace::{self, MessageChange};
+use crate::workspace::MessageChange;
 
 /// The destination of the message.
 enum PostTarget {
@@ -25,7 +23,7 @@ enum PostTarget {
 }
 
 /// The request that this turn makes to Slack, once it is known that it may.
-pub(super) struct Request {
+pub(super) struct SlackRequest {
     pub(super) kind: SlackRequestKind,
     /// The message that is acted on.
     target: Option<SubjectMessage>,
@@ -41,7 +39,7 @@ impl Delivery {
     pub(super) async fn prepare(
         &self,
         turn: &Turn<'_>,
-    ) -> Result<Result<Request, Settle>, store::Error> {
+    ) -> Result<Result<SlackRequest, Settle>, store::Error> {
         let head = &turn.head;
         let messages = match &head.subject {
             Some(subject) if head.action != Action::Post => {
@@ -72,7 +70,13 @@ impl Delivery {
             return Ok(Err(Settle::Failed { reason, code: None }));
         }
         let more = matches!(plan, Plan::Done { more: true, .. } | Plan::Retract { more: true, .. });
-        Ok(Ok(Request { kind: request_kind, target: plan.target().cloned(), more, words, place }))
+        Ok(Ok(SlackRequest {
+            kind: request_kind,
+            target: plan.target().cloned(),
+            more,
+            words,
+            place,
+        }))
     }
 
     /// The message that the request shows; `None` if it shows none, or if it cannot be read.
@@ -111,28 +115,9 @@ impl Delivery {
         let people = people.mentions(&turn.head.tenant, installation, &users).await?;
         Ok(Some(resolved(message, &people)))
     }
-
-    /// Makes the request, once.
-    pub(super) async fn request(
-        &self,
-        turn: &Turn<'_>,
-        request: &Request,
-        token: &store::Token,
-        begin_before: Instant,
-    ) -> Result<workspace::RequestMade, workspace::Error> {
-        let (workspaces, claim) = (&self.inner.workspaces, turn.claim);
-        let id = claim.installation;
-        if let Some(change) = request.change() {
-            return workspaces.change(id, token, &change, begin_before).await;
-        }
-        let Some(message) = request.message(turn.head.delivery) else {
-            return Err(workspace::Error::Unknown);
-        };
-        workspaces.post(id, claim.lane.as_str(), token, &message, begin_before).await
-    }
 }
 
-impl Request {
+impl SlackRequest {
     /// The thread named in the intent, so that a probe reads the same thread.
     pub(super) fn thread_ts(&self) -> Option<&str> {
         self.target
@@ -141,7 +126,7 @@ impl Request {
             .map(|root| root.ts.as_str())
     }
 
-    fn change(&self) -> Option<MessageChange<'_>> {
+    pub(super) fn change(&self) -> Option<MessageChange<'_>> {
         let target = self.target.as_ref()?;
         match (self.kind, &self.words) {
             (SlackRequestKind::Update, Some(words)) => Some(MessageChange::Update(UpdateMessage {
@@ -157,7 +142,7 @@ impl Request {
         }
     }
 
-    fn message(&self, delivery_id: DeliveryId) -> Option<PostMessage<'_>> {
+    pub(super) fn message(&self, delivery_id: DeliveryId) -> Option<PostMessage<'_>> {
         let words = self.words.as_ref()?;
         let destination = match (&self.target, self.place.as_ref()) {
             (Some(root), _) => Destination::Conversation(&root.channel),

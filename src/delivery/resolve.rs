@@ -36,7 +36,7 @@ use crate::domain::message::render::Reader;
 use crate::domain::message::stored::Stored;
 use crate::domain::settings::{Identity, Preferences, Settings};
 use crate::domain::time::Timestamp;
-use crate::store::{self, Installation, Resolved, Resolving};
+use crate::store::{self, Installation, ResolveOutcome, Resolving};
 use crate::telemetry::Rounds;
 
 /// Deliveries claimed at once.
@@ -190,7 +190,7 @@ impl Delivery {
         let message = message(resolving);
         let user = match message.recipient(resolving.user.as_ref()) {
             Ok(user) => user,
-            Err(end) => return Ok((Resolved::End(end), None)),
+            Err(end) => return Ok((ResolveOutcome::End(end), None)),
         };
         let (settings, installation, stored, mut chosen) = tokio::try_join!(
             store.tenancy().settings(tenant),
@@ -247,11 +247,11 @@ impl Delivery {
             Ok(Placement::AwaitList | Placement::AskSlack(_)) => {
                 let waited = addressed.resolving.now.since(time_of(addressed.resolving));
                 let after = looked.ask_after.unwrap_or_else(|| again(waited, timing.retry));
-                (Resolved::Again { after }, None)
+                (ResolveOutcome::Again { after }, None)
             }
             Ok(Placement::Hold(reason)) => {
                 let trace = addressed.explain(None, reason.code(), true);
-                (Resolved::Hold { reason, look_after: timing.held_soon }, trace)
+                (ResolveOutcome::Hold { reason, look_after: timing.held_soon }, trace)
             }
             Err(end) => addressed.ends(end),
         }
@@ -295,7 +295,7 @@ impl Delivery {
 }
 
 /// How a delivery is settled, and its trace if something was decided.
-type Resolution = (Resolved, Option<Vec<u8>>);
+type Resolution = (ResolveOutcome, Option<Vec<u8>>);
 
 /// A delivery to a person, with the switches and choices that apply to it.
 struct Addressed<'a> {
@@ -318,7 +318,7 @@ impl Addressed<'_> {
             stage: trace::Stage::Resolved,
             at: resolving.now,
             switches: Some(trace::Switches::of(self.settings?, event)),
-            choice: trace::Choice::of(self.preferences, event),
+            choice: trace::TraceChoice::of(self.preferences, event),
             identity: basis,
             template: Some(event.to_string()),
             verdict: verdict.to_owned(),
@@ -327,7 +327,7 @@ impl Addressed<'_> {
     }
 
     fn ends(&self, end: End) -> Resolution {
-        (Resolved::End(end), self.explain(None, end.code(), false))
+        (ResolveOutcome::End(end), self.explain(None, end.code(), false))
     }
 
     /// To the tail of the member's lane. The member is stored as the person's if the match is new.
@@ -343,7 +343,7 @@ impl Addressed<'_> {
         let reader = |draft: &Draft<'_>| {
             draft.reader(Some(person), view.member(id).as_ref(), admitted.settings)
         };
-        let lane = Resolved::Lane {
+        let lane = ResolveOutcome::Lane {
             installation,
             lane: id.as_str().to_owned(),
             content: content(self.resolving, reader),

@@ -5,6 +5,10 @@
 //! can show that it does not. A worker that lost its lease in the meantime (frozen, cut off) posts
 //! nothing and changes nothing: the request must begin within half a lease of the intent, and every
 //! write is fenced.
+//!
+//! The facts for the checks and the token are read at the same time, and the intent's single
+//! statement also asks whether posting is paused: there are few round trips from the claim to the
+//! request.
 
 use std::convert::Infallible;
 use std::sync::Mutex;
@@ -15,16 +19,17 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use super::Delivery;
-use super::explain;
+use super::request::SlackRequest;
 use super::slots::Slot;
 use super::turn::{StartUsed, Turn};
 use crate::domain::capacity::budget::Budget;
+use crate::domain::capacity::pacing::AHEAD;
 use crate::domain::delivery::trace::Trace;
-use crate::domain::delivery::{Acted, Settle, State};
-use crate::domain::ids::{DeliveryId, LeaseToken};
+use crate::domain::delivery::{Settle, State, next};
+use crate::domain::ids::LeaseToken;
 use crate::domain::reason::Failure;
-use crate::store::{self, DeliveryTrace, LaneClaim, Pace, QueueKey, RecoverOutcome, SettleContext};
-use crate::telemetry;
+use crate::store::{self, LaneClaim, LanePace, QueueKey, RecoverOutcome, SettleContext};
+use crate::{telemetry, workspace};
 
 impl Delivery {
     /// Takes the lane one step further and gives it back.
@@ -47,6 +52,221 @@ impl Delivery {
                 let workspace = claim.installation;
                 tracing::warn!(%workspace, %error, "a lane was not given back");
                 return;
+            }
+        }
+    }
+
+    async fn take_turn(
+        &self,
+        claim: &LaneClaim,
+        slot: &Slot,
+        stop: &CancellationToken,
+    ) -> Result<StartUsed, store::Error> {
+        let store = &self.inner.store;
+        if stop.is_cancelled() {
+            store.lanes().release(claim, Duration::ZERO).await?;
+            return Ok(StartUsed::No);
+        }
+        let Some(head) = store.lanes().head(claim).await? else { return Ok(StartUsed::No) };
+        if head.state == State::Sending {
+            match store.outbox().recover(claim, head.delivery).await? {
+                RecoverOutcome::Unknown => {
+                    self.inner.metrics.deliveries(State::Unknown.code(), 1);
+                    // The request may have ended with the lease, and Slack has 30 s from then: the
+                    // looks count from now on, as they do after an answer that was lost.
+                    let first = self.inner.timing.policy.probe_after[0];
+                    store.lanes().release(claim, first).await?;
+                }
+                RecoverOutcome::Parked | RecoverOutcome::Waits | RecoverOutcome::Fenced => {}
+            }
+            return Ok(StartUsed::No);
+        }
+        let why = Mutex::new(Trace::from_bytes(head.trace.as_deref().unwrap_or_default()));
+        let turn = Turn { claim, slot, head, read: Instant::now(), why };
+        // The trace that Notify began continues here, perhaps on another replica.
+        let span = tracing::info_span!("deliver", delivery = %turn.head.delivery);
+        telemetry::continue_from(&span, turn.head.trace_context.as_deref());
+        let step = async {
+            match turn.head.state {
+                State::Unknown => self.look(&turn).await.map(|()| StartUsed::No),
+                // On the heap: it is by far the larger of the two.
+                _ => Box::pin(self.send(&turn, stop)).await,
+            }
+        };
+        step.instrument(span).await
+    }
+
+    /// Sends a pending head, unless the checks settle it otherwise.
+    async fn send(
+        &self,
+        turn: &Turn<'_>,
+        stop: &CancellationToken,
+    ) -> Result<StartUsed, store::Error> {
+        let (claim, head) = (turn.claim, &turn.head);
+        // The switches shortly before the request decide, however early the lane was claimed.
+        if !start_comes(turn, AHEAD, stop).await {
+            self.inner.store.lanes().release(claim, Duration::ZERO).await?;
+            return Ok(StartUsed::No);
+        }
+        turn.slot.start_is_near();
+        let token = self.inner.workspaces.token(claim.installation);
+        let (judged, token) = tokio::join!(self.check(turn), token);
+        if let Some(settle) = judged? {
+            return self.unposted(turn, settle, None).await;
+        }
+        let request = match self.prepare(turn).await? {
+            Ok(request) => request,
+            Err(settle) => return self.unposted(turn, settle, None).await,
+        };
+        let token = match token {
+            Ok(token) => token,
+            Err(workspace::Error::Store(error)) => return Err(error),
+            Err(error) => {
+                let (settle, rest) = self.unsent(turn, error);
+                return self.unposted(turn, settle, rest).await;
+            }
+        };
+        if let Some(settle) = another_turn(turn, &request) {
+            return self.unposted(turn, settle, None).await;
+        }
+        // Messages during which a worker died are sent one at a time: of all messages that were
+        // under way when a process died, only one was the cause, and it must not take the others
+        // with it.
+        let suspect = if head.crashes == 0 {
+            None
+        } else if let Ok(alone) = self.inner.suspects.try_acquire() {
+            Some(alone)
+        } else {
+            let after = self.inner.timing.retry;
+            return self.unposted(turn, Settle::Deferred { after }, None).await;
+        };
+        if !start_comes(turn, Duration::ZERO, stop).await {
+            self.inner.store.lanes().release(claim, Duration::ZERO).await?;
+            return Ok(StartUsed::No);
+        }
+        let posted = self.undertake(turn, &request, &token).await;
+        drop(suspect);
+        posted
+    }
+
+    /// Checks the head; `None`: it may be sent.
+    async fn check(&self, turn: &Turn<'_>) -> Result<Option<Settle>, store::Error> {
+        match self.judge(turn).await {
+            // A record that cannot be decrypted now cannot be decrypted later: the lane continues
+            // without it.
+            Err(error @ store::Error::Sealed(_)) => {
+                let (tenant, delivery) = (&turn.head.tenant, turn.head.delivery);
+                tracing::error!(
+                    %tenant, %delivery, %error,
+                    "a recipient's record cannot be decrypted"
+                );
+                Ok(Some(Settle::Failed { reason: Failure::Damaged, code: None }))
+            }
+            judged => judged,
+        }
+    }
+
+    /// The intent, the request, and its result.
+    async fn undertake(
+        &self,
+        turn: &Turn<'_>,
+        request: &SlackRequest,
+        token: &store::Token,
+    ) -> Result<StartUsed, store::Error> {
+        let (claim, head, lease) = (turn.claim, &turn.head, self.inner.timing.lease);
+        let begin_before = Instant::now() + lease / 2;
+        let (request_kind, thread) = (request.kind, request.thread_ts());
+        let intent = self
+            .inner
+            .store
+            .outbox()
+            .intend_to(claim, head.delivery, lease, request_kind, thread)
+            .await;
+        let attempt = match intent {
+            Ok(Some(attempt)) => attempt,
+            Ok(None) => return Ok(StartUsed::No),
+            Err(error) => {
+                // It is not known whether the intent was committed, but nothing was posted. If that
+                // is recorded now, the history need not be searched, and it is not taken for a
+                // crash.
+                let interval = self.pause_after(&error);
+                let rest = LanePace { started_ago: Duration::ZERO, interval };
+                return self.unposted(turn, Settle::NotWritten, Some(rest)).await;
+            }
+        };
+        let asked = self.request(turn, request, token, begin_before);
+        match turn.slot.asking(asked).await {
+            Ok(posted) => {
+                turn.explained(&posted.outcome);
+                let acted = request.acted(head.action, &posted.outcome);
+                let policy = &self.inner.timing.policy;
+                let settle =
+                    acted.unwrap_or_else(|| next(&posted.outcome, attempt, rand::random(), policy));
+                // The pace of one a second applies to posts only.
+                let pace = (!request_kind.is_repeatable()).then(|| LanePace {
+                    started_ago: posted.started.elapsed(),
+                    interval: self.inner.timing.channel_interval,
+                });
+                let request = Some((request_kind.method(), posted.took));
+                let context = SettleContext { pace, request, trace: None };
+                self.settle(turn, settle, context).await?;
+                Ok(StartUsed::Yes)
+            }
+            Err(error) => {
+                let (settle, rest) = self.unsent(turn, error);
+                self.unposted(turn, settle, rest).await
+            }
+        }
+    }
+
+    /// Makes the request, once.
+    async fn request(
+        &self,
+        turn: &Turn<'_>,
+        request: &SlackRequest,
+        token: &store::Token,
+        begin_before: Instant,
+    ) -> Result<workspace::RequestMade, workspace::Error> {
+        let (workspaces, claim) = (&self.inner.workspaces, turn.claim);
+        let id = claim.installation;
+        if let Some(change) = request.change() {
+            return workspaces.change(id, token, &change, begin_before).await;
+        }
+        let Some(message) = request.message(turn.head.delivery) else {
+            return Err(workspace::Error::Unknown);
+        };
+        workspaces.post(id, claim.lane.as_str(), token, &message, begin_before).await
+    }
+
+    /// Settles a head for which no request was made; `rest`: how long its lane rests.
+    async fn unposted(
+        &self,
+        turn: &Turn<'_>,
+        settle: Settle,
+        rest: Option<LanePace>,
+    ) -> Result<StartUsed, store::Error> {
+        self.settle(turn, settle, rest.into()).await.map(|()| StartUsed::No)
+    }
+
+    /// How to settle if no request was written, and how long the lane rests.
+    fn unsent(&self, turn: &Turn<'_>, error: workspace::Error) -> (Settle, Option<LanePace>) {
+        let (tenant, delivery) = (&turn.head.tenant, turn.head.delivery);
+        let rest = |interval| Some(LanePace { started_ago: Duration::ZERO, interval });
+        match error {
+            workspace::Error::Reconnect { code } => (Settle::Paused { code }, None),
+            workspace::Error::Late => (Settle::NotWritten, None),
+            workspace::Error::Busy { after } => (Settle::NotWritten, rest(after)),
+            workspace::Error::Unknown => {
+                let code = Some("unknown_workspace".to_owned());
+                (Settle::Failed { reason: Failure::Rejected, code }, None)
+            }
+            workspace::Error::Store(error) => {
+                tracing::warn!(%tenant, %delivery, %error, "a message was not posted");
+                (Settle::NotWritten, rest(self.pause_after(&error)))
+            }
+            workspace::Error::Slack(error) => {
+                tracing::warn!(%tenant, %delivery, %error, "a message was not posted");
+                (Settle::NotWritten, rest(self.inner.timing.retry))
             }
         }
     }
@@ -115,127 +335,34 @@ impl Delivery {
             }
         }
     }
+}
 
-    async fn take_turn(
-        &self,
-        claim: &LaneClaim,
-        slot: &Slot,
-        stop: &CancellationToken,
-    ) -> Result<StartUsed, store::Error> {
-        let store = &self.inner.store;
-        if stop.is_cancelled() {
-            store.lanes().release(claim, Duration::ZERO).await?;
-            return Ok(StartUsed::No);
-        }
-        let Some(head) = store.lanes().head(claim).await? else { return Ok(StartUsed::No) };
-        if head.state == State::Sending {
-            match store.outbox().recover(claim, head.delivery).await? {
-                RecoverOutcome::Unknown => {
-                    self.inner.metrics.deliveries(State::Unknown.code(), 1);
-                    // The request may have ended with the lease, and Slack has 30 s from then: the
-                    // looks count from now on, as they do after an answer that was lost.
-                    let first = self.inner.timing.policy.probe_after[0];
-                    store.lanes().release(claim, first).await?;
-                }
-                RecoverOutcome::Parked | RecoverOutcome::Waits | RecoverOutcome::Fenced => {}
-            }
-            return Ok(StartUsed::No);
-        }
-        let why = Mutex::new(Trace::from_bytes(head.trace.as_deref().unwrap_or_default()));
-        let turn = Turn { claim, slot, head, read: Instant::now(), why };
-        // The trace that Notify began continues here, perhaps on another replica.
-        let span = tracing::info_span!("deliver", delivery = %turn.head.delivery);
-        telemetry::continue_from(&span, turn.head.trace_context.as_deref());
-        let step = async {
-            match turn.head.state {
-                State::Unknown => self.look(&turn).await.map(|()| StartUsed::No),
-                // On the heap: it is by far the larger of the two.
-                _ => Box::pin(self.send(&turn, stop)).await,
-            }
-        };
-        step.instrument(span).await
+/// The settle of a head whose request needs another turn: after a read of history, or with a start
+/// from another budget. `None`: the request may be made in this turn.
+fn another_turn(turn: &Turn<'_>, request: &SlackRequest) -> Option<Settle> {
+    let request_kind = request.kind;
+    // A change that may have been made is simply repeated: it is the same change.
+    if turn.head.in_doubt.is_some() && !request_kind.is_repeatable() {
+        let thread_ts = request.thread_ts().map(str::to_owned);
+        return Some(Settle::Doubted { request_kind, thread_ts });
     }
+    (request_kind.budget() != turn.claim.budget).then_some(Settle::Replanned { request_kind })
+}
 
-    /// Writes how the head was settled, also through an outage of the store, and reports it. The
-    /// trace of the context is added here.
-    pub(super) async fn settle(
-        &self,
-        turn: &Turn<'_>,
-        settle: Settle,
-        context: SettleContext<'_>,
-    ) -> Result<(), store::Error> {
-        let trace = explain::added(turn, turn.trace(), &settle);
-        let (tenant, user) = (&turn.head.tenant, turn.head.user.as_ref());
-        let trace = trace.as_deref().map(|trace| DeliveryTrace { tenant, user, trace });
-        let (claim, delivery) = (turn.claim, turn.head.delivery);
-        let known = Instant::now();
-        let mut tries = self.tries();
-        let settled = loop {
-            let started_ago = |pace: Pace| pace.started_ago + known.elapsed();
-            let pace = context.pace.map(|pace| Pace { started_ago: started_ago(pace), ..pace });
-            let context = SettleContext { pace, trace, ..context };
-            match self.inner.store.outbox().settle(claim, delivery, &settle, context).await {
-                Ok(settled) => break settled,
-                Err(error) if tries.again(&error).await => {}
-                Err(error) => return Err(error),
-            }
-        };
-        if !settled {
-            tracing::debug!(%delivery, "another worker has taken this delivery over");
-            return Ok(());
-        }
-        match settle {
-            Settle::Delivered { .. }
-            | Settle::Unthreaded { .. }
-            | Settle::Finished
-            | Settle::Acted(Acted { more: false, .. }) => {
-                self.inner.metrics.delivery_latency(turn.now().since(turn.head.created_at));
-                self.ended(claim, delivery, State::Sent, None, None);
-            }
-            Settle::Failed { reason, code } => {
-                self.ended(claim, delivery, State::Failed, Some(reason), code);
-            }
-            Settle::Parked { reason, code } => {
-                self.ended(claim, delivery, State::Parked, Some(reason), code);
-            }
-            Settle::Ended(end) => self.ended(claim, delivery, end.state(), None, None),
-            Settle::Probe { .. } | Settle::Doubted { .. } if turn.head.state == State::Pending => {
-                self.inner.metrics.deliveries(State::Unknown.code(), 1);
-            }
-            Settle::Retry { .. }
-            | Settle::Wait { .. }
-            | Settle::Paused { .. }
-            | Settle::Probe { .. }
-            | Settle::Doubted { .. }
-            | Settle::NotWritten
-            | Settle::Deferred { .. }
-            | Settle::Replanned { .. }
-            | Settle::Acted(_)
-            | Settle::Unmodifiable { .. }
-            | Settle::Resolve
-            | Settle::Moved { .. } => {}
-        }
-        Ok(())
-    }
-
-    /// Counts an end, and logs it if it is a failure.
-    pub(super) fn ended(
-        &self,
-        claim: &LaneClaim,
-        delivery: DeliveryId,
-        state: State,
-        reason: Option<Failure>,
-        code: Option<String>,
-    ) {
-        self.inner.metrics.deliveries(state.code(), 1);
-        if let Some(reason) = reason {
-            let code = code.unwrap_or_default();
-            let (state, reason) = (state.code(), reason.code());
-            let (tenant, workspace) = (&claim.tenant, &claim.installation);
-            tracing::warn!(
-                %tenant, %delivery, %workspace, state, reason, code,
-                "a message was not delivered"
-            );
+/// Waits for the start that the claim took from the budget, or for a time `before` it. `false`: the
+/// process stops first.
+async fn start_comes(turn: &Turn<'_>, before: Duration, stop: &CancellationToken) -> bool {
+    // Never longer than at the claim: the clock may have stepped back since.
+    let wait = turn.claim.start.map_or(Duration::ZERO, |(start, _)| {
+        start.since(turn.now()).min(start.since(turn.claim.now))
+    });
+    let wait = wait.saturating_sub(before);
+    // Even a sleep of zero takes a millisecond or more.
+    if !wait.is_zero() {
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = stop.cancelled() => {}
         }
     }
+    !stop.is_cancelled()
 }

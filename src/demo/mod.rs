@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Settings;
 use crate::domain::secret::Secret;
 use crate::sandbox::{self, Sandbox};
-use crate::server::Server;
+use crate::server::RunningServer;
 use crate::telemetry;
 use platform::Platform;
 use report::Report;
@@ -43,7 +43,7 @@ pub async fn run(exit: bool, stop: CancellationToken) -> anyhow::Result<ExitCode
             .await
             .context("the sandbox cannot listen")?;
     let settings = settings(&sandbox, folder.path().to_owned()).await?;
-    let server = Server::start(settings).await?;
+    let server = RunningServer::start(settings).await?;
     let (rpc, inbox) = (server.rpc, sandbox.url());
     sandbox.send_events_to(events_url(server.http));
     let halt = CancellationToken::new();

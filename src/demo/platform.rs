@@ -22,7 +22,7 @@ pub(super) struct Platform {
 }
 
 /// An accepted notification.
-pub(super) struct Accepted {
+pub(super) struct AcceptedNotification {
     pub(super) event: &'static str,
     pub(super) verdicts: Vec<pb::Verdict>,
 }
@@ -95,7 +95,10 @@ impl Platform {
         Ok(self.herald.watch_deliveries(request).await?.into_inner())
     }
 
-    pub(super) async fn notify(&mut self, sending: &Sending) -> anyhow::Result<Accepted> {
+    pub(super) async fn notify(
+        &mut self,
+        sending: &Sending,
+    ) -> anyhow::Result<AcceptedNotification> {
         let recipients = sending.to.iter().map(|user| pb::Recipient {
             target: Some(pb::recipient::Target::UserId((*user).into())),
             roles: Vec::new(),
@@ -110,6 +113,6 @@ impl Platform {
             ..pb::NotifyRequest::default()
         };
         let answer = self.herald.notify(request).await?.into_inner();
-        Ok(Accepted { event: sending.event, verdicts: answer.verdicts })
+        Ok(AcceptedNotification { event: sending.event, verdicts: answer.verdicts })
     }
 }

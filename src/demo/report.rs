@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use url::Url;
 
 use super::cast::{EXPECTED, Expected, UNREACHABLE};
-use super::platform::{Accepted, TENANT};
+use super::platform::{AcceptedNotification, TENANT};
 use super::say;
 use crate::rpc::pb::verdict::Recipient;
 use crate::rpc::pb::{self, DeliveryState, VerdictKind};
@@ -44,7 +44,7 @@ impl Report {
     }
 
     /// Records an answer and prints each person who gets nothing, with the reason.
-    pub(super) fn accepted(&mut self, accepted: Accepted) {
+    pub(super) fn accepted(&mut self, accepted: AcceptedNotification) {
         for verdict in accepted.verdicts {
             if verdict.kind() == VerdictKind::Queued {
                 self.events.insert(verdict.delivery_id, accepted.event);

@@ -32,7 +32,7 @@ const CONFIRM: Duration = Duration::from_secs(600);
 const MOST_PAGES: i32 = 20_000;
 
 /// How a crawl ended.
-pub(super) enum Ended {
+pub(super) enum CrawlEnd {
     /// A new generation was published.
     Published { generation: i64, members: i64 },
     /// The list was read to the end, but lost too many members to be believed.
@@ -40,12 +40,12 @@ pub(super) enum Ended {
     /// Another replica holds the lease now.
     Lost,
     /// It stopped; the next one is due after the given time.
-    Stopped { fault: Fault, retry_after: Duration, resume: Resume },
+    Stopped { fault: CrawlFault, retry_after: Duration, resume: Resume },
 }
 
 /// Why a crawl stopped, as shown to administrators.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Fault {
+pub(super) enum CrawlFault {
     #[error(transparent)]
     Workspace(workspace::Error),
     #[error("Slack's cursor was unusable ({0}), also after the reading began again")]
@@ -56,13 +56,13 @@ pub(super) enum Fault {
 
 impl Directory {
     /// Reads from the lease's checkpoint to the end.
-    pub(super) async fn crawl(&self, lease: &mut CrawlLease) -> Result<Ended, Error> {
+    pub(super) async fn crawl(&self, lease: &mut CrawlLease) -> Result<CrawlEnd, Error> {
         // Pages may be short or empty; only an empty cursor ends the list.
         while !lease.checkpoint.complete {
             if lease.checkpoint.next_page >= MOST_PAGES {
-                return Ok(stop(lease, Fault::Endless, self.regular(lease), Resume::Start));
+                return Ok(stop(lease, CrawlFault::Endless, self.regular(lease), Resume::Start));
             }
-            let Some(page) = self.next_page(lease).await? else { return Ok(Ended::Lost) };
+            let Some(page) = self.next_page(lease).await? else { return Ok(CrawlEnd::Lost) };
             let next = match page {
                 Ok(page) => self.keep(lease, page).await?,
                 Err(error) => self.after(lease, error),
@@ -70,7 +70,7 @@ impl Directory {
             match next {
                 Next::Page => {}
                 Next::Again(code) if lease.checkpoint.restarts > 0 => {
-                    let fault = Fault::Cursor(code);
+                    let fault = CrawlFault::Cursor(code);
                     return Ok(stop(lease, fault, self.regular(lease), Resume::Start));
                 }
                 Next::Again(code) => {
@@ -79,7 +79,7 @@ impl Directory {
                         "reading the member list begins again"
                     );
                     if !self.begin_again(lease).await? {
-                        return Ok(Ended::Lost);
+                        return Ok(CrawlEnd::Lost);
                     }
                 }
                 Next::End(ended) => return Ok(ended),
@@ -131,7 +131,7 @@ impl Directory {
         };
         match self.inner.store.member_lists().save_page(lease, crawled, self.hold()).await? {
             Saved::Stored => {}
-            Saved::Lost => return Ok(Next::End(Ended::Lost)),
+            Saved::Lost => return Ok(Next::End(CrawlEnd::Lost)),
             Saved::CursorRepeats => return Ok(Next::Again("cursor_repeats")),
         }
         self.inner.metrics.crawl_page();
@@ -162,7 +162,7 @@ impl Directory {
             // Stated by Slack, or computed from its answer: scaled already.
             Verdict::Wait(after) => (after, Resume::Checkpoint),
         };
-        Next::End(stop(lease, Fault::Workspace(error), retry_after, resume))
+        Next::End(stop(lease, CrawlFault::Workspace(error), retry_after, resume))
     }
 
     async fn begin_again(&self, lease: &mut CrawlLease) -> Result<bool, Error> {
@@ -176,21 +176,21 @@ impl Directory {
     }
 
     /// All pages are there: publishes them if they are plausible.
-    async fn finish(&self, lease: &CrawlLease) -> Result<Ended, Error> {
+    async fn finish(&self, lease: &CrawlLease) -> Result<CrawlEnd, Error> {
         let store = &self.inner.store;
         let members = lease.checkpoint.members;
         let Some(state) = store.member_lists().state(lease.installation).await? else {
-            return Ok(Ended::Lost);
+            return Ok(CrawlEnd::Lost);
         };
         let in_force = (state.generation > 0).then_some(state.members);
         let doubt = state.shrink.map(|shrink| shrink.doubt);
         if !believable(members, in_force, doubt) {
             let in_force = in_force.unwrap_or(0);
-            return Ok(Ended::Refused { members, in_force });
+            return Ok(CrawlEnd::Refused { members, in_force });
         }
         Ok(match store.member_lists().publish(lease, self.refresh_interval()).await? {
-            Some(generation) => Ended::Published { generation, members },
-            None => Ended::Lost,
+            Some(generation) => CrawlEnd::Published { generation, members },
+            None => CrawlEnd::Lost,
         })
     }
 
@@ -210,12 +210,12 @@ impl Directory {
     }
 }
 
-fn stop(lease: &CrawlLease, fault: Fault, retry_after: Duration, resume: Resume) -> Ended {
+fn stop(lease: &CrawlLease, fault: CrawlFault, retry_after: Duration, resume: Resume) -> CrawlEnd {
     tracing::warn!(
         workspace = %lease.installation, error = %fault, ?retry_after,
         "reading the member list stopped"
     );
-    Ended::Stopped { fault, retry_after, resume }
+    CrawlEnd::Stopped { fault, retry_after, resume }
 }
 
 fn join(members: &[MemberJson]) -> Vec<u8> {
@@ -232,7 +232,7 @@ enum Next {
     Page,
     /// The cursor is unusable, for this reason.
     Again(&'static str),
-    End(Ended),
+    End(CrawlEnd),
 }
 
 /// The reaction to a page that could not be read.
@@ -284,7 +284,7 @@ mod tests {
         let transient =
             |code: &str| workspace::Error::Slack(slack::Error::Transient { code: code.to_owned() });
         let rejected = |code: &str| {
-            let class = slack::Class::Other;
+            let class = slack::ErrorClass::Other;
             let code = code.to_owned();
             workspace::Error::Slack(slack::Error::Rejected { code, class, detail: None })
         };

@@ -22,7 +22,7 @@ use crate::domain::ids::{InstallationId, SlackUserId};
 use crate::slack::{self, MemberJson};
 use crate::store::{FieldsEnd, FieldsLease, FieldsProgress, MemberFields};
 use crate::workspace::{self, INTERACTIVE};
-use plan::{Job, Plan};
+use plan::{FieldsPlan, Job};
 
 /// Workspaces whose fields one replica fetches at the same time.
 const AT_ONCE: usize = 4;
@@ -242,7 +242,7 @@ impl Directory {
     }
 
     /// Fetches for the members of one plan.
-    async fn round(&self, pass: &mut Pass, plan: Plan) -> Result<(), Stop> {
+    async fn round(&self, pass: &mut Pass, plan: FieldsPlan) -> Result<(), Stop> {
         let id = pass.lease.installation;
         let patience = self.scaled(PATIENCE);
         let mut missing = plan.wanted - plan.fetched;
@@ -341,7 +341,7 @@ impl Directory {
         Err(Stop::Later { error: text, after })
     }
 
-    fn finished(&self, pass: &Pass, plan: &Plan) -> FieldsEnd {
+    fn finished(&self, pass: &Pass, plan: &FieldsPlan) -> FieldsEnd {
         let error = match pass.failed.len() {
             0 => None,
             some => Some(format!(

@@ -9,7 +9,7 @@ use tokio::time::{Duration, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::{Directory, Error};
-use crate::domain::directory::snapshot::Counts;
+use crate::domain::directory::snapshot::SnapshotCounts;
 use crate::domain::ids::InstallationId;
 use crate::store::{DirectoryPointer, Hint};
 
@@ -93,7 +93,7 @@ impl Directory {
 
     /// Counts the members in memory, by kind, as a metric.
     fn count(&self) {
-        let mut all = Counts::default();
+        let mut all = SnapshotCounts::default();
         for (_, loaded) in &self.inner.snapshots {
             let Some(snapshot) = &loaded.snapshot else { continue };
             let counts = snapshot.counts();

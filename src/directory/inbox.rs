@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::merge::Source;
+use super::merge::ChangeSource;
 use super::{Directory, Error};
 use crate::domain::directory::member::Member;
 use crate::domain::ids::InstallationId;
@@ -146,7 +146,7 @@ impl Directory {
         let total = settled.len();
         let settlement = self.settlement(token, settled);
         let members: Vec<_> = newest.into_values().map(|(_, _, json)| json).collect();
-        if let Some(outcome) = self.merge(id, &members, Source::Events(&settlement)).await? {
+        if let Some(outcome) = self.merge(id, &members, ChangeSource::Events(&settlement)).await? {
             let metrics = &self.inner.metrics;
             metrics.slack_events("changed", outcome.changed as u64);
             metrics.slack_events("unchanged", (total - outcome.changed) as u64);

@@ -14,7 +14,7 @@ use super::evaluate::Guard;
 use super::load::Loaded;
 use super::{Directory, Error, Key};
 use crate::domain::directory::member::Member;
-use crate::domain::directory::snapshot::{News, ProfileFields};
+use crate::domain::directory::snapshot::{Difference, ProfileFields};
 use crate::domain::ids::InstallationId;
 use crate::domain::mapping::{Mapping, Stop};
 use crate::slack::MemberJson;
@@ -25,7 +25,7 @@ const ATTEMPTS: usize = 8;
 
 /// The source of facts about members.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Source<'a> {
+pub(super) enum ChangeSource<'a> {
     /// Events, which are settled with the same commit.
     Events(&'a Settlement),
     /// An answer of Slack's. `fields_moved`: different custom fields were stored for these members.
@@ -35,7 +35,7 @@ pub(super) enum Source<'a> {
 
 /// How many member objects were merged and dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Outcome {
+pub(super) struct MergeOutcome {
     /// Became changes.
     pub(super) changed: usize,
     /// Said nothing new, or were older than the known state.
@@ -46,7 +46,7 @@ impl Directory {
     /// Merges the members that a lookup returned. This replica uses them when the call returns,
     /// others once they notice.
     pub async fn learn(&self, id: InstallationId, members: &[MemberJson]) -> Result<(), Error> {
-        self.merge(id, members, Source::LookUp { fields_moved: false }).await.map(drop)
+        self.merge(id, members, ChangeSource::LookUp { fields_moved: false }).await.map(drop)
     }
 
     /// The same, with the members' custom fields if the mapping reads any: these are stored first,
@@ -63,7 +63,7 @@ impl Directory {
                 fields_moved |= self.fetch_fields_now(id, member).await?;
             }
         }
-        self.merge(id, members, Source::LookUp { fields_moved }).await.map(drop)
+        self.merge(id, members, ChangeSource::LookUp { fields_moved }).await.map(drop)
     }
 
     /// Merges, and settles the events that reported it. `None`: the caller no longer holds the
@@ -72,11 +72,11 @@ impl Directory {
         &self,
         id: InstallationId,
         members: &[MemberJson],
-        source: Source<'_>,
-    ) -> Result<Option<Outcome>, Error> {
+        source: ChangeSource<'_>,
+    ) -> Result<Option<MergeOutcome>, Error> {
         let (settlement, fields_moved) = match source {
-            Source::Events(settlement) => (Some(settlement), false),
-            Source::LookUp { fields_moved } => (None, fields_moved),
+            ChangeSource::Events(settlement) => (Some(settlement), false),
+            ChangeSource::LookUp { fields_moved } => (None, fields_moved),
         };
         let mappings = self.mappings_in(id).await?;
         let reads_fields = mappings.iter().any(|mapping| mapping.slack.reads_profile_fields());
@@ -95,7 +95,7 @@ impl Directory {
             let anyway = basis.crawling || fields_moved;
             let changes = news(lists, anyway, members, fields).await?;
             if changes.is_empty() && settlement.is_none() {
-                return Ok(Some(Outcome { changed: 0, dropped: members.len() }));
+                return Ok(Some(MergeOutcome { changed: 0, dropped: members.len() }));
             }
             let store = &self.inner.store;
             match store.member_lists().merge_members(id, basis, &changes, settlement).await? {
@@ -109,7 +109,7 @@ impl Directory {
                         }
                     }
                     let dropped = members.len() - changes;
-                    return Ok(Some(Outcome { changed: changes, dropped }));
+                    return Ok(Some(MergeOutcome { changed: changes, dropped }));
                 }
             }
         }
@@ -185,12 +185,12 @@ fn is_news(
     for (mapping, loaded) in lists {
         let told = match &loaded.snapshot {
             Some(snapshot) => snapshot.news(mapping, json, fields, stop),
-            None => Member::from_slice(json).map(|_| News::Changed),
+            None => Member::from_slice(json).map(|_| Difference::Changed),
         };
         match told {
-            Ok(News::Older) | Err(_) => return false,
-            Ok(News::Changed) => news = true,
-            Ok(News::Same) => news |= anyway,
+            Ok(Difference::Older) | Err(_) => return false,
+            Ok(Difference::Changed) => news = true,
+            Ok(Difference::Same) => news |= anyway,
         }
     }
     news

@@ -37,7 +37,7 @@ use tokio::sync::{Notify, Semaphore};
 
 pub use config::Config;
 pub use miss::Missed;
-pub use turns::{Turn, Turns};
+pub use turns::{TurnGuard, Turns};
 pub use view::View;
 
 use crate::domain::ids::InstallationId;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::crawl::Ended;
+use super::crawl::CrawlEnd;
 use super::{Directory, Error};
 use crate::domain::ids::InstallationId;
 use crate::store::CrawlLease;
@@ -82,13 +82,13 @@ impl Directory {
         let id = lease.installation;
         let (store, metrics) = (&self.inner.store, &self.inner.metrics);
         let recorded = match self.crawl(&mut lease).await {
-            Ok(Ended::Published { generation, members }) => {
+            Ok(CrawlEnd::Published { generation, members }) => {
                 tracing::info!(workspace = %id, generation, members, "the member list was read");
                 metrics.crawl("published");
                 self.announce(id).await;
                 Ok(true)
             }
-            Ok(Ended::Refused { members, in_force }) => {
+            Ok(CrawlEnd::Refused { members, in_force }) => {
                 tracing::warn!(
                     workspace = %id, members, in_force,
                     "a member list was refused because it lost members; it awaits confirmation"
@@ -100,8 +100,8 @@ impl Directory {
                 );
                 store.member_lists().refuse_crawl(&lease, &error, self.confirm_after()).await
             }
-            Ok(Ended::Lost) => Ok(false),
-            Ok(Ended::Stopped { fault, retry_after, resume }) => {
+            Ok(CrawlEnd::Lost) => Ok(false),
+            Ok(CrawlEnd::Stopped { fault, retry_after, resume }) => {
                 metrics.crawl("failed");
                 store
                     .member_lists()

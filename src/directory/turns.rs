@@ -18,11 +18,11 @@ pub struct Turns(Arc<Mutex<State>>);
 
 struct State {
     free: usize,
-    waiting: FairQueue<TenantId, oneshot::Sender<Turn>>,
+    waiting: FairQueue<TenantId, oneshot::Sender<TurnGuard>>,
 }
 
 /// One turn, passed on when it is dropped.
-pub struct Turn(Turns);
+pub struct TurnGuard(Turns);
 
 impl Turns {
     /// As many turns at a time as half of the processors.
@@ -37,17 +37,17 @@ impl Turns {
     }
 
     /// Waits for the tenant's turn; a small call needs none.
-    pub async fn take_if_large(&self, tenant: &TenantId, people: usize) -> Option<Turn> {
+    pub async fn take_if_large(&self, tenant: &TenantId, people: usize) -> Option<TurnGuard> {
         if people <= SMALL { None } else { self.take(tenant, people).await }
     }
 
     /// Waits for the tenant's turn.
-    pub async fn take(&self, tenant: &TenantId, people: usize) -> Option<Turn> {
+    pub async fn take(&self, tenant: &TenantId, people: usize) -> Option<TurnGuard> {
         let turn = {
             let mut state = self.lock();
             if state.free > 0 {
                 state.free -= 1;
-                return Some(Turn(self.clone()));
+                return Some(TurnGuard(self.clone()));
             }
             let (sender, turn) = oneshot::channel();
             state.waiting.push(tenant.clone(), people, sender);
@@ -58,11 +58,11 @@ impl Turns {
 
     /// Takes a free turn, without waiting for one.
     #[cfg(test)]
-    pub(crate) fn take_free(&self) -> Option<Turn> {
+    pub(crate) fn take_free(&self) -> Option<TurnGuard> {
         let mut state = self.lock();
         let free = state.free > 0;
         state.free -= usize::from(free);
-        free.then(|| Turn(self.clone()))
+        free.then(|| TurnGuard(self.clone()))
     }
 
     fn pass(&self) {
@@ -77,7 +77,7 @@ impl Turns {
             // Skips callers that went away; one that goes away now passes the turn on by dropping
             // it.
             if !next.is_closed() {
-                drop(next.send(Turn(self.clone())));
+                drop(next.send(TurnGuard(self.clone())));
                 return;
             }
         }
@@ -94,7 +94,7 @@ impl Default for Turns {
     }
 }
 
-impl Drop for Turn {
+impl Drop for TurnGuard {
     fn drop(&mut self) {
         self.0.pass();
     }

@@ -7,7 +7,7 @@ use axum::body::Body;
 use http_body_util::BodyExt as _;
 use tokio::time::Instant;
 
-use crate::listen::{Held, Pool};
+use crate::listen::{Held, ResourcePool};
 use crate::telemetry::Metrics;
 
 /// Bytes of all bodies under way; one address gets half of those that are left free.
@@ -16,7 +16,7 @@ const UNDER_WAY: usize = 16 << 20;
 /// The room for bodies. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Bodies {
-    under_way: Pool<IpAddr>,
+    under_way: ResourcePool<IpAddr>,
     metrics: Metrics,
 }
 
@@ -42,7 +42,7 @@ pub(super) enum Unread {
 
 impl Bodies {
     pub(super) fn new(metrics: Metrics) -> Self {
-        Self { under_way: Pool::new(UNDER_WAY), metrics }
+        Self { under_way: ResourcePool::new(UNDER_WAY), metrics }
     }
 
     /// Reads a body of at most `most` bytes from this address, if it has arrived by then.

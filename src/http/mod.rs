@@ -53,7 +53,7 @@ use crate::telemetry::Exposition;
 
 /// State shared by the routes. Cheap to clone.
 #[derive(Clone)]
-pub struct State {
+pub struct HttpState {
     /// Answers the requests.
     pub app: App,
     /// The state that `/readyz` reports; the code that starts and drains the server sends it.
@@ -70,8 +70,8 @@ pub struct State {
 }
 
 /// All routes.
-pub fn router(state: State) -> Router {
-    let State { app, readiness, exposition, edge, cookies, tasks } = state;
+pub fn router(state: HttpState) -> Router {
+    let HttpState { app, readiness, exposition, edge, cookies, tasks } = state;
     let bodies = Bodies::new(exposition.metrics());
     guard::guarded(
         public()

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 pub use config::Config;
 pub use hyper::body::Incoming;
 pub use places::network;
-pub use pool::{Held, Pool};
+pub use pool::{Held, ResourcePool};
 pub use rates::Rates;
 pub use serve::{Port, holding, serve};
 pub use tls::{Files, PeerNames, Tls};

@@ -24,14 +24,14 @@ struct Taken {
 
 /// The place of one connection; dropping it frees the place.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct ConnectionPlace {
     places: Places,
     /// `None` if its address is not counted.
     address: Option<IpAddr>,
 }
 
 /// The setting that refuses a connection.
-pub(super) type Limit = &'static str;
+pub(super) type LimitName = &'static str;
 
 impl Places {
     pub(super) fn new(most: usize, per_address: usize) -> Self {
@@ -40,7 +40,11 @@ impl Places {
 
     /// Takes a place for a connection from this address; `counted`: whether it also counts towards
     /// the limit of its address.
-    pub(super) fn take(&self, address: IpAddr, counted: bool) -> Result<Place, Limit> {
+    pub(super) fn take(
+        &self,
+        address: IpAddr,
+        counted: bool,
+    ) -> Result<ConnectionPlace, LimitName> {
         let address = counted.then(|| network(address));
         let mut taken = self.taken();
         if taken.all >= self.0.most {
@@ -54,7 +58,7 @@ impl Places {
             *own += 1;
         }
         taken.all += 1;
-        Ok(Place { places: self.clone(), address })
+        Ok(ConnectionPlace { places: self.clone(), address })
     }
 
     fn taken(&self) -> std::sync::MutexGuard<'_, Taken> {
@@ -62,7 +66,7 @@ impl Places {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPlace {
     fn drop(&mut self) {
         let mut taken = self.places.taken();
         taken.all -= 1;

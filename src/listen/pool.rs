@@ -7,17 +7,17 @@ use crate::domain::capacity::shares::Shares;
 
 /// A limited resource. Cheap to clone.
 #[derive(Debug)]
-pub struct Pool<K>(Arc<Mutex<Shares<K>>>);
+pub struct ResourcePool<K>(Arc<Mutex<Shares<K>>>);
 
 /// The part that one holder took; dropping it gives it back.
 #[derive(Debug)]
 pub struct Held<K: Clone + Eq + Hash> {
-    pool: Pool<K>,
+    pool: ResourcePool<K>,
     holder: K,
     amount: u64,
 }
 
-impl<K: Clone + Eq + Hash> Pool<K> {
+impl<K: Clone + Eq + Hash> ResourcePool<K> {
     pub fn new(capacity: usize) -> Self {
         Self(Arc::new(Mutex::new(Shares::new(capacity as u64))))
     }
@@ -39,7 +39,7 @@ impl<K: Clone + Eq + Hash> Pool<K> {
     }
 }
 
-impl<K> Clone for Pool<K> {
+impl<K> Clone for ResourcePool<K> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn a_part_that_grew_is_given_back_whole() {
-        let pool = Pool::new(8);
+        let pool = ResourcePool::new(8);
         let mut held = pool.take(&"one", 1, 1).unwrap();
         assert!(held.grow(3, 1) && !held.grow(1, 1));
         assert!(pool.take(&"other", 5, 1).is_none());

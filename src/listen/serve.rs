@@ -25,7 +25,7 @@ use tower::{Service, ServiceExt as _};
 use super::accept::Accepting;
 use super::io::Watched;
 use super::life::{Activity, Life, Next};
-use super::places::{Place, Places};
+use super::places::{ConnectionPlace, Places};
 use super::tls::{self, Tls};
 use super::{Config, Ending, Peer, Protocol, Times};
 use crate::telemetry::Metrics;
@@ -199,7 +199,7 @@ struct Connection {
     times: Times,
     stop: CancellationToken,
     builder: Arc<Builder<TokioExecutor>>,
-    _place: Place,
+    _place: ConnectionPlace,
 }
 
 impl Connection {

@@ -9,7 +9,7 @@ use tonic::body::Body;
 use tower::{Layer, Service, ServiceExt as _};
 
 /// The answer to a request. A refusal is an answer, too.
-pub(super) type Answer = Result<Response<Body>, Infallible>;
+pub(super) type HttpAnswer = Result<Response<Body>, Infallible>;
 
 /// A function around a service; each call has a clone.
 pub(super) trait Around: Clone + Send + 'static {
@@ -18,13 +18,13 @@ pub(super) trait Around: Clone + Send + 'static {
         self,
         request: Request<Body>,
         inner: impl Inner,
-    ) -> impl Future<Output = Answer> + Send;
+    ) -> impl Future<Output = HttpAnswer> + Send;
 }
 
 /// The service within a layer, for one request.
 pub(super) trait Inner: Send + 'static {
     /// Waits until the service is ready, and asks it.
-    fn ask(self, request: Request<Body>) -> impl Future<Output = Answer> + Send;
+    fn ask(self, request: Request<Body>) -> impl Future<Output = HttpAnswer> + Send;
 }
 
 impl<S> Inner for S
@@ -32,7 +32,7 @@ where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Send + 'static,
     S::Future: Send + 'static,
 {
-    fn ask(self, request: Request<Body>) -> impl Future<Output = Answer> + Send {
+    fn ask(self, request: Request<Body>) -> impl Future<Output = HttpAnswer> + Send {
         self.oneshot(request)
     }
 }
@@ -64,7 +64,7 @@ where
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Answer> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = HttpAnswer> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         // Each call waits for its own clone of the service within, once the function asks it.

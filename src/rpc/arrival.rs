@@ -11,7 +11,7 @@ pub(super) struct Arrived(pub(super) Instant);
 
 /// The trail's description of the caller's credentials: an extension of requests that had some.
 #[derive(Debug, Clone)]
-pub(super) struct Shown(pub(super) String);
+pub(super) struct ShownCredentials(pub(super) String);
 
 /// The caller's deadline from `grpc-timeout`: up to eight digits and a unit (gRPC over HTTP/2).
 pub(super) fn timeout(metadata: &MetadataMap) -> Option<Duration> {

@@ -7,7 +7,7 @@ use super::page::{self, List};
 use super::{json, pb};
 use crate::app::Error;
 use crate::app::records::{AuditFilter, AuditPage, AuditPosition};
-use crate::domain::access::audit::{Outcome, Record, Shown};
+use crate::domain::access::audit::{AuditOutcome, AuditRecord, ShownPerson};
 use crate::domain::ids::Principal;
 use crate::domain::limits;
 use crate::domain::time::Timestamp;
@@ -94,7 +94,7 @@ fn position(text: &str) -> Option<AuditPosition> {
     Some(AuditPosition { at: Timestamp(at.parse().ok()?), id: uuid::Uuid::try_parse(id).ok()? })
 }
 
-fn entry(record: Record) -> pb::AuditEntry {
+fn entry(record: AuditRecord) -> pb::AuditEntry {
     let (actor_user_id, _, actor_erased) = shown(record.actor);
     let (subject_user_id, subject_detail, subject_erased) = shown(record.subject);
     let object = |value: Option<serde_json::Value>| match value {
@@ -109,9 +109,9 @@ fn entry(record: Record) -> pb::AuditEntry {
         actor_erased,
         action: record.action,
         outcome: match record.outcome {
-            Outcome::Done => pb::AuditOutcome::Done,
-            Outcome::Refused => pb::AuditOutcome::Refused,
-            Outcome::Failed => pb::AuditOutcome::Failed,
+            AuditOutcome::Done => pb::AuditOutcome::Done,
+            AuditOutcome::Refused => pb::AuditOutcome::Refused,
+            AuditOutcome::Failed => pb::AuditOutcome::Failed,
         }
         .into(),
         reason: record.reason,
@@ -126,10 +126,10 @@ fn entry(record: Record) -> pb::AuditEntry {
 }
 
 /// The user id, further details about the person, and whether the person was deleted.
-fn shown(person: Shown) -> (String, String, bool) {
+fn shown(person: ShownPerson) -> (String, String, bool) {
     match person {
-        Shown::Nobody => (String::new(), String::new(), false),
-        Shown::Person(person) => (person.user.into(), person.detail, false),
-        Shown::Erased => (String::new(), String::new(), true),
+        ShownPerson::Nobody => (String::new(), String::new(), false),
+        ShownPerson::Person(person) => (person.user.into(), person.detail, false),
+        ShownPerson::Erased => (String::new(), String::new(), true),
     }
 }

@@ -8,15 +8,15 @@ use tonic::{Code, Request, Response, Status};
 use tonic_types::StatusExt as _;
 use tracing::Instrument as _;
 
-use super::arrival::{Arrived, Shown, timeout};
+use super::arrival::{Arrived, ShownCredentials, timeout};
 use super::callers::Callers;
 use super::decode::Fields;
 use super::limits::Limits;
-use super::measure::{Method, code_name};
+use super::measure::{MethodName, code_name};
 use super::status;
 use crate::app::trail::Ended;
 use crate::app::{Actor, App, Call, Caller, Error};
-use crate::domain::access::audit::Outcome;
+use crate::domain::access::audit::AuditOutcome;
 use crate::domain::ids::TenantId;
 use crate::telemetry::{self, Metrics};
 
@@ -79,12 +79,12 @@ impl Server {
         request: Request<M>,
         handle: impl AsyncFnOnce(Inbound, M) -> Result<A, Error>,
     ) -> Result<A, Status> {
-        let method = request.extensions().get::<Method>().map_or("", |method| method.0);
+        let method = request.extensions().get::<MethodName>().map_or("", |method| method.0);
         // The gate inserted it; a request that did not pass the gate has no caller.
         let caller = request.extensions().get::<Caller>().cloned();
         let caller = caller.ok_or_else(status::unknown_caller)?;
         let trail = self.app.trail();
-        if let Some(Shown(shown)) = request.extensions().get() {
+        if let Some(ShownCredentials(shown)) = request.extensions().get() {
             trail.used(&caller.principal, shown);
         }
         let about = Arc::default();
@@ -156,18 +156,18 @@ impl Inbound {
 }
 
 /// The audit trail's reason and outcome for an answer that is not OK.
-fn failure(status: &Status) -> (String, Outcome) {
+fn failure(status: &Status) -> (String, AuditOutcome) {
     let reason = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
     let outcome = match status.code() {
-        Code::PermissionDenied | Code::Unauthenticated => Outcome::Refused,
-        _ => Outcome::Failed,
+        Code::PermissionDenied | Code::Unauthenticated => AuditOutcome::Refused,
+        _ => AuditOutcome::Failed,
     };
     (reason, outcome)
 }
 
 /// The span of a call, in the caller's trace if it names one.
 pub(super) fn span<M>(request: &Request<M>) -> tracing::Span {
-    let method = request.extensions().get::<Method>().map(|method| method.0);
+    let method = request.extensions().get::<MethodName>().map(|method| method.0);
     let span = tracing::info_span!("rpc", method, code = tracing::field::Empty);
     let parent = request.metadata().get("traceparent").and_then(|text| text.to_str().ok());
     telemetry::continue_from(&span, parent);

@@ -21,7 +21,7 @@ use crate::domain::access::api_key;
 use crate::domain::ids::Principal;
 use crate::domain::time::Timestamp;
 use crate::listen::PeerNames;
-use crate::tokens::{Issuers, Refusal};
+use crate::tokens::{Issuers, TokenRefusal};
 use certificate::Certificates;
 
 /// All known callers.
@@ -147,11 +147,13 @@ impl Callers {
                 let shown = Some(TOKEN.to_owned());
                 return Ok(Identified { caller, lasting: Lasting::Until(until), shown });
             }
-            Err(Refusal::Unavailable) => return Err(away("the issuer of this token").into()),
-            Err(Refusal::Malformed) => return Err(malformed()),
-            Err(Refusal::Expired) => EXPIRED_TOKEN,
-            Err(Refusal::Early) => ("CREDENTIALS_NOT_YET_VALID", "this token is not valid yet"),
-            Err(Refusal::Unknown) => ("CREDENTIALS_UNKNOWN", "this token is not accepted"),
+            Err(TokenRefusal::Unavailable) => return Err(away("the issuer of this token").into()),
+            Err(TokenRefusal::Malformed) => return Err(malformed()),
+            Err(TokenRefusal::Expired) => EXPIRED_TOKEN,
+            Err(TokenRefusal::Early) => {
+                ("CREDENTIALS_NOT_YET_VALID", "this token is not valid yet")
+            }
+            Err(TokenRefusal::Unknown) => ("CREDENTIALS_UNKNOWN", "this token is not accepted"),
         };
         Err(unauthenticated(reason, sentence))
     }

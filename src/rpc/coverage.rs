@@ -6,7 +6,7 @@ use super::encode::{count, found, no_match_reason, time, unmatched};
 use super::page::{self, List};
 use super::pb;
 use crate::app::Error;
-use crate::app::match_coverage::{Counts, Example, Proposal, Scan, Wanted};
+use crate::app::match_coverage::{CoverageCounts, Example, Proposal, Scan, Wanted};
 use crate::domain::identity::coverage::{Coverage, Finding};
 use crate::domain::ids::UserId;
 use crate::domain::limits;
@@ -110,7 +110,7 @@ fn coverage(coverage: &Coverage) -> pb::MatchCoverage {
     }
 }
 
-fn simulated(counts: &Counts) -> pb::SimulationCounts {
+fn simulated(counts: &CoverageCounts) -> pb::SimulationCounts {
     pb::SimulationCounts {
         current: Some(coverage(&counts.current)),
         proposed: Some(coverage(&counts.proposed)),

@@ -4,7 +4,7 @@ use prost_types::Timestamp as ProtoTimestamp;
 
 use super::{json, pb};
 use crate::app::resolve_identity::Resolved;
-use crate::app::set_preference::Effect;
+use crate::app::set_preference::PreferenceEffect;
 use crate::app::test_slack::{self, TestDelivery, Tested};
 use crate::domain::delivery::State;
 use crate::domain::delivery::fallback::Fallback;
@@ -279,7 +279,7 @@ fn test_delivery(delivery: TestDelivery) -> pb::TestDelivery {
         },
         TestDelivery::Queued { record, estimated_send_time } => {
             let sentence = super::sentences::delivery(
-                super::sentences::Addressee::Person,
+                super::sentences::RecipientKind::Person,
                 record.state,
                 record.reason.as_deref(),
                 record.code.as_deref(),
@@ -297,7 +297,7 @@ fn test_delivery(delivery: TestDelivery) -> pb::TestDelivery {
     }
 }
 
-pub(super) fn effect(effect: Effect) -> pb::SetPreferenceResponse {
+pub(super) fn effect(effect: PreferenceEffect) -> pb::SetPreferenceResponse {
     let mut message = pb::SetPreferenceResponse {
         effective: effect.suppression.is_none(),
         member: effect.found.map(found),

@@ -3,11 +3,11 @@
 use super::encode::{
     count, fallback, guarantee, identity, person_message, preference, settings, state, time,
 };
-use super::sentences::Addressee;
+use super::sentences::RecipientKind;
 use super::{encode_trace, pb, sentences};
 use crate::app::get_notification;
 use crate::app::get_person::Profile;
-use crate::app::get_workspace::{Overview, Problem, Workspace};
+use crate::app::get_workspace::{MappingProblem, Overview, Workspace};
 use crate::app::records::{
     AttemptRecord, ConnectAttempt, ConnectStatus, CrawlProgress, DeliveryChange, DeliveryRecord,
     FieldsProgress, InstallationState, NotificationRecord,
@@ -49,7 +49,7 @@ pub(super) fn delivery(record: DeliveryRecord) -> pb::Delivery {
     let about = record.subject.as_ref().map(|_| encode_trace::action(record.action));
     pb::Delivery {
         sentence: sentences::delivery(
-            Addressee::of(record.user.as_ref()),
+            RecipientKind::of(record.user.as_ref()),
             record.state,
             record.reason.as_deref(),
             record.code.as_deref(),
@@ -87,7 +87,7 @@ pub(super) fn change(change: DeliveryChange) -> pb::DeliveryChange {
     pb::DeliveryChange {
         fallback: fallback(Fallback::of(change.state, reason, change.action)).into(),
         sentence: sentences::delivery(
-            Addressee::of(change.user.as_ref()),
+            RecipientKind::of(change.user.as_ref()),
             change.state,
             reason,
             code,
@@ -130,8 +130,8 @@ pub(super) fn workspace(overview: Overview) -> pb::GetWorkspaceResponse {
     }
 }
 
-fn mapping_problem(problem: Problem) -> pb::MappingProblem {
-    let Problem { field, sentence, seen_at } = problem;
+fn mapping_problem(problem: MappingProblem) -> pb::MappingProblem {
+    let MappingProblem { field, sentence, seen_at } = problem;
     pb::MappingProblem { field: field.into(), sentence, seen_at: seen_at.map(time) }
 }
 

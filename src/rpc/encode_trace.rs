@@ -5,7 +5,7 @@ use super::{json, pb};
 use crate::app::notify::Tried;
 use crate::domain::delivery::subject::Action;
 use crate::domain::delivery::trace::{
-    Cause, Choice, Stage, Switches, Trace, TraceBasis, TraceDecision, TraceRule, Wait,
+    Cause, Stage, Switches, Trace, TraceBasis, TraceChoice, TraceDecision, TraceRule, Wait,
 };
 use crate::domain::message::render::Rendered;
 
@@ -67,7 +67,7 @@ fn switches(switches: Switches) -> pb::DecisionSwitches {
     }
 }
 
-fn choice(choice: Choice) -> pb::DecisionChoice {
+fn choice(choice: TraceChoice) -> pb::DecisionChoice {
     pb::DecisionChoice {
         value: preference(choice.value).into(),
         everything: choice.everything,

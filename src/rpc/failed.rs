@@ -7,7 +7,7 @@ use super::page::{self, List};
 use super::{encode_records, pb};
 use crate::app::Error;
 use crate::app::records::{FailedFilter, FailedPosition, Replayed, SkipReason};
-use crate::app::replay_deliveries::{Asked, Request};
+use crate::app::replay_deliveries::{Asked, ReplayRequest};
 use crate::domain::delivery::State;
 use crate::domain::ids::{DeliveryId, IdError};
 use crate::domain::limits;
@@ -59,7 +59,7 @@ impl Server {
             which(&mut fields, message.delivery_ids, message.filter, message.max_deliveries);
         let parts = request_id.zip(which);
         let (call, (request_id, which)) = inbound.complete(fields, tenant, actor, parts)?;
-        let request = Request { request_id, which, expires_in };
+        let request = ReplayRequest { request_id, which, expires_in };
         let replays = self.app.replay_deliveries(&call, request).await?;
         Ok(pb::ReplayDeliveriesResponse {
             deliveries: replays.deliveries.into_iter().map(replayed).collect(),

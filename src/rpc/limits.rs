@@ -7,7 +7,7 @@ use tonic::Status;
 use super::{Config, status};
 use crate::app::{Caller, Error, Role};
 use crate::domain::ids::{Principal, TenantId};
-use crate::listen::{Held, Pool, Rates};
+use crate::listen::{Held, Rates, ResourcePool};
 
 /// A key of one person may hold this fraction of a share: a person waits only for their own calls.
 const PART_OF_A_USER: u64 = 16;
@@ -15,7 +15,7 @@ const PART_OF_A_USER: u64 = 16;
 /// All limits of a replica.
 #[derive(Debug)]
 pub(super) struct Limits {
-    bytes: Pool<Principal>,
+    bytes: ResourcePool<Principal>,
     calls: Both,
     watches: Both,
     tests: Both,
@@ -28,8 +28,8 @@ pub(super) struct Limits {
 #[derive(Debug)]
 struct Both {
     limit: &'static str,
-    callers: Pool<Principal>,
-    tenants: Pool<TenantId>,
+    callers: ResourcePool<Principal>,
+    tenants: ResourcePool<TenantId>,
 }
 
 /// The part of a caller.
@@ -41,13 +41,13 @@ impl Limits {
     pub(super) fn new(config: &Config) -> Self {
         let both = |limit, capacity| Both {
             limit,
-            callers: Pool::new(capacity),
-            tenants: Pool::new(capacity),
+            callers: ResourcePool::new(capacity),
+            tenants: ResourcePool::new(capacity),
         };
         let (caller, user) = (config.caller_calls_per_second, config.user_calls_per_second);
         let tenant = config.tenant_calls_per_second;
         Self {
-            bytes: Pool::new(config.max_bytes_under_way),
+            bytes: ResourcePool::new(config.max_bytes_under_way),
             calls: both("rpc.max_concurrent_calls", config.max_concurrent_calls),
             watches: both("rpc.max_watches", config.max_watches),
             tests: both("rpc.max_waiting_tests", config.max_waiting_tests),

@@ -10,7 +10,7 @@ use http_body_util::BodyExt as _;
 use tonic::body::Body;
 use tonic::{Code, Status};
 
-use super::around::{Answer, Around, Inner};
+use super::around::{Around, HttpAnswer, Inner};
 use super::pb::METHODS;
 use super::status::limit;
 use crate::telemetry::Metrics;
@@ -21,26 +21,26 @@ const OTHER: &str = "other";
 /// The called method by its name in the protos (`herald.v1.HeraldService/Notify`). An extension of
 /// every request.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Method(pub(super) &'static str);
+pub(super) struct MethodName(pub(super) &'static str);
 
 /// Measures all calls of a server.
 #[derive(Clone)]
 pub(super) struct Measure {
     metrics: Metrics,
-    methods: Arc<HashMap<&'static str, Method>>,
+    methods: Arc<HashMap<&'static str, MethodName>>,
 }
 
 impl Measure {
     pub(super) fn new(metrics: Metrics) -> Self {
-        let methods = METHODS.iter().map(|name| (*name, Method(name))).collect();
+        let methods = METHODS.iter().map(|name| (*name, MethodName(name))).collect();
         Self { metrics, methods: Arc::new(methods) }
     }
 }
 
 impl Around for Measure {
-    async fn answer(self, mut request: Request<Body>, inner: impl Inner) -> Answer {
+    async fn answer(self, mut request: Request<Body>, inner: impl Inner) -> HttpAnswer {
         let name = request.uri().path().trim_start_matches('/');
-        let method = self.methods.get(name).copied().unwrap_or(Method(OTHER));
+        let method = self.methods.get(name).copied().unwrap_or(MethodName(OTHER));
         request.extensions_mut().insert(method);
         let (metrics, started) = (self.metrics, Instant::now());
         // A caller that goes away drops the future, and this with it.
@@ -52,7 +52,7 @@ impl Around for Measure {
 /// Records a call once, however it ends.
 struct Ending {
     metrics: Metrics,
-    method: Method,
+    method: MethodName,
     started: Instant,
     code: Code,
 }

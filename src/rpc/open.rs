@@ -25,10 +25,10 @@ use tonic_health::pb::health_server;
 use tonic_reflection::pb::v1::server_reflection_server as v1;
 use tonic_reflection::pb::v1alpha::server_reflection_server as v1alpha;
 
-use super::around::{Answer, Around, Inner};
+use super::around::{Around, HttpAnswer, Inner};
 use super::gate::PAUSE;
 use super::{status, wire};
-use crate::listen::{Held, Peer, Pool, holding, network};
+use crate::listen::{Held, Peer, ResourcePool, holding, network};
 
 /// Most bytes of a question to health or reflection.
 pub(super) const QUESTION_BYTES: usize = 4 << 10;
@@ -49,8 +49,8 @@ type OfAddress = Held<IpAddr>;
 /// The layer around health and reflection of one port.
 #[derive(Debug, Clone)]
 pub(super) struct Open {
-    reflections: Pool<IpAddr>,
-    watches: Pool<IpAddr>,
+    reflections: ResourcePool<IpAddr>,
+    watches: ResourcePool<IpAddr>,
 }
 
 /// A call that needs no caller.
@@ -75,7 +75,10 @@ impl Kind {
 
 impl Open {
     pub(super) fn new() -> Self {
-        Self { reflections: Pool::new(REFLECTIONS), watches: Pool::new(HEALTH_WATCHES) }
+        Self {
+            reflections: ResourcePool::new(REFLECTIONS),
+            watches: ResourcePool::new(HEALTH_WATCHES),
+        }
     }
 
     /// The place of a call, if its kind needs one.
@@ -91,7 +94,7 @@ impl Open {
 }
 
 impl Around for Open {
-    async fn answer(self, request: Request<Body>, inner: impl Inner) -> Answer {
+    async fn answer(self, request: Request<Body>, inner: impl Inner) -> HttpAnswer {
         let Some(kind) = Kind::of(request.uri().path()) else {
             return inner.ask(request).await;
         };

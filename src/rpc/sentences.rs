@@ -6,12 +6,12 @@ use crate::domain::reason::{Cancellation, Failure, NoMatch, Suppression};
 
 /// The kind of recipient: some of Slack's codes have a different meaning for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Addressee {
+pub(super) enum RecipientKind {
     Person,
     Channel,
 }
 
-impl Addressee {
+impl RecipientKind {
     /// A delivery without a person is for a channel.
     pub(super) fn of<T>(user: Option<&T>) -> Self {
         if user.is_some() { Self::Person } else { Self::Channel }
@@ -34,14 +34,14 @@ pub(super) fn queued(action: Action, unknown: bool) -> &'static str {
 
 /// One sentence about where a delivery stands.
 pub(super) fn delivery(
-    to: Addressee,
+    to: RecipientKind,
     state: State,
     reason: Option<&str>,
     code: Option<&str>,
 ) -> String {
     let reason = reason.unwrap_or_default();
     match state {
-        State::Resolving if to == Addressee::Channel => {
+        State::Resolving if to == RecipientKind::Channel => {
             "The action to take in the channel is being looked up.".into()
         }
         State::Resolving => {
@@ -70,7 +70,7 @@ pub(super) fn delivery(
     }
 }
 
-fn failure(to: Addressee, reason: &str, code: Option<&str>) -> String {
+fn failure(to: RecipientKind, reason: &str, code: Option<&str>) -> String {
     if let Some(advice) = code.and_then(|code| advice(to, code)) {
         return advice.into();
     }
@@ -82,9 +82,9 @@ fn failure(to: Addressee, reason: &str, code: Option<&str>) -> String {
 }
 
 /// Slack's codes that are misleading, or whose cause a person can remove.
-fn advice(to: Addressee, code: &str) -> Option<&'static str> {
+fn advice(to: RecipientKind, code: &str) -> Option<&'static str> {
     Some(match code {
-        "channel_not_found" | "not_in_channel" if to == Addressee::Person => {
+        "channel_not_found" | "not_in_channel" if to == RecipientKind::Person => {
             "Slack does not let the bot write to this person: the account may have left the \
              workspace, or belong to another one. Check with TestSlack."
         }
@@ -121,7 +121,7 @@ fn advice(to: Addressee, code: &str) -> Option<&'static str> {
 mod tests {
     use super::*;
 
-    fn failed(to: Addressee, code: &str) -> String {
+    fn failed(to: RecipientKind, code: &str) -> String {
         delivery(to, State::Failed, Some("rejected"), Some(code))
     }
 
@@ -129,7 +129,7 @@ mod tests {
     fn what_keeps_the_bot_out_is_another_thing_for_a_person_than_for_a_channel() {
         for code in ["channel_not_found", "not_in_channel"] {
             let (person, channel) =
-                (failed(Addressee::Person, code), failed(Addressee::Channel, code));
+                (failed(RecipientKind::Person, code), failed(RecipientKind::Channel, code));
             assert!(person.contains("this person") && !person.contains("invite"), "{person}");
             assert!(channel.contains("invite the bot"), "{channel}");
         }
@@ -144,20 +144,20 @@ mod tests {
             "restricted_action_non_threadable_channel",
             "restricted_action_thread_locked",
         ]
-        .map(|code| failed(Addressee::Channel, code))
+        .map(|code| failed(RecipientKind::Channel, code))
         .into();
         assert_eq!(sentences.len(), 5, "{sentences:?}");
         for sentence in sentences {
             assert!(!sentence.contains("restricted_action"), "{sentence}");
         }
-        let other = failed(Addressee::Channel, "new_code");
+        let other = failed(RecipientKind::Channel, "new_code");
         assert!(other.ends_with("(new_code)"), "{other}");
     }
 
     #[test]
     fn nobody_is_looked_up_for_a_channel() {
         for state in State::ALL {
-            let sentence = delivery(Addressee::Channel, *state, None, None);
+            let sentence = delivery(RecipientKind::Channel, *state, None, None);
             assert!(!sentence.contains("person is being looked up"), "{state:?}: {sentence}");
         }
         for action in [Action::Post, Action::Reply, Action::Replace, Action::Retract, Action::Done]

@@ -22,14 +22,14 @@ pub(super) type Stream<M> =
     Pin<Box<dyn futures_util::Stream<Item = Result<M, Status>> + Send + 'static>>;
 
 /// A source of messages, one after the other.
-pub(super) trait Source: Send + 'static {
+pub(super) trait MessageSource: Send + 'static {
     type Message: Send + 'static;
 
     /// Waits for the next message; `None`: there are no more.
     fn next(&mut self) -> impl Future<Output = Result<Option<Self::Message>, Error>> + Send;
 }
 
-impl Source for Feed {
+impl MessageSource for Feed {
     type Message = pb::WatchDeliveriesResponse;
 
     async fn next(&mut self) -> Result<Option<Self::Message>, Error> {
@@ -41,7 +41,7 @@ impl Source for Feed {
     }
 }
 
-impl Source for NotificationWatch {
+impl MessageSource for NotificationWatch {
     type Message = pb::WatchNotificationResponse;
 
     async fn next(&mut self) -> Result<Option<Self::Message>, Error> {
@@ -59,7 +59,7 @@ impl Source for NotificationWatch {
 impl Server {
     /// Opens a stream the way [`Server::serve`] answers a call, then sends the messages of its
     /// source.
-    pub(super) async fn watch<M, S: Source>(
+    pub(super) async fn watch<M, S: MessageSource>(
         &self,
         request: Request<M>,
         open: impl AsyncFnOnce(Inbound, M) -> Result<S, Error>,
@@ -84,7 +84,7 @@ struct Watching<S> {
 }
 
 /// The next message, or the status that ends the stream.
-async fn step<S: Source>(
+async fn step<S: MessageSource>(
     watching: Option<Watching<S>>,
 ) -> Option<(Result<S::Message, Status>, Option<Watching<S>>)> {
     let mut watching = watching?;

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::codes::{Meaning, meaning};
-use super::error::{Class, Error, clean_code, clean_scopes};
+use super::error::{Error, ErrorClass, clean_code, clean_scopes};
 use super::retry_after::retry_after;
 use super::wire;
 use crate::domain::capacity::slack_method::Method;
@@ -91,7 +91,7 @@ pub(super) fn is_finding(method: Method, error: &Error) -> bool {
 pub(super) fn unreadable(effect: Effect, status: StatusCode, fault: &'static str) -> Error {
     match status {
         StatusCode::PAYLOAD_TOO_LARGE | StatusCode::URI_TOO_LONG => {
-            Error::Rejected { code: http_code(status), class: Class::Payload, detail: None }
+            Error::Rejected { code: http_code(status), class: ErrorClass::Payload, detail: None }
         }
         StatusCode::REQUEST_TIMEOUT => effect.ambiguous(http_code(status)),
         // A component between Herald and Slack refused the request before it was executed.
@@ -164,7 +164,11 @@ mod tests {
         let code = |text: &str| text.to_owned();
         assert_eq!(
             refused(r#"{"ok":false,"error":"channel_not_found"}"#),
-            Error::Rejected { code: code("channel_not_found"), class: Class::Target, detail: None }
+            Error::Rejected {
+                code: code("channel_not_found"),
+                class: ErrorClass::Target,
+                detail: None
+            }
         );
         assert_eq!(
             refused(r#"{"ok":false,"error":"token_revoked"}"#),
@@ -249,9 +253,9 @@ mod tests {
         assert_eq!(of(403), Error::Transient { code: code("http_403") });
         assert_eq!(of(408), Error::Unknown { code: code("http_408") });
         assert_eq!(of(302), Error::Unknown { code: code("http_302") });
-        assert!(matches!(of(413), Error::Rejected { class: Class::Payload, .. }));
+        assert!(matches!(of(413), Error::Rejected { class: ErrorClass::Payload, .. }));
         let spoken = verdict(Effect::Once, 404, r#"{"ok":false,"error":"unknown_method"}"#);
-        assert!(matches!(spoken, Err(Error::Rejected { class: Class::Payload, .. })));
+        assert!(matches!(spoken, Err(Error::Rejected { class: ErrorClass::Payload, .. })));
     }
 
     #[test]

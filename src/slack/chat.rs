@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::TooLate;
 use super::answer::Effect;
-use super::client::{Auth, Body, Call, Client};
+use super::client::{Auth, Body, Client, MethodCall};
 use crate::domain::capacity::slack_method::Method;
 use crate::domain::delivery::Outcome;
 use crate::domain::ids::{ChannelId, DeliveryId, SlackUserId};
@@ -74,7 +74,7 @@ impl Client {
         message: &PostMessage<'_>,
         begin_before: Instant,
     ) -> Result<Outcome, TooLate> {
-        let call = Call {
+        let call = MethodCall {
             method: Method::ChatPostMessage,
             effect: Effect::Once,
             auth: Auth::Bearer(token),
@@ -142,7 +142,7 @@ impl Client {
         arguments: Value,
         begin_before: Instant,
     ) -> Result<Outcome, TooLate> {
-        let call = Call {
+        let call = MethodCall {
             method,
             effect: Effect::Repeatable,
             auth: Auth::Bearer(token),

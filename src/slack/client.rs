@@ -27,7 +27,7 @@ use super::{Config, ConfigError, Error};
 use crate::domain::capacity::slack_method::Method;
 use crate::domain::secret::Secret;
 use crate::telemetry::Metrics;
-use crate::web::{self, Unread};
+use crate::web::{self, BodyError};
 
 /// Calls Slack's methods. Cloning is cheap; clones share connections.
 #[derive(Debug, Clone)]
@@ -45,7 +45,7 @@ struct Inner {
 }
 
 /// One call. Debug is not implemented: it holds secrets.
-pub(super) struct Call<'a> {
+pub(super) struct MethodCall<'a> {
     pub(super) method: Method,
     pub(super) effect: Effect,
     pub(super) auth: Auth<'a>,
@@ -70,7 +70,7 @@ pub(super) enum Body {
 }
 
 /// An answer that says ok, or is a finding ([`answer::is_finding`]).
-pub(super) struct Answer<T> {
+pub(super) struct SlackAnswer<T> {
     pub(super) value: T,
     /// The scopes of the token, if Slack reports them (`x-oauth-scopes`).
     pub(super) scopes: Option<Vec<String>>,
@@ -139,8 +139,8 @@ impl Client {
     /// Makes one call and reads its answer as a `T`.
     pub(super) async fn call<T: DeserializeOwned>(
         &self,
-        call: Call<'_>,
-    ) -> Result<Answer<T>, Error> {
+        call: MethodCall<'_>,
+    ) -> Result<SlackAnswer<T>, Error> {
         let method = call.method.name();
         let span = tracing::info_span!(
             "slack.call",
@@ -181,7 +181,10 @@ impl Client {
         result
     }
 
-    async fn exchange<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<Answer<T>, Error> {
+    async fn exchange<T: DeserializeOwned>(
+        &self,
+        call: MethodCall<'_>,
+    ) -> Result<SlackAnswer<T>, Error> {
         let (method, effect) = (call.method, call.effect);
         let refused = Refused::default();
         let request = self.request(call, &refused)?;
@@ -214,10 +217,14 @@ impl Client {
         }
         let value = serde_json::from_slice(body)
             .map_err(|_| answer::unreadable(effect, status, "unreadable_answer"))?;
-        Ok(Answer { value, scopes: scopes(&headers) })
+        Ok(SlackAnswer { value, scopes: scopes(&headers) })
     }
 
-    fn request(&self, call: Call<'_>, refused: &Refused) -> Result<reqwest::RequestBuilder, Error> {
+    fn request(
+        &self,
+        call: MethodCall<'_>,
+        refused: &Refused,
+    ) -> Result<reqwest::RequestBuilder, Error> {
         let mut url = self.0.api.clone();
         url.set_path(&format!("{}{}", self.0.api.path(), call.method.name()));
         let request = self.0.http.post(url);
@@ -298,11 +305,11 @@ fn causes(error: &dyn std::error::Error) -> String {
 }
 
 /// The code of an answer whose body was not read.
-fn fault(unread: &Unread) -> &'static str {
+fn fault(unread: &BodyError) -> &'static str {
     match unread {
-        Unread::TooLong => "body_too_large",
-        Unread::Broken(error) if error.is_timeout() => "timeout",
-        Unread::Broken(error) => {
+        BodyError::TooLong => "body_too_large",
+        BodyError::Broken(error) if error.is_timeout() => "timeout",
+        BodyError::Broken(error) => {
             tracing::info!(cause = %causes(error), "Slack's answer was cut off");
             "body_cut"
         }

@@ -2,15 +2,15 @@
 //!
 //! The codes are those of Slack's page on chat.postMessage and, below them, of the other methods
 //! that Herald calls. Slack says its lists are not complete, so an unlisted code is an ordinary
-//! refusal of class [`Class::Other`]: shown unchanged, never retried.
+//! refusal of class [`ErrorClass::Other`]: shown unchanged, never retried.
 
-use super::error::Class;
+use super::error::ErrorClass;
 
 /// The consequence of a code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Meaning {
     /// This request is refused, and a repetition would be too.
-    Reject(Class),
+    Reject(ErrorClass),
     /// The token is no longer valid.
     Reconnect,
     /// The token lacks a scope.
@@ -25,7 +25,7 @@ pub(super) enum Meaning {
 
 const CODES: &[(Meaning, &[&str])] = &[
     (
-        Meaning::Reject(Class::Target),
+        Meaning::Reject(ErrorClass::Target),
         &[
             "channel_not_found",
             "is_archived",
@@ -52,7 +52,7 @@ const CODES: &[(Meaning, &[&str])] = &[
         ],
     ),
     (
-        Meaning::Reject(Class::Policy),
+        Meaning::Reject(ErrorClass::Policy),
         &[
             "restricted_action",
             "restricted_action_read_only_channel",
@@ -73,7 +73,7 @@ const CODES: &[(Meaning, &[&str])] = &[
         ],
     ),
     (
-        Meaning::Reject(Class::Payload),
+        Meaning::Reject(ErrorClass::Payload),
         &[
             "no_text",
             "msg_too_long",
@@ -148,7 +148,7 @@ pub(super) fn meaning(code: &str) -> Meaning {
     CODES
         .iter()
         .find(|(_, codes)| codes.contains(&code))
-        .map_or(Meaning::Reject(Class::Other), |(meaning, _)| *meaning)
+        .map_or(Meaning::Reject(ErrorClass::Other), |(meaning, _)| *meaning)
 }
 
 #[cfg(test)]
@@ -158,14 +158,14 @@ mod tests {
     /// The table of codes once more, as a cross-check; `{a,b}` stands for one code each.
     const SECTION: &[(&[Meaning], &str)] = &[
         (
-            &[Meaning::Reject(Class::Target)],
+            &[Meaning::Reject(ErrorClass::Target)],
             "`channel_not_found`, `is_archived`, `not_in_channel`, `team_not_found`, \
              `user_not_found`, `user_disabled`, `user_not_visible`, `cannot_dm_bot`, \
              `messages_tab_disabled`, `cannot_reply_to_message`, \
              `method_not_supported_for_channel_type`, `invalid_user_combination`",
         ),
         (
-            &[Meaning::Reject(Class::Policy)],
+            &[Meaning::Reject(ErrorClass::Policy)],
             "`restricted_action` and `restricted_action_{read_only_channel,thread_only_channel,\
              non_threadable_channel,thread_locked}`, `ekm_access_denied`, \
              `app_access_restricted`, `access_denied`, `no_permission`, \
@@ -173,7 +173,7 @@ mod tests {
              , `accesslimited`, `enterprise_is_restricted`, `two_factor_setup_required`",
         ),
         (
-            &[Meaning::Reject(Class::Payload)],
+            &[Meaning::Reject(ErrorClass::Payload)],
             "`no_text`, `msg_too_long`, `invalid_blocks`, `invalid_blocks_format`, \
              `msg_blocks_too_long`, `too_many_attachments` (>100), \
              `attachment_payload_limit_exceeded`, `too_many_contact_cards` (>10), \
@@ -238,6 +238,6 @@ mod tests {
 
     #[test]
     fn a_new_code_is_an_ordinary_refusal() {
-        assert_eq!(meaning("invented_next_year"), Meaning::Reject(Class::Other));
+        assert_eq!(meaning("invented_next_year"), Meaning::Reject(ErrorClass::Other));
     }
 }

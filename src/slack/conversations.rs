@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::Error;
 use super::answer::Effect;
 use super::chat::EVENT_TYPE;
-use super::client::{Auth, Body, Call, Client};
+use super::client::{Auth, Body, Client, MethodCall};
 use super::wire::{self, Paging};
 use crate::domain::capacity::slack_method::Method;
 use crate::domain::ids::{ChannelId, DeliveryId, SlackUserId};
@@ -26,13 +26,13 @@ pub struct Range<'a> {
 /// One page of a history, newest first for `conversations.history`.
 #[derive(Debug, Clone)]
 pub struct MessagesPage {
-    pub messages: Vec<Message>,
+    pub messages: Vec<HistoryMessage>,
     pub next_cursor: Option<String>,
 }
 
 /// A stored message, reduced to the fields needed to recognise Herald's own. Its text is not kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
+pub struct HistoryMessage {
     /// Its id within the conversation.
     pub ts: String,
     /// The ts of its thread's first message.
@@ -46,7 +46,7 @@ pub struct Message {
     pub delivery_id: Option<DeliveryId>,
 }
 
-impl Message {
+impl HistoryMessage {
     /// Whether it is a reply in the thread of another message.
     #[must_use]
     pub fn is_reply(&self) -> bool {
@@ -78,7 +78,7 @@ impl Client {
         token: &Secret,
         user: &SlackUserId,
     ) -> Result<ChannelId, Error> {
-        let call = Call {
+        let call = MethodCall {
             method: Method::ConversationsOpen,
             effect: Effect::Repeatable,
             auth: Auth::Bearer(token),
@@ -125,7 +125,7 @@ impl Client {
         fields.extend(thread_ts.map(|ts| ("ts", ts.to_owned())));
         fields.extend(range.oldest.map(|ts| ("oldest", ts.to_owned())));
         fields.extend(range.cursor.map(|cursor| ("cursor", cursor.to_owned())));
-        let call = Call {
+        let call = MethodCall {
             method,
             effect: Effect::Repeatable,
             auth: Auth::Bearer(token),
@@ -140,9 +140,9 @@ impl Client {
 }
 
 /// `None` if it has no ts. A key of another type than Slack documents is ignored.
-fn message(wire: &Value) -> Option<Message> {
+fn message(wire: &Value) -> Option<HistoryMessage> {
     let text = |key: &str| wire::some(wire.get(key)?.as_str().map(str::to_owned));
-    Some(Message {
+    Some(HistoryMessage {
         ts: text("ts")?,
         thread_ts: text("thread_ts"),
         user: text("user"),

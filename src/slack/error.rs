@@ -27,7 +27,7 @@ pub enum Error {
     MissingScope { needed: String, provided: String },
     /// Refused; a repetition would be refused too.
     #[error("Slack refused: {code}")]
-    Rejected { code: String, class: Class, detail: Option<Detail> },
+    Rejected { code: String, class: ErrorClass, detail: Option<Detail> },
     /// The call was certainly not executed, or repeating it is harmless: try again later.
     #[error("Slack did not answer properly: {code}")]
     Transient { code: String },
@@ -39,7 +39,7 @@ pub enum Error {
 
 /// The subject of a refusal, and so who can fix it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Class {
+pub enum ErrorClass {
     /// The person or conversation: look it up again.
     Target,
     /// A rule of the workspace: its administrator can change it.
@@ -124,7 +124,7 @@ mod tests {
             "[ERROR] must be less than 3001 characters [json-pointer:/blocks/0/text/text]";
         let error = Error::Rejected {
             code: "invalid_blocks".to_owned(),
-            class: Class::Payload,
+            class: ErrorClass::Payload,
             detail: Detail::from_messages([message].into_iter()),
         };
         for printed in [format!("{error}"), format!("{error:?}")] {
@@ -145,7 +145,7 @@ mod tests {
             (Error::Unknown { code: code() }, Outcome::Unknown { code: code() }),
             (Error::Unauthorized { code: code() }, Outcome::Unauthorized { code: code() }),
             (
-                Error::Rejected { code: code(), class: Class::Other, detail: detail() },
+                Error::Rejected { code: code(), class: ErrorClass::Other, detail: detail() },
                 Outcome::Rejected { code: code(), detail: detail() },
             ),
             (
@@ -168,7 +168,7 @@ mod tests {
             Error::Throttled { after: Duration::ZERO }.label(),
             Error::Unauthorized { code: code() }.label(),
             Error::MissingScope { needed: code(), provided: code() }.label(),
-            Error::Rejected { code: code(), class: Class::Other, detail: None }.label(),
+            Error::Rejected { code: code(), class: ErrorClass::Other, detail: None }.label(),
             Error::Transient { code: code() }.label(),
             Error::Unknown { code: code() }.label(),
         ];

@@ -7,8 +7,8 @@ use url::Url;
 
 use super::Error;
 use super::answer::Effect;
-use super::client::{Auth, Body, Call, Client};
-use super::wire::{self, Named};
+use super::client::{Auth, Body, Client, MethodCall};
+use super::wire::{self, NamedTeam};
 use crate::domain::capacity::slack_method::Method;
 use crate::domain::secret::Secret;
 
@@ -30,7 +30,7 @@ pub struct Authorize<'a> {
 
 /// The app's credentials at Slack.
 #[derive(Debug, Clone, Copy)]
-pub struct App<'a> {
+pub struct AppCredentials<'a> {
     pub client_id: &'a str,
     pub client_secret: &'a Secret,
 }
@@ -48,8 +48,8 @@ pub struct Access {
     pub app_id: Option<String>,
     pub bot_user_id: Option<String>,
     /// None for an org-wide installation.
-    pub team: Option<Named>,
-    pub enterprise: Option<Named>,
+    pub team: Option<NamedTeam>,
+    pub enterprise: Option<NamedTeam>,
     pub is_enterprise_install: bool,
     /// The Slack user who approved.
     pub authed_user: Option<String>,
@@ -89,13 +89,13 @@ struct WireAccess {
     #[serde(default, deserialize_with = "wire::lenient")]
     bot_user_id: Option<String>,
     #[serde(default, deserialize_with = "wire::lenient")]
-    team: Option<Named>,
+    team: Option<NamedTeam>,
     #[serde(default, deserialize_with = "wire::lenient")]
-    enterprise: Option<Named>,
+    enterprise: Option<NamedTeam>,
     #[serde(default, deserialize_with = "wire::lenient")]
     is_enterprise_install: Option<bool>,
     #[serde(default, deserialize_with = "wire::lenient")]
-    authed_user: Option<Named>,
+    authed_user: Option<NamedTeam>,
 }
 
 #[derive(Deserialize)]
@@ -148,7 +148,7 @@ impl Client {
     /// the person has to start again.
     pub async fn oauth_v2_access(
         &self,
-        app: App<'_>,
+        app: AppCredentials<'_>,
         code: &str,
         redirect_uri: &str,
         verifier: Option<&str>,
@@ -163,7 +163,7 @@ impl Client {
     /// [`Error::Unauthorized`].
     pub async fn oauth_v2_refresh(
         &self,
-        app: App<'_>,
+        app: AppCredentials<'_>,
         refresh_token: &Secret,
     ) -> Result<Access, Error> {
         self.access(
@@ -178,10 +178,10 @@ impl Client {
 
     async fn access(
         &self,
-        app: App<'_>,
+        app: AppCredentials<'_>,
         fields: Vec<(&'static str, String)>,
     ) -> Result<Access, Error> {
-        let call = Call {
+        let call = MethodCall {
             method: Method::OauthV2Access,
             effect: Effect::Once,
             auth: Auth::Basic(app.client_id, app.client_secret),
@@ -207,7 +207,7 @@ impl Client {
 
     /// Asks whose `token` is, what it may do, and whether it is valid.
     pub async fn auth_test(&self, token: &Secret) -> Result<AuthTest, Error> {
-        let call = Call {
+        let call = MethodCall {
             method: Method::AuthTest,
             effect: Effect::Repeatable,
             auth: Auth::Bearer(token),

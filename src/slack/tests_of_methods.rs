@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::responder::{Play, Responder, answer};
-use super::{App, Authorize, Client, Destination, Error, PostMessage, Range};
+use super::{AppCredentials, Authorize, Client, Destination, Error, PostMessage, Range};
 use crate::domain::delivery::Outcome;
 use crate::domain::ids::{ChannelId, DeliveryId, SlackUserId};
 use crate::domain::secret::Secret;
@@ -203,7 +203,7 @@ async fn a_history_is_read_with_metadata() {
 #[tokio::test]
 async fn the_code_is_exchanged_as_the_app_itself() {
     let secret = Secret::new("shh");
-    let app = App { client_id: "1.2", client_secret: &secret };
+    let app = AppCredentials { client_id: "1.2", client_secret: &secret };
     let (responder, client) = with(&json!({
         "ok": true, "access_token": "xoxb-new", "scope": "chat:write,users:read", "app_id": "A1",
         "bot_user_id": "UB", "token_type": "bot", "team": {"id": "T1", "name": "Team"},
@@ -224,7 +224,7 @@ async fn the_code_is_exchanged_as_the_app_itself() {
 #[tokio::test]
 async fn a_refresh_gives_a_new_pair() {
     let secret = Secret::new("shh");
-    let app = App { client_id: "1.2", client_secret: &secret };
+    let app = AppCredentials { client_id: "1.2", client_secret: &secret };
     let (responder, client) = with(&json!({
         "ok": true, "access_token": "xoxe.xoxb-2", "refresh_token": "xoxe-1-2", "team": null,
         "expires_in": 43200, "enterprise": {"id": "E1"}, "is_enterprise_install": true,
@@ -265,7 +265,7 @@ async fn an_unused_key_of_another_type_loses_only_itself() {
     assert!(test.enterprise_id.is_none() && !test.is_enterprise_install);
 
     let secret = Secret::new("shh");
-    let app = App { client_id: "1.2", client_secret: &secret };
+    let app = AppCredentials { client_id: "1.2", client_secret: &secret };
     let (_responder, client) = with(&json!({
         "ok": true, "access_token": "xoxb-new", "scope": ["chat:write"], "app_id": 7,
         "bot_user_id": "UB", "team": {"id": "T1", "name": {"text": "Team"}}, "enterprise": "none",

@@ -8,7 +8,7 @@ use serde_json::json;
 use tracing::instrument::WithSubscriber;
 
 use super::responder::{Play, Responder, answer, head};
-use super::{Class, Client, Config, Destination, Error, PostMessage, TooLate};
+use super::{Client, Config, Destination, Error, ErrorClass, PostMessage, TooLate};
 use crate::domain::delivery::Outcome;
 use crate::domain::ids::{DeliveryId, SlackUserId};
 use crate::domain::secret::Secret;
@@ -103,7 +103,7 @@ async fn slacks_codes_arrive() {
         both(|| Play::Answer(answer(200, &[], br#"{"ok":false,"error":"is_archived"}"#))).await;
     let code = "is_archived".to_owned();
     assert_eq!(posted, Outcome::Rejected { code: code.clone(), detail: None });
-    assert_eq!(read, Error::Rejected { code, class: Class::Target, detail: None });
+    assert_eq!(read, Error::Rejected { code, class: ErrorClass::Target, detail: None });
 }
 
 #[tokio::test]

@@ -4,9 +4,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::answer::Effect;
-use super::client::{Auth, Body, Call, Client};
+use super::client::{Auth, Body, Client, MethodCall};
 use super::wire::{self, MemberJson, Paging};
-use super::{Class, Error};
+use super::{Error, ErrorClass};
 use crate::domain::capacity::slack_method::Method;
 use crate::domain::ids::SlackUserId;
 use crate::domain::secret::Secret;
@@ -101,7 +101,7 @@ impl Client {
         let found: Result<WireProfile, _> = self.call(call).await.map(|answer| answer.value);
         match found {
             Ok(found) => Ok(Some(FieldsJson::of(found.profile.fields))),
-            Err(Error::Rejected { class: Class::Target, .. }) => Ok(None),
+            Err(Error::Rejected { class: ErrorClass::Target, .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -131,8 +131,17 @@ impl std::fmt::Debug for FieldsJson {
     }
 }
 
-fn read<'a>(method: Method, token: &'a Secret, fields: Vec<(&'static str, String)>) -> Call<'a> {
-    Call { method, effect: Effect::Repeatable, auth: Auth::Bearer(token), body: Body::Form(fields) }
+fn read<'a>(
+    method: Method,
+    token: &'a Secret,
+    fields: Vec<(&'static str, String)>,
+) -> MethodCall<'a> {
+    MethodCall {
+        method,
+        effect: Effect::Repeatable,
+        auth: Auth::Bearer(token),
+        body: Body::Form(fields),
+    }
 }
 
 fn absent(result: Result<WireUser, Error>, none: &str) -> Result<Option<MemberJson>, Error> {

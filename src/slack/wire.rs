@@ -68,7 +68,7 @@ fn code_unit(json: &[u8]) -> Option<u16> {
 
 /// A workspace or an Enterprise org, as named in answers.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Named {
+pub struct NamedTeam {
     pub id: String,
     #[serde(default, deserialize_with = "lenient")]
     pub name: Option<String>,

@@ -57,16 +57,16 @@ use tokio::sync::{Notify, broadcast};
 use crate::domain::ids::{DeliveryId, InstallationId, TenantId};
 use crate::domain::time::Timestamp;
 use audit::trail;
-use database::{apart, connection, group, pool, sql, tidy};
+use database::{apart, connection, group, pool, sql, tidy, unreadable};
 use feed::signals;
 use intake::accept;
-use lanes::{claim, unread};
+use lanes::claim;
 use member_lists::hints;
 use seal::{data_keys, kek, person_keys};
 use tenancy::{installations, shared_reads};
 use turns::{intend, settle};
 
-pub use crate::domain::delivery::{Acted, End, Kind, Settle, WaitScope};
+pub use crate::domain::delivery::{Acted, DeliveryKind, End, Settle, WaitScope};
 pub use audit::chain::Verified;
 pub use audit::trail::{AuditFilter, AuditPage, AuditPosition};
 pub use budgets::methods::{Booked, Reservation};
@@ -89,7 +89,7 @@ pub use handles::{
     Outbox, People, Previews, Records, SlackEvents, Templates, Tenancy, Upkeep, Waiting,
 };
 pub use intake::accept::{Accepted, Before};
-pub use intake::new::{About, Accept, NewDelivery, Target};
+pub use intake::new::{Accept, NewDelivery, NotificationTerms, Target};
 pub use intake::replay::{Replay, ReplayOutcome, ReplaySelection, Replayed, SkipReason};
 pub use intake::subjects::SubjectConversation;
 pub use lanes::backlog::WorkspaceBacklog;
@@ -131,12 +131,12 @@ pub use tenancy::templates::{
     TemplatesOf,
 };
 pub use turns::intend::RecoverOutcome;
-pub use turns::settle::{DeliveryTrace, Pace, SettleContext};
+pub use turns::settle::{DeliveryTrace, LanePace, SettleContext};
 pub use upkeep::clock::ListBookings;
 pub use upkeep::health::OutboxHealth;
 pub use upkeep::recovery::Recovery;
 pub use waiting::held::HeldSweep;
-pub use waiting::resolving::{Resolved, Resolving};
+pub use waiting::resolving::{ResolveOutcome, Resolving};
 
 /// Ended deliveries that a slow receiver may fall behind.
 const ENDED_KEPT: usize = 1024;
@@ -158,17 +158,17 @@ struct Inner {
     deliveries_ended: broadcast::Sender<DeliveryId>,
     feed: signals::FeedSignals,
     hints: hints::Hints,
-    unreadable: unread::Unreadable,
+    unreadable: unreadable::UnreadableRows,
     /// Notify calls that share transactions.
-    accepting: group::Group<TenantId, accept::Call, accept::Outcome>,
+    accepting: group::Group<TenantId, accept::SealedCall, accept::AcceptOutcome>,
     /// Sends that share transactions: the intent before the request, and the settlement after it.
     intending: group::Group<TenantId, intend::batch::Intention, intend::batch::Intended>,
-    ending: group::Group<TenantId, settle::batch::Sent, settle::batch::Ended>,
+    ending: group::Group<TenantId, settle::batch::SentMessage, settle::batch::SentOutcome>,
     /// Calls held up by a locked row, apart from the shared transactions.
     apart: apart::Apart,
     /// Calls that share reads.
     reading_tenants: group::Group<TenantId, TenantId, shared_reads::Tenants>,
-    reading_people: group::Group<TenantId, shared_reads::Asked, Result<shared_reads::Rows, Error>>,
+    reading_people: group::Group<TenantId, shared_reads::Lookup, Result<shared_reads::Rows, Error>>,
     reading_heads: group::Group<TenantId, LaneClaim, claim::HeadRow>,
     reading_tokens:
         group::Group<InstallationId, InstallationId, Result<installations::SealedToken, Error>>,
@@ -197,7 +197,7 @@ impl Store {
                 deliveries_ended: broadcast::Sender::new(ENDED_KEPT),
                 feed: signals::FeedSignals::new(),
                 hints: hints::Hints::new(),
-                unreadable: unread::Unreadable::default(),
+                unreadable: unreadable::UnreadableRows::default(),
                 accepting: group::Group::new(accept::bounds(backend)),
                 intending: group::Group::new(intend::batch::bounds(backend)),
                 ending: group::Group::new(settle::batch::bounds(backend)),
@@ -284,7 +284,7 @@ impl Store {
 
     /// For read statements outside a transaction. SQLite: it sees the last commit and refuses to
     /// write; it may be used even while this task holds a transaction.
-    pub(in crate::store) fn reader(&self) -> &pool::Reader {
+    pub(in crate::store) fn reader(&self) -> &pool::ReadPool {
         self.inner.connections.reader()
     }
 

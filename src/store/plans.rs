@@ -17,8 +17,8 @@ use super::ends::erase::out_of;
 use super::lanes::claim::lease_token;
 use super::lanes::order::RESOLVES_DUE;
 use super::{
-    About, Accept, Config, DeliveryTrace, Kind, NewDelivery, Pace, Resolved, Settle, SettleContext,
-    Store, Target, WaitScope,
+    Accept, Config, DeliveryKind, DeliveryTrace, LanePace, NewDelivery, NotificationTerms,
+    ResolveOutcome, Settle, SettleContext, Store, Target, WaitScope,
 };
 use crate::domain::capacity::pacing;
 use crate::domain::capacity::priority::Priority;
@@ -187,7 +187,7 @@ async fn hot(store: &Store) -> Vec<(String, Vec<Value>)> {
     waits.deliveries[0].target = Target::Resolving;
     store.outbox().accept(waits).await.unwrap();
     let claimed = store.waiting().claim_resolving(10, LEASE).await.unwrap().remove(0);
-    let lane = Resolved::Lane {
+    let lane = ResolveOutcome::Lane {
         installation: InstallationId::parse(WORKSPACE).unwrap(),
         lane: "U3".into(),
         content: Some(b"the message".to_vec()),
@@ -225,7 +225,7 @@ async fn turn(store: &Store, end: Option<&Settle>) {
         .await
         .unwrap();
     assert!(attempt.is_some());
-    let began = Some(Pace { started_ago: Duration::ZERO, interval: Duration::ZERO });
+    let began = Some(LanePace { started_ago: Duration::ZERO, interval: Duration::ZERO });
     let (tenant, user) = (&head.tenant, head.user.as_ref());
     let trace = Some(DeliveryTrace { tenant, user, trace: b"why" });
     let context = SettleContext { pace: began, trace, ..SettleContext::default() };
@@ -240,7 +240,7 @@ fn call(lane: &str, action: Action) -> Accept {
         user: Some(UserId::parse("someone").unwrap()),
         target: Target::Lane { installation, lane: lane.into() },
         content: Some(b"the message".to_vec()),
-        kind: Kind::Normal,
+        kind: DeliveryKind::Normal,
         priority: Priority::Normal,
         also: Vec::new(),
         trace: Some(b"why".to_vec()),
@@ -254,7 +254,7 @@ fn call(lane: &str, action: Action) -> Accept {
         event_type: EventType::parse("task.assigned").unwrap(),
         data: b"{}".to_vec(),
         link: None,
-        about: About { subject, action, deliver_after: None },
+        about: NotificationTerms { subject, action, deliver_after: None },
         answer: b"answer".to_vec(),
         deliveries: vec![delivery],
         people: Vec::new(),

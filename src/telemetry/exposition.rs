@@ -93,7 +93,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::telemetry::{INSTRUMENTS, Kind, Outbox};
+    use crate::telemetry::{INSTRUMENTS, InstrumentKind, Outbox};
 
     fn values(name: &str, label: usize) -> &'static [&'static str] {
         INSTRUMENTS.iter().find(|of| of.name == name).unwrap().labels[label].values
@@ -172,9 +172,9 @@ mod tests {
             .iter()
             .map(|of| {
                 let kind = match of.kind {
-                    Kind::Counter => "counter",
-                    Kind::Gauge => "gauge",
-                    Kind::Histogram(_) => "histogram",
+                    InstrumentKind::Counter => "counter",
+                    InstrumentKind::Gauge => "gauge",
+                    InstrumentKind::Histogram(_) => "histogram",
                 };
                 (of.name, (of.description, kind))
             })

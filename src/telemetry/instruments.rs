@@ -16,7 +16,7 @@ pub struct Label {
 
 /// The kind of an instrument.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Kind {
+pub enum InstrumentKind {
     /// Only grows.
     Counter,
     /// The current value.
@@ -32,7 +32,7 @@ pub struct Instrument {
     pub name: &'static str,
     /// Its unit in UCUM: `s`, `{request}`.
     pub unit: &'static str,
-    pub kind: Kind,
+    pub kind: InstrumentKind,
     pub labels: &'static [Label],
     /// One sentence for the reader of a dashboard.
     pub description: &'static str,
@@ -50,7 +50,7 @@ const RPC_METHOD: Label = Label { name: "method", values: &[] };
 pub(super) const SLACK_REQUESTS: Instrument = Instrument {
     name: "herald_slack_requests_total",
     unit: "{request}",
-    kind: Kind::Counter,
+    kind: InstrumentKind::Counter,
     labels: &[
         SLACK_METHOD,
         Label {
@@ -71,14 +71,14 @@ pub(super) const SLACK_REQUESTS: Instrument = Instrument {
 pub(super) const SLACK_SECONDS: Instrument = Instrument {
     name: "herald_slack_request_duration_seconds",
     unit: "s",
-    kind: Kind::Histogram(CALL_SECONDS),
+    kind: InstrumentKind::Histogram(CALL_SECONDS),
     labels: &[SLACK_METHOD],
     description: "Time of one call to Slack, including the body of its answer.",
 };
 pub(super) const REFUSALS: Instrument = Instrument {
     name: "herald_refusals_total",
     unit: "{refusal}",
-    kind: Kind::Counter,
+    kind: InstrumentKind::Counter,
     labels: &[Label {
         name: "limit",
         values: &[
@@ -106,7 +106,7 @@ pub(super) const REFUSALS: Instrument = Instrument {
 pub(super) const DELIVERIES: Instrument = Instrument {
     name: "herald_deliveries_total",
     unit: "{delivery}",
-    kind: Kind::Counter,
+    kind: InstrumentKind::Counter,
     labels: &[Label {
         name: "state",
         values: &[
@@ -130,7 +130,7 @@ pub(super) const DELIVERIES: Instrument = Instrument {
 pub(super) const NOTIFY: Instrument = Instrument {
     name: "herald_notify_total",
     unit: "{call}",
-    kind: Kind::Counter,
+    kind: InstrumentKind::Counter,
     labels: &[Label {
         name: "result",
         values: &["accepted", "replayed", "conflict", "refused", "shed", "failed"],
@@ -140,21 +140,21 @@ pub(super) const NOTIFY: Instrument = Instrument {
 pub(super) const DELIVERY_LATENCY: Instrument = Instrument {
     name: "herald_delivery_latency_seconds",
     unit: "s",
-    kind: Kind::Histogram(LATENCY_SECONDS),
+    kind: InstrumentKind::Histogram(LATENCY_SECONDS),
     labels: &[],
     description: "Time from the moment a delivery is due until Slack has stored it.",
 };
 pub(super) const DIRECTORY_MEMBERS: Instrument = Instrument {
     name: "herald_directory_members",
     unit: "{member}",
-    kind: Kind::Gauge,
+    kind: InstrumentKind::Gauge,
     labels: &[Label { name: "kind", values: &["matchable", "no_email", "deactivated", "bot"] }],
     description: "Slack members in the directories in this replica's memory, in total.",
 };
 pub(super) const DIRECTORY_WORKSPACES: Instrument = Instrument {
     name: "herald_directory_workspaces",
     unit: "{workspace}",
-    kind: Kind::Gauge,
+    kind: InstrumentKind::Gauge,
     labels: &[Label {
         name: "condition",
         values: &["in_use", "never_read", "stale", "failing", "shrink_pending", "crawling"],
@@ -165,42 +165,42 @@ pub(super) const DIRECTORY_WORKSPACES: Instrument = Instrument {
 pub(super) const DIRECTORY_AGE: Instrument = Instrument {
     name: "herald_directory_age_seconds",
     unit: "s",
-    kind: Kind::Gauge,
+    kind: InstrumentKind::Gauge,
     labels: &[],
     description: "Age of the oldest directory in use, over the whole cluster.",
 };
 pub(super) const DIRECTORY_OVERDUE: Instrument = Instrument {
     name: "herald_directory_overdue_seconds",
     unit: "s",
-    kind: Kind::Gauge,
+    kind: InstrumentKind::Gauge,
     labels: &[],
     description: "Time for which the most overdue crawl has been due, over the whole cluster.",
 };
 pub(super) const DIRECTORY_CRAWLS: Instrument = Instrument {
     name: "herald_directory_crawls_total",
     unit: "{crawl}",
-    kind: Kind::Counter,
+    kind: InstrumentKind::Counter,
     labels: &[Label { name: "result", values: &["published", "refused", "failed", "lost"] }],
     description: "This replica's turns at reading a directory, by result.",
 };
 pub(super) const CRAWL_PAGES: Instrument = Instrument {
     name: "herald_directory_crawl_pages_total",
     unit: "{page}",
-    kind: Kind::Counter,
+    kind: InstrumentKind::Counter,
     labels: &[],
     description: "Directory pages that this replica read.",
 };
 pub(super) const CRAWL_PROGRESS: Instrument = Instrument {
     name: "herald_directory_crawl_progress",
     unit: "{item}",
-    kind: Kind::Gauge,
+    kind: InstrumentKind::Gauge,
     labels: &[Label { name: "of", values: &["pages", "members"] }],
     description: "Progress of the crawls under way, over the whole cluster.",
 };
 pub(super) const DIRECTORY_LOADS: Instrument = Instrument {
     name: "herald_directory_loads_total",
     unit: "{load}",
-    kind: Kind::Counter,
+    kind: InstrumentKind::Counter,
     labels: &[Label { name: "from", values: &["pages", "changes"] }],
     description: "Updates of member lists in memory: rebuilt from the stored pages, or by single \
                   changes.",
@@ -208,7 +208,7 @@ pub(super) const DIRECTORY_LOADS: Instrument = Instrument {
 pub(super) const TOO_COSTLY: Instrument = Instrument {
     name: "herald_mapping_too_costly_total",
     unit: "{value}",
-    kind: Kind::Counter,
+    kind: InstrumentKind::Counter,
     labels: &[Label { name: "attribute", values: &["user_attribute", "slack_attribute"] }],
     description: "People and Slack members without a value because a mapping expression cost too \
                   much to evaluate.",
@@ -216,7 +216,7 @@ pub(super) const TOO_COSTLY: Instrument = Instrument {
 pub(super) const SLACK_EVENTS: Instrument = Instrument {
     name: "herald_slack_events_total",
     unit: "{event}",
-    kind: Kind::Counter,
+    kind: InstrumentKind::Counter,
     labels: &[Label {
         name: "result",
         values: &[
@@ -242,35 +242,35 @@ pub(super) const SLACK_EVENTS: Instrument = Instrument {
 pub(super) const CUSTOM_FIELDS: Instrument = Instrument {
     name: "herald_custom_fields_total",
     unit: "{member}",
-    kind: Kind::Counter,
+    kind: InstrumentKind::Counter,
     labels: &[Label { name: "result", values: &["fetched", "failed"] }],
     description: "Members whose custom profile fields were requested, by result.",
 };
 pub(super) const CUSTOM_FIELDS_MISSING: Instrument = Instrument {
     name: "herald_custom_fields_missing",
     unit: "{member}",
-    kind: Kind::Gauge,
+    kind: InstrumentKind::Gauge,
     labels: &[],
     description: "Members whose custom profile fields this replica has still to fetch.",
 };
 pub(super) const LANES_CLAIMED: Instrument = Instrument {
     name: "herald_lanes_claimed_total",
     unit: "{lane}",
-    kind: Kind::Counter,
+    kind: InstrumentKind::Counter,
     labels: &[],
     description: "Lanes this replica claimed.",
 };
 pub(super) const AUDIT_ENTRIES: Instrument = Instrument {
     name: "herald_audit_entries_total",
     unit: "{entry}",
-    kind: Kind::Counter,
+    kind: InstrumentKind::Counter,
     labels: &[],
     description: "Entries of the audit trail that this replica appended to the chain.",
 };
 pub(super) const UNREADABLE_ROWS: Instrument = Instrument {
     name: "herald_unreadable_rows_total",
     unit: "{row}",
-    kind: Kind::Counter,
+    kind: InstrumentKind::Counter,
     labels: &[Label {
         name: "kind",
         values: &[
@@ -290,35 +290,35 @@ pub(super) const UNREADABLE_ROWS: Instrument = Instrument {
 pub(super) const OUTBOX_READY_SECONDS: Instrument = Instrument {
     name: "herald_outbox_ready_age_seconds",
     unit: "s",
-    kind: Kind::Gauge,
+    kind: InstrumentKind::Gauge,
     labels: &[],
     description: "Time for which the earliest due conversation has waited for a worker.",
 };
 pub(super) const OUTBOX_ROWS: Instrument = Instrument {
     name: "herald_outbox_rows",
     unit: "{row}",
-    kind: Kind::Gauge,
+    kind: InstrumentKind::Gauge,
     labels: &[],
     description: "Deliveries that have not moved to history; on PostgreSQL an estimate.",
 };
 pub(super) const OUTBOX_DEAD_ROWS: Instrument = Instrument {
     name: "herald_outbox_dead_rows",
     unit: "{row}",
-    kind: Kind::Gauge,
+    kind: InstrumentKind::Gauge,
     labels: &[],
     description: "Rows of the deliveries' table that PostgreSQL has not vacuumed yet.",
 };
 pub(super) const DATABASE_SNAPSHOT_AGE: Instrument = Instrument {
     name: "herald_database_snapshot_age",
     unit: "{transaction}",
-    kind: Kind::Gauge,
+    kind: InstrumentKind::Gauge,
     labels: &[],
     description: "Transactions since the oldest snapshot for which PostgreSQL must keep rows.",
 };
 pub(super) const UPKEEP_FAILURES: Instrument = Instrument {
     name: "herald_upkeep_failures_total",
     unit: "{failure}",
-    kind: Kind::Counter,
+    kind: InstrumentKind::Counter,
     labels: &[Label {
         name: "part",
         values: &[
@@ -341,7 +341,7 @@ pub(super) const UPKEEP_FAILURES: Instrument = Instrument {
 pub(super) const RPC_REQUESTS: Instrument = Instrument {
     name: "herald_rpc_requests_total",
     unit: "{request}",
-    kind: Kind::Counter,
+    kind: InstrumentKind::Counter,
     labels: &[
         RPC_METHOD,
         Label {
@@ -372,7 +372,7 @@ pub(super) const RPC_REQUESTS: Instrument = Instrument {
 pub(super) const RPC_SECONDS: Instrument = Instrument {
     name: "herald_rpc_duration_seconds",
     unit: "s",
-    kind: Kind::Histogram(CALL_SECONDS),
+    kind: InstrumentKind::Histogram(CALL_SECONDS),
     labels: &[RPC_METHOD],
     description: "Time of one gRPC call.",
 };
@@ -380,7 +380,7 @@ pub(super) const RPC_SECONDS: Instrument = Instrument {
 pub(super) const BUILD_INFO: Instrument = Instrument {
     name: "herald_build_info",
     unit: "{build}",
-    kind: Kind::Gauge,
+    kind: InstrumentKind::Gauge,
     labels: &[Label { name: "version", values: &[] }],
     description: "Always 1; the label is the version of this build.",
 };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter, MeterProvider, NoopMeterProvider};
 
-use super::instruments::{self, Instrument, Kind, Label};
+use super::instruments::{self, Instrument, InstrumentKind, Label};
 use super::watchdog::Watchdog;
 
 /// The value of a label if the given value is not on its list.
@@ -287,8 +287,8 @@ fn gauge(meter: &Meter, of: &Instrument) -> Gauge<u64> {
 fn histogram(meter: &Meter, of: &Instrument) -> Histogram<f64> {
     let builder = meter.f64_histogram(of.name).with_unit(of.unit).with_description(of.description);
     match of.kind {
-        Kind::Histogram(bounds) => builder.with_boundaries(bounds.to_vec()).build(),
-        Kind::Counter | Kind::Gauge => builder.build(),
+        InstrumentKind::Histogram(bounds) => builder.with_boundaries(bounds.to_vec()).build(),
+        InstrumentKind::Counter | InstrumentKind::Gauge => builder.build(),
     }
 }
 

@@ -15,7 +15,7 @@ mod metrics;
 mod exposition;
 
 pub use exposition::Exposition;
-pub use instruments::{INSTRUMENTS, Instrument, Kind, Label};
+pub use instruments::{INSTRUMENTS, Instrument, InstrumentKind, Label};
 pub use logs::{Config, Format, Tracing, init};
 pub use metrics::{Metrics, Outbox};
 pub use traces::{Config as OtlpConfig, context, continue_from};

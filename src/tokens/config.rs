@@ -9,7 +9,7 @@ use url::Url;
 
 use super::crypto;
 use super::rule_config::RuleConfig;
-use super::rules::Rule;
+use super::rules::TokenRule;
 use crate::domain::loopback::is_loopback;
 
 /// The longest difference of clocks that may be allowed.
@@ -56,7 +56,7 @@ pub struct Config {
 
 /// The source of an issuer's keys.
 #[derive(Debug, Clone)]
-pub(super) enum Source {
+pub(super) enum KeySource {
     Discovery(Url),
     File(PathBuf),
 }
@@ -71,7 +71,7 @@ fn skew() -> u32 {
 
 impl Config {
     /// The source of its keys. The error begins with the setting.
-    pub(super) fn source(&self) -> Result<Source, String> {
+    pub(super) fn source(&self) -> Result<KeySource, String> {
         if let Some(file) = &self.jwks_file {
             let given = [
                 ("discovery_url", self.discovery_url.is_some()),
@@ -81,7 +81,7 @@ impl Config {
             if let Some((name, _)) = given.into_iter().find(|(_, given)| *given) {
                 return Err(format!("{name} and jwks_file exclude each other: set one"));
             }
-            return Ok(Source::File(file.clone()));
+            return Ok(KeySource::File(file.clone()));
         }
         let (name, url) = match &self.discovery_url {
             Some(text) => {
@@ -93,7 +93,7 @@ impl Config {
         if !may_be_asked(&url) {
             return Err(format!("{name} must be https, except on this machine"));
         }
-        Ok(Source::Discovery(url))
+        Ok(KeySource::Discovery(url))
     }
 
     fn well_known(&self) -> Result<Url, String> {
@@ -120,12 +120,12 @@ impl Config {
         self.algorithms.iter().map(parse).collect()
     }
 
-    pub(super) fn rules(&self) -> Result<Vec<Rule>, String> {
+    pub(super) fn rules(&self) -> Result<Vec<TokenRule>, String> {
         if self.callers.is_empty() {
             return Err("callers is empty, so its tokens would admit no caller".into());
         }
         let rule = |(index, config): (usize, &RuleConfig)| {
-            Rule::new(config).map_err(|sentence| format!("callers[{index}].{sentence}"))
+            TokenRule::new(config).map_err(|sentence| format!("callers[{index}].{sentence}"))
         };
         self.callers.iter().enumerate().map(rule).collect()
     }
@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn keys_are_found_where_openid_connect_has_them() {
         let found = |config: &Config| match config.source() {
-            Ok(Source::Discovery(url)) => url.to_string(),
+            Ok(KeySource::Discovery(url)) => url.to_string(),
             other => panic!("{other:?}"),
         };
         let well_known = "https://issuer.example/.well-known/openid-configuration";

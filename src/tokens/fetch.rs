@@ -13,9 +13,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use url::Url;
 
-use super::config::{Config, Source, may_be_asked};
+use super::config::{Config, KeySource, may_be_asked};
 use crate::domain::secret::Secret;
-use crate::web::{self, Unread};
+use crate::web::{self, BodyError};
 
 /// The time-out of one question with its answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -32,13 +32,13 @@ struct Discovery {
 }
 
 /// The issuer's present keys. The error is a sentence.
-pub(super) async fn keys(config: &Config, source: &Source) -> Result<JwkSet, String> {
+pub(super) async fn keys(config: &Config, source: &KeySource) -> Result<JwkSet, String> {
     let keys = match source {
-        Source::File(path) => {
+        KeySource::File(path) => {
             let bytes = file(path).await?;
             read(&bytes).map_err(|problem| format!("{}: {problem}", path.display()))?
         }
-        Source::Discovery(url) => discover(config, url).await?,
+        KeySource::Discovery(url) => discover(config, url).await?,
     };
     let count = keys.keys.len();
     if count > KEYS {
@@ -86,8 +86,8 @@ async fn ask<T: DeserializeOwned>(
         return Err(format!("{url} answered {}", answer.status()));
     }
     let bytes = web::body(&mut answer, ANSWER_BYTES).await.map_err(|unread| match unread {
-        Unread::TooLong => format!("{url} answers with more than 1 MiB"),
-        Unread::Broken(error) => away(error),
+        BodyError::TooLong => format!("{url} answers with more than 1 MiB"),
+        BodyError::Broken(error) => away(error),
     })?;
     read(&bytes).map_err(|problem| format!("{url}: {problem}"))
 }

@@ -8,7 +8,7 @@ use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, PublicK
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey};
 use tokio::sync::Mutex;
 
-use super::config::{Config, Source};
+use super::config::{Config, KeySource};
 use super::fetch;
 
 /// The time between two readings of an issuer that answers.
@@ -38,7 +38,7 @@ struct Known {
     read: Option<Instant>,
 }
 
-pub(super) struct Keys {
+pub(super) struct KeySet {
     known: RwLock<Known>,
     /// Held while keys are read because of a token; contains the time of the last such attempt.
     asking: Mutex<Option<Instant>>,
@@ -53,7 +53,7 @@ pub(super) enum Missing {
     Unread,
 }
 
-impl Keys {
+impl KeySet {
     pub(super) fn new() -> Self {
         Self { known: RwLock::default(), asking: Mutex::new(None) }
     }
@@ -62,7 +62,7 @@ impl Keys {
     pub(super) async fn find(
         &self,
         config: &Config,
-        source: &Source,
+        source: &KeySource,
         (id, algorithm): (Option<&str>, Algorithm),
     ) -> Result<DecodingKey, Missing> {
         if let Some(key) = self.current().ok().and_then(|known| pick(&known, id, algorithm)) {
@@ -76,7 +76,7 @@ impl Keys {
     pub(super) async fn refresh(
         &self,
         config: &Config,
-        source: &Source,
+        source: &KeySource,
     ) -> Result<Duration, String> {
         let told = fetch::keys(config, source).await?;
         let keys = usable(&told);
@@ -88,13 +88,13 @@ impl Keys {
         *known = Known { keys: Arc::new(keys), read: Some(Instant::now()) };
         drop(known);
         Ok(match source {
-            Source::File(_) => SOON,
-            Source::Discovery(_) => REFRESH,
+            KeySource::File(_) => SOON,
+            KeySource::Discovery(_) => REFRESH,
         })
     }
 
     /// Reads the keys again and again, in the background, forever.
-    pub(super) async fn follow(&self, config: &Config, source: &Source) {
+    pub(super) async fn follow(&self, config: &Config, source: &KeySource) {
         let mut wrong = None;
         loop {
             let wait = match self.refresh(config, source).await {
@@ -116,7 +116,7 @@ impl Keys {
     }
 
     /// Reads the keys because of a token, unless that was just done.
-    async fn ask(&self, config: &Config, source: &Source) {
+    async fn ask(&self, config: &Config, source: &KeySource) {
         let begun = Instant::now();
         let mut asked = self.asking.lock().await;
         // Another call did that while this one waited, or shortly before.

@@ -27,9 +27,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::access::caller::Caller;
 use crate::domain::time::Timestamp;
-use config::Source;
-use keys::{Keys, Missing};
-use rules::Rule;
+use config::KeySource;
+use keys::{KeySet, Missing};
+use rules::TokenRule;
 
 pub use config::Config;
 pub use rule_config::RuleConfig;
@@ -39,7 +39,7 @@ const TOKEN_BYTES: usize = 8 << 10;
 
 /// Why a token is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
+pub enum TokenRefusal {
     /// It is not a token, or is too large.
     Malformed,
     /// No known key verifies it, its audience is another, or no rule of the settings matches.
@@ -60,10 +60,10 @@ pub struct Issuers {
 
 struct Issuer {
     config: Config,
-    source: Source,
+    source: KeySource,
     algorithms: Vec<Algorithm>,
-    rules: Vec<Rule>,
-    keys: Keys,
+    rules: Vec<TokenRule>,
+    keys: KeySet,
 }
 
 /// The claims that every token must contain.
@@ -89,7 +89,7 @@ impl Issuers {
                 source: config.source().map_err(at)?,
                 algorithms: config.pinned().map_err(at)?,
                 rules: config.rules().map_err(at)?,
-                keys: Keys::new(),
+                keys: KeySet::new(),
                 config: config.clone(),
             })
         };
@@ -107,20 +107,20 @@ impl Issuers {
         &self,
         token: &str,
         now: Timestamp,
-    ) -> Result<(Caller, Timestamp), Refusal> {
+    ) -> Result<(Caller, Timestamp), TokenRefusal> {
         if token.len() > TOKEN_BYTES {
-            return Err(Refusal::Malformed);
+            return Err(TokenRefusal::Malformed);
         }
-        let header = decode_header(token).map_err(|_| Refusal::Unknown)?;
+        let header = decode_header(token).map_err(|_| TokenRefusal::Unknown)?;
         // Only used to choose the issuer whose keys must verify it; no claim is believed before
         // that.
         let claims: Registered =
-            dangerous::insecure_decode_claims(token).map_err(|_| Refusal::Unknown)?;
+            dangerous::insecure_decode_claims(token).map_err(|_| TokenRefusal::Unknown)?;
         let found = self.all.iter().find(|issuer| issuer.config.issuer == claims.iss);
-        let issuer = found.ok_or(Refusal::Unknown)?;
+        let issuer = found.ok_or(TokenRefusal::Unknown)?;
         let refused = |why: &str| {
             tracing::debug!(issuer = issuer.config.issuer, why, "a token was refused");
-            Refusal::Unknown
+            TokenRefusal::Unknown
         };
         if !issuer.algorithms.contains(&header.alg) {
             return Err(refused("its algorithm is not among those of the settings"));
@@ -129,7 +129,7 @@ impl Issuers {
         let key = issuer.keys.find(&issuer.config, &issuer.source, named).await;
         let key = key.map_err(|missing| match missing {
             Missing::Unknown => refused("the issuer has no such key"),
-            Missing::Unread => Refusal::Unavailable,
+            Missing::Unread => TokenRefusal::Unavailable,
         })?;
         let proved = decode::<Value>(token, &key, &issuer.validation(header.alg));
         let proved = proved.map_err(|error| refused(&error.to_string()))?;
@@ -180,14 +180,14 @@ impl Issuer {
     }
 
     /// The end of the token's validity.
-    fn in_time(&self, claims: &Registered, now: Timestamp) -> Result<Timestamp, Refusal> {
+    fn in_time(&self, claims: &Registered, now: Timestamp) -> Result<Timestamp, TokenRefusal> {
         let skew = Duration::from_secs(self.config.clock_skew_seconds.into());
         let until = seconds(claims.exp).plus(skew);
         if until <= now {
-            return Err(Refusal::Expired);
+            return Err(TokenRefusal::Expired);
         }
         if claims.nbf.is_some_and(|from| seconds(from).minus(skew) > now) {
-            return Err(Refusal::Early);
+            return Err(TokenRefusal::Early);
         }
         Ok(until)
     }

@@ -11,11 +11,11 @@ use crate::domain::access::caller::{Caller, Described};
 const TENANTS: usize = 1000;
 
 #[derive(Debug)]
-pub(super) struct Rule {
+pub(super) struct TokenRule {
     config: RuleConfig,
 }
 
-impl Rule {
+impl TokenRule {
     /// The error begins with the setting.
     pub(super) fn new(config: &RuleConfig) -> Result<Self, String> {
         let conditions = [&config.subject, &config.subject_prefix].into_iter().flatten();
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn conditions_must_all_be_met() {
-        let fits = |config: &RuleConfig| Rule::new(config).unwrap().fits(&claims());
+        let fits = |config: &RuleConfig| TokenRule::new(config).unwrap().fits(&claims());
         assert!(fits(&config()));
         let prefix = Some("system:serviceaccount:other:".into());
         assert!(!fits(&RuleConfig { subject_prefix: prefix, ..config() }));
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn claims_become_names_and_tenants() {
-        let caller = |config: &RuleConfig| Rule::new(config).unwrap().caller(&claims());
+        let caller = |config: &RuleConfig| TokenRule::new(config).unwrap().caller(&claims());
         let found = caller(&config()).unwrap();
         assert_eq!((found.principal.as_str(), found.role), ("k8s:acme", Role::Service));
         let tenants = |tenants: &[&str]| {
@@ -205,7 +205,7 @@ mod tests {
             (RuleConfig { tenants: vec!["{sub} x".into()], ..config() }, "tenants"),
             (RuleConfig { role: RoleName::User, ..config() }, "user_id"),
         ] {
-            let refused = Rule::new(&config).unwrap_err();
+            let refused = TokenRule::new(&config).unwrap_err();
             assert!(refused.contains(named), "{refused}");
         }
     }

@@ -48,10 +48,13 @@ impl Default for Config {
 
 impl Config {
     /// `None` if the operator has not configured an app.
-    pub(super) fn credentials(&self) -> Option<slack::App<'_>> {
+    pub(super) fn credentials(&self) -> Option<slack::AppCredentials<'_>> {
         if self.client_id.is_empty() || self.client_secret.is_empty() {
             return None;
         }
-        Some(slack::App { client_id: &self.client_id, client_secret: &self.client_secret })
+        Some(slack::AppCredentials {
+            client_id: &self.client_id,
+            client_secret: &self.client_secret,
+        })
     }
 }

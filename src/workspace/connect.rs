@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use url::Url;
 
 use super::Workspaces;
-use crate::domain::access::audit::{COMPLETE_CONNECT, Detail, Entry, SHARE_WORKSPACE};
+use crate::domain::access::audit::{AuditDetail, COMPLETE_CONNECT, Entry, SHARE_WORKSPACE};
 use crate::domain::access::sharing::{self, Allowed, SharingDecision};
 use crate::domain::ids::{InstallationId, TenantId};
 use crate::slack::{self, Access, Authorize};
@@ -233,7 +233,7 @@ impl Workspaces {
 /// tenant that it joined.
 fn entries(tenant: &TenantId, joined: &[TenantId], team_name: &str) -> Vec<Entry> {
     let entry = |tenant: &TenantId, action| Entry {
-        detail: Detail { object: format!("workspace:{team_name}"), ..Detail::default() },
+        detail: AuditDetail { object: format!("workspace:{team_name}"), ..AuditDetail::default() },
         ..Entry::of_browser(tenant.clone(), action)
     };
     let shared = joined.iter().map(|other| entry(other, SHARE_WORKSPACE));

@@ -29,6 +29,8 @@ pub(crate) struct Scan {
     pub(crate) modules: Vec<Vec<String>>,
     /// Names that `pub use` re-exports: the name here, and the path that it stands for.
     pub(crate) exports: Vec<(String, Vec<String>)>,
+    /// Types and traits that other files can see, without those of tests and of macros.
+    pub(crate) types: Vec<String>,
 }
 
 /// Scans `source`, the file of `module` (such as `["crate", "slack", "client"]`).
@@ -46,8 +48,8 @@ pub(crate) fn scan(source: &str, module: &[String]) -> syn::Result<Scan> {
         .collect();
     mentions.sort();
     mentions.dedup();
-    let Walk { test_modules, modules, exports, .. } = walk;
-    Ok(Scan { mentions, test_modules, modules, exports })
+    let Walk { test_modules, modules, exports, types, .. } = walk;
+    Ok(Scan { mentions, test_modules, modules, exports, types })
 }
 
 /// The path with its first segment replaced by the path that the file imported under that name, if
@@ -77,6 +79,7 @@ struct Walk {
     test_modules: Vec<Vec<String>>,
     modules: Vec<Vec<String>>,
     exports: Vec<(String, Vec<String>)>,
+    types: Vec<String>,
 }
 
 impl Walk {
@@ -173,7 +176,12 @@ impl Walk {
 
 impl<'ast> Visit<'ast> for Walk {
     fn visit_item(&mut self, item: &'ast syn::Item) {
-        self.in_test_if(attributes(item), |walk| visit::visit_item(walk, item));
+        self.in_test_if(attributes(item), |walk| {
+            if !walk.in_test {
+                walk.types.extend(visible_type(item));
+            }
+            visit::visit_item(walk, item);
+        });
     }
 
     fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
@@ -246,6 +254,19 @@ fn marks_test(attribute: &syn::Attribute) -> bool {
         return is_test;
     }
     path.segments.last().is_some_and(|last| last.ident == "test")
+}
+
+/// The name of the type or trait, if other files can see it.
+fn visible_type(item: &syn::Item) -> Option<String> {
+    let (visibility, name) = match item {
+        syn::Item::Enum(item) => (&item.vis, &item.ident),
+        syn::Item::Struct(item) => (&item.vis, &item.ident),
+        syn::Item::Trait(item) => (&item.vis, &item.ident),
+        syn::Item::Type(item) => (&item.vis, &item.ident),
+        _ => return None,
+    };
+    let is_visible = !matches!(visibility, syn::Visibility::Inherited);
+    is_visible.then(|| name.unraw().to_string())
 }
 
 fn attributes(item: &syn::Item) -> &[syn::Attribute] {

@@ -5,7 +5,7 @@ use axum::body::{Body, to_bytes};
 use herald::app::{App, Call, Caller, Reach, Role};
 use herald::directory::Directory;
 use herald::domain::ids::{Principal, TenantId};
-use herald::http::{Cookies, Edge, Readiness, State, router};
+use herald::http::{Cookies, Edge, HttpState, Readiness, router};
 use herald::sandbox::{self, Sandbox};
 use herald::slack;
 use herald::telemetry::Exposition;
@@ -56,7 +56,8 @@ impl Browser {
         let tasks = TaskTracker::new();
         let cookies = Cookies::of(&herald::http::Config::default());
         let edge = Edge::new(&herald::http::Config::default(), exposition.metrics());
-        let pages = router(State { app: app.clone(), readiness, exposition, edge, cookies, tasks });
+        let pages =
+            router(HttpState { app: app.clone(), readiness, exposition, edge, cookies, tasks });
         // Another test may have installed one already; that one works as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let no_redirect = reqwest::redirect::Policy::none();

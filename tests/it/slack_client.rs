@@ -6,7 +6,7 @@ use herald::domain::delivery::Outcome;
 use herald::domain::ids::{DeliveryId, SlackUserId};
 use herald::domain::secret::Secret;
 use herald::sandbox::{self, Fault, FaultKind, Sandbox};
-use herald::slack::{App, Authorize, Client, Config, Destination, PostMessage, Range};
+use herald::slack::{AppCredentials, Authorize, Client, Config, Destination, PostMessage, Range};
 use herald::telemetry::Metrics;
 use serde_json::json;
 use url::Url;
@@ -31,8 +31,9 @@ async fn it_installs_reads_posts_and_finds_what_was_lost() {
     let location = Url::parse(location.to_str().unwrap()).unwrap();
     let code = location.query_pairs().find(|(key, _)| key == "code").unwrap().1.into_owned();
     let client_secret = &Secret::new("sandbox-client-secret");
-    let access =
-        client.oauth_v2_access(App { client_id, client_secret }, &code, redirect_uri, None).await;
+    let access = client
+        .oauth_v2_access(AppCredentials { client_id, client_secret }, &code, redirect_uri, None)
+        .await;
     let token = access.unwrap().access_token;
     assert_eq!(client.auth_test(&token).await.unwrap().team_id.as_deref(), Some("T0SANDBOX01"));
 

@@ -213,7 +213,7 @@ impl Planner<'_> {
             stage: Stage::Accepted,
             at: now,
             switches: Some(trace::Switches::of(settings, &request.event)),
-            choice: chosen.and_then(|chosen| trace::Choice::of(chosen, &request.event)),
+            choice: chosen.and_then(|chosen| trace::TraceChoice::of(chosen, &request.event)),
             identity,
             template: request.action.speaks().then(|| request.event.to_string()),
             verdict: verdict.to_owned(),
@@ -233,7 +233,7 @@ mod tests {
 
     use super::*;
     use crate::domain::capacity::priority::Priority;
-    use crate::domain::delivery::Kind;
+    use crate::domain::delivery::DeliveryKind;
     use crate::domain::delivery::subject::Action;
     use crate::domain::ids::{EventType, SlackUserId};
     use crate::domain::message::render::mentions::Mentioned;
@@ -269,7 +269,7 @@ mod tests {
             user: Some(ada.clone()),
             target: Target::Lane { installation: InstallationId(installation), lane: "U1".into() },
             content: Some(content.clone()),
-            kind: Kind::Normal,
+            kind: DeliveryKind::Normal,
             priority: Priority::Normal,
             also: Vec::new(),
             trace: None,

@@ -31,7 +31,7 @@ pub(super) struct Job {
 }
 
 /// The work to do.
-pub(super) struct Plan {
+pub(super) struct FieldsPlan {
     /// The most urgent first; not all of them.
     pub(super) jobs: Vec<Job>,
     /// Members who may match.
@@ -100,7 +100,7 @@ impl Directory {
         id: InstallationId,
         readers: &[TenantId],
         skip: &HashSet<SlackUserId>,
-    ) -> Result<Plan, Error> {
+    ) -> Result<FieldsPlan, Error> {
         let hints = self.hints(readers).await?;
         let (candidates, looked_at) = self.candidates(id, hints).await?;
         let mut rows = HashMap::new();
@@ -215,8 +215,8 @@ fn weigh(
     now: Timestamp,
     again: Duration,
     looked_at: (i64, i64),
-) -> Plan {
-    let mut plan = Plan {
+) -> FieldsPlan {
+    let mut plan = FieldsPlan {
         jobs: Vec::new(),
         wanted: 0,
         fetched: 0,

@@ -31,7 +31,7 @@ pub struct ApiKey {
 
 /// Whether a key is accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum KeyStanding {
     Works,
     Expired,
     Revoked,
@@ -40,13 +40,13 @@ pub enum Standing {
 impl ApiKey {
     /// `now` is the database's clock.
     #[must_use]
-    pub fn standing(&self, now: Timestamp) -> Standing {
+    pub fn standing(&self, now: Timestamp) -> KeyStanding {
         if self.revoked_at.is_some() {
-            Standing::Revoked
+            KeyStanding::Revoked
         } else if self.expires_at <= now {
-            Standing::Expired
+            KeyStanding::Expired
         } else {
-            Standing::Works
+            KeyStanding::Works
         }
     }
 }
@@ -105,10 +105,10 @@ mod tests {
             expires_at: Timestamp(10),
             revoked_at: None,
         };
-        assert_eq!(key.standing(Timestamp(9)), Standing::Works);
-        assert_eq!(key.standing(Timestamp(10)), Standing::Expired);
+        assert_eq!(key.standing(Timestamp(9)), KeyStanding::Works);
+        assert_eq!(key.standing(Timestamp(10)), KeyStanding::Expired);
         let revoked = ApiKey { revoked_at: Some(Timestamp(3)), ..key };
-        assert_eq!(revoked.standing(Timestamp(20)), Standing::Revoked);
+        assert_eq!(revoked.standing(Timestamp(20)), KeyStanding::Revoked);
     }
 
     #[test]

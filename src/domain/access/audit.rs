@@ -16,7 +16,7 @@ use crate::domain::time::Timestamp;
 
 /// The result of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Outcome {
+pub enum AuditOutcome {
     Done,
     /// Without permission, or from an unknown caller.
     Refused,
@@ -24,7 +24,7 @@ pub enum Outcome {
     Failed,
 }
 
-impl Outcome {
+impl AuditOutcome {
     #[must_use]
     pub fn code(self) -> &'static str {
         match self {
@@ -80,7 +80,7 @@ pub fn is_change(method: &str) -> bool {
 
 /// The content of an entry, except for people.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Detail {
+pub struct AuditDetail {
     /// The object of the call, such as `notification:…`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub object: String,
@@ -94,7 +94,7 @@ pub struct Detail {
 
 /// A person in an entry; unreadable once that person was deleted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Person {
+pub struct AuditPerson {
     pub user: UserId,
     /// Other data of the person, such as the member they were pinned to.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -112,13 +112,13 @@ pub struct Entry {
     pub actor: Option<UserId>,
     /// The method, or one of this module's constants.
     pub action: String,
-    pub outcome: Outcome,
+    pub outcome: AuditOutcome,
     /// The stable reason of a refusal or failure; empty if the call succeeded.
     pub reason: String,
     /// The number of calls.
     pub times: u64,
-    pub subject: Option<Person>,
-    pub detail: Detail,
+    pub subject: Option<AuditPerson>,
+    pub detail: AuditDetail,
 }
 
 impl Entry {
@@ -131,46 +131,46 @@ impl Entry {
             principal: None,
             actor: None,
             action: action.to_owned(),
-            outcome: Outcome::Done,
+            outcome: AuditOutcome::Done,
             reason: String::new(),
             times: 1,
             subject: None,
-            detail: Detail::default(),
+            detail: AuditDetail::default(),
         }
     }
 }
 
 /// A person as the trail shows them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Shown {
+pub enum ShownPerson {
     Nobody,
-    Person(Person),
+    Person(AuditPerson),
     /// The person was deleted.
     Erased,
 }
 
 /// An entry as it is read back.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Record {
+pub struct AuditRecord {
     pub id: uuid::Uuid,
     pub at: Timestamp,
     pub principal: String,
-    pub actor: Shown,
+    pub actor: ShownPerson,
     pub action: String,
-    pub outcome: Outcome,
+    pub outcome: AuditOutcome,
     pub reason: String,
     pub times: u64,
-    pub subject: Shown,
-    pub detail: Detail,
+    pub subject: ShownPerson,
+    pub detail: AuditDetail,
 }
 
 /// Calls that agree in all of this are counted together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Kind {
+pub struct AuditKind {
     pub tenant: Option<TenantId>,
     pub actor: Option<UserId>,
     pub action: String,
-    pub outcome: Outcome,
+    pub outcome: AuditOutcome,
     pub reason: String,
     pub object: String,
 }
@@ -192,7 +192,7 @@ pub struct Tally {
 #[derive(Debug)]
 struct Window {
     began: Duration,
-    kinds: HashMap<Kind, Count>,
+    kinds: HashMap<AuditKind, Count>,
     /// Calls of kinds beyond [`KINDS`].
     others: u64,
 }
@@ -205,7 +205,7 @@ struct Count {
 
 impl Tally {
     /// Counts one call. Returns whether it is the first of its kind.
-    pub fn note(&mut self, principal: Option<&Principal>, kind: Kind, now: Duration) -> bool {
+    pub fn note(&mut self, principal: Option<&Principal>, kind: AuditKind, now: Duration) -> bool {
         let known = principal.filter(|one| {
             self.callers.len() < CALLERS || self.callers.contains_key(&Some((*one).clone()))
         });
@@ -239,7 +239,7 @@ impl Tally {
                 }
             }
             if over && window.others > 0 {
-                due.push(entry(principal.as_ref(), Kind::several(), window.others));
+                due.push(entry(principal.as_ref(), AuditKind::several(), window.others));
             }
             !over
         });
@@ -252,7 +252,7 @@ impl Tally {
         for Entry { principal, tenant, actor, action, outcome, reason, times, detail, .. } in
             entries
         {
-            let kind = Kind { tenant, actor, action, outcome, reason, object: detail.object };
+            let kind = AuditKind { tenant, actor, action, outcome, reason, object: detail.object };
             let before = kind.clone();
             self.note(principal.as_ref(), kind, now);
             let Some(window) = self.callers.get_mut(&principal) else { continue };
@@ -264,20 +264,20 @@ impl Tally {
     }
 }
 
-impl Kind {
+impl AuditKind {
     fn several() -> Self {
         Self {
             tenant: None,
             actor: None,
             action: SEVERAL.to_owned(),
-            outcome: Outcome::Failed,
+            outcome: AuditOutcome::Failed,
             reason: String::new(),
             object: String::new(),
         }
     }
 }
 
-fn entry(principal: Option<&Principal>, kind: Kind, times: u64) -> Entry {
+fn entry(principal: Option<&Principal>, kind: AuditKind, times: u64) -> Entry {
     Entry {
         tenant: kind.tenant,
         principal: principal.cloned(),
@@ -287,7 +287,7 @@ fn entry(principal: Option<&Principal>, kind: Kind, times: u64) -> Entry {
         reason: kind.reason,
         times,
         subject: None,
-        detail: Detail { object: kind.object, ..Detail::default() },
+        detail: AuditDetail { object: kind.object, ..AuditDetail::default() },
     }
 }
 
@@ -295,8 +295,12 @@ fn entry(principal: Option<&Principal>, kind: Kind, times: u64) -> Entry {
 mod tests {
     use super::*;
 
-    fn kind(action: &str) -> Kind {
-        Kind { action: action.to_owned(), outcome: Outcome::Refused, ..Kind::several() }
+    fn kind(action: &str) -> AuditKind {
+        AuditKind {
+            action: action.to_owned(),
+            outcome: AuditOutcome::Refused,
+            ..AuditKind::several()
+        }
     }
 
     fn told(entries: &[Entry]) -> Vec<(&str, u64)> {

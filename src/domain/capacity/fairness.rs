@@ -8,7 +8,7 @@ use crate::domain::ids::{InstallationId, TenantId};
 
 /// The waiting deliveries of one tenant in one workspace, in one class of urgency, for one budget.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Queue<'a> {
+pub struct WaitingQueue<'a> {
     pub installation: InstallationId,
     pub tenant: &'a TenantId,
     pub budget: Budget,
@@ -40,7 +40,7 @@ impl Starts {
 
 /// The bounds of a split.
 #[derive(Debug, Clone, Copy)]
-pub struct Bounds<'a> {
+pub struct SplitBounds<'a> {
     /// Workers that are free.
     pub free: usize,
     /// Workers that one tenant may hold, and those that each tenant holds already.
@@ -60,7 +60,7 @@ pub struct Bounds<'a> {
 /// The number of lanes in a queue is not considered: workers that a queue does not use are split
 /// again.
 #[must_use]
-pub fn split(queues: &[Queue<'_>], bounds: &Bounds<'_>) -> Vec<u32> {
+pub fn split(queues: &[WaitingQueue<'_>], bounds: &SplitBounds<'_>) -> Vec<u32> {
     let mut given = vec![0; queues.len()];
     let mut held: HashMap<&TenantId, usize> = HashMap::new();
     let (mut starts, mut room) = (bounds.starts.clone(), bounds.room.clone());
@@ -118,20 +118,20 @@ mod tests {
         InstallationId(uuid::Uuid::from_u128(number as u128))
     }
 
-    fn queue(installation: InstallationId, tenant: &TenantId) -> Queue<'_> {
-        Queue { installation, tenant, budget: Budget::Posts }
+    fn queue(installation: InstallationId, tenant: &TenantId) -> WaitingQueue<'_> {
+        WaitingQueue { installation, tenant, budget: Budget::Posts }
     }
 
     /// Without limits on the room, and without waiting workers.
     fn split(
-        queues: &[Queue<'_>],
+        queues: &[WaitingQueue<'_>],
         free: usize,
         cap: usize,
         busy: &HashMap<TenantId, usize>,
         starts: &HashMap<(InstallationId, Budget), Starts>,
     ) -> Vec<u32> {
         let room = &HashMap::new();
-        super::split(queues, &Bounds { free, cap, busy, starts, waits: 0, room })
+        super::split(queues, &SplitBounds { free, cap, busy, starts, waits: 0, room })
     }
 
     fn soon(soon: u32) -> Starts {
@@ -145,7 +145,7 @@ mod tests {
         let (busy, starts) = (HashMap::new(), HashMap::new());
         let room = HashMap::from([(workspace(1), 3)]);
         let (free, cap, busy, starts, room) = (10, 8, &busy, &starts, &room);
-        let bounds = Bounds { free, cap, busy, starts, waits: 0, room };
+        let bounds = SplitBounds { free, cap, busy, starts, waits: 0, room };
         assert_eq!(super::split(&queues, &bounds), [2, 1]);
     }
 
@@ -153,7 +153,7 @@ mod tests {
     fn a_workspaces_budgets_are_apart() {
         let who = tenant(1);
         let posts = queue(workspace(1), &who);
-        let queues = [posts.clone(), Queue { budget: Budget::Updates, ..posts }];
+        let queues = [posts.clone(), WaitingQueue { budget: Budget::Updates, ..posts }];
         let starts = HashMap::from([
             ((workspace(1), Budget::Posts), soon(3)),
             ((workspace(1), Budget::Updates), soon(1)),
@@ -180,7 +180,7 @@ mod tests {
         let starts =
             [1, 2].map(|number| ((workspace(number), Budget::Posts), Starts { soon: 1, later: 9 }));
         let (busy, starts, room) = (&HashMap::new(), &HashMap::from(starts), &HashMap::new());
-        let bounds = Bounds { free: 10, cap: 8, busy, starts, waits: 3, room };
+        let bounds = SplitBounds { free: 10, cap: 8, busy, starts, waits: 3, room };
         assert_eq!(super::split(&queues, &bounds), [3, 2, 5]);
     }
 
@@ -229,10 +229,10 @@ mod tests {
                 .collect();
             let (busy, starts, room) = (&busy, &starts, &HashMap::new());
             let given =
-                super::split(&queues, &Bounds { free, cap, busy, starts, waits, room });
+                super::split(&queues, &SplitBounds { free, cap, busy, starts, waits, room });
             let total: u32 = given.iter().sum();
             prop_assert!(total as usize <= free);
-            let of = |wanted: &dyn Fn(&Queue<'_>) -> bool| -> u32 {
+            let of = |wanted: &dyn Fn(&WaitingQueue<'_>) -> bool| -> u32 {
                 queues.iter().zip(&given).filter(|(queue, _)| wanted(queue)).map(|(_, n)| n).sum()
             };
             let mut full = Vec::new();

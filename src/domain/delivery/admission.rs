@@ -16,12 +16,12 @@
 //!
 //! Rules that end a message come before rules that only delay it. When Notify accepts a message,
 //! the question whether it is meant for the person at all comes before all of these
-//! ([`Part::concerns`]).
+//! ([`PersonPart::concerns`]).
 
 use std::collections::BTreeSet;
 
 use super::subject::Action;
-use super::{End, Kind};
+use super::{DeliveryKind, End};
 use crate::domain::directory::member::MemberKind;
 use crate::domain::identity::matching::{MatchBasis, MemberDecision};
 use crate::domain::ids::{AudienceRole, EventType, InstallationId, SlackUserId};
@@ -39,7 +39,7 @@ pub struct Message<'a> {
     pub expires_at: Timestamp,
     /// The earliest time of delivery; `None` also for messages that have become due.
     pub deliver_after: Option<Timestamp>,
-    pub kind: Kind,
+    pub kind: DeliveryKind,
     pub action: Action,
     pub event: &'a EventType,
     /// Whether it waits for a person who is not in Slack yet; `None`: according to the settings.
@@ -51,7 +51,7 @@ pub struct Message<'a> {
 /// A person's part in the event, as the call and the event type describe it. Known only when Notify
 /// accepts the message.
 #[derive(Debug, Clone, Copy)]
-pub struct Part<'a> {
+pub struct PersonPart<'a> {
     /// The roles that the event type is for; empty: people in any role.
     pub audience: &'a BTreeSet<AudienceRole>,
     /// The person's roles; `None`: the call names no recipients, and this is one of those of
@@ -169,7 +169,7 @@ pub enum HeadDecision<'a> {
     },
 }
 
-impl Part<'_> {
+impl PersonPart<'_> {
     /// Whether the message is meant for the person. Deletions and crossings-out are: they reach the
     /// messages that are there. So is new text for the recipients of earlier messages: otherwise
     /// the person who made the change would keep the old text.
@@ -243,17 +243,17 @@ pub fn admit<W>(facts: Facts<'_, W>) -> Result<Admitted<'_, W>, End> {
 pub fn switch(
     settings: &Settings,
     preferences: Option<&Preferences>,
-    kind: Kind,
+    kind: DeliveryKind,
     action: Action,
     event: &EventType,
 ) -> Option<Suppression> {
     let off = (!settings.sending_allowed).then_some(Suppression::SendingOff);
     match (kind, preferences) {
-        (Kind::AdministratorTest, _) => None,
-        (Kind::Test, _) => off,
-        (Kind::Normal, _) if !action.speaks() => off,
-        (Kind::Normal, Some(preferences)) => suppression(settings, preferences, event),
-        (Kind::Normal, None) => suppression(settings, &Preferences::default(), event)
+        (DeliveryKind::AdministratorTest, _) => None,
+        (DeliveryKind::Test, _) => off,
+        (DeliveryKind::Normal, _) if !action.speaks() => off,
+        (DeliveryKind::Normal, Some(preferences)) => suppression(settings, preferences, event),
+        (DeliveryKind::Normal, None) => suppression(settings, &Preferences::default(), event)
             .filter(|by| *by != Suppression::OptIn),
     }
 }

@@ -2,7 +2,7 @@
 
 /// The purpose of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Kind {
+pub enum DeliveryKind {
     /// Part of a Notify.
     #[default]
     Normal,
@@ -13,7 +13,7 @@ pub enum Kind {
     AdministratorTest,
 }
 
-impl Kind {
+impl DeliveryKind {
     pub const ALL: &'static [Self] = &[Self::Normal, Self::Test, Self::AdministratorTest];
 
     /// The code in the store.

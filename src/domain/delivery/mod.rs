@@ -29,7 +29,7 @@ mod settle;
 mod outcome;
 
 pub use end::End;
-pub use kind::Kind;
+pub use kind::DeliveryKind;
 pub use outcome::{Outcome, Policy, Probe, next, next_after_probe};
 pub use settle::{Acted, Settle, SettleChange, Unsettled, WaitScope};
 pub use state::State;

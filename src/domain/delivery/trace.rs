@@ -61,7 +61,7 @@ pub struct TraceDecision {
     pub switches: Option<Switches>,
     /// The choice that decides for the person; absent if there is none.
     #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
-    pub choice: Option<Choice>,
+    pub choice: Option<TraceChoice>,
     /// How the member was found.
     #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<TraceBasis>,
@@ -90,7 +90,7 @@ pub struct Switches {
 
 /// A person's choice, and its origin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Choice {
+pub struct TraceChoice {
     /// For all messages, not only for one event type.
     #[serde(rename = "a")]
     pub everything: bool,
@@ -274,7 +274,7 @@ impl Switches {
     }
 }
 
-impl Choice {
+impl TraceChoice {
     /// The choice that decides, in the order of
     /// [`suppression`](crate::domain::settings::suppression).
     #[must_use]
@@ -336,7 +336,7 @@ mod tests {
     fn it_reads_back_and_what_does_not_is_empty() {
         let mut trace = Trace::default();
         trace.decided(TraceDecision {
-            choice: Some(Choice {
+            choice: Some(TraceChoice {
                 everything: true,
                 value: Preference::Off,
                 set_by: "person:platform".into(),

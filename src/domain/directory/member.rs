@@ -15,8 +15,8 @@ use serde_json::Value;
 
 use crate::domain::ids::{IdError, SlackUserId};
 use crate::domain::limits;
-use crate::domain::mapping::json::{Key, Read, Reader, Scalar, skip_list, skip_object};
-use crate::domain::mapping::{Event, Walk};
+use crate::domain::mapping::json::{JsonReader, ObjectKey, Read, Scalar, skip_list, skip_object};
+use crate::domain::mapping::{PathEvent, Walk};
 
 /// Whether a member can be matched, and if not, why not. In the order in which the reasons are
 /// reported if a value belongs to several members ([`crate::domain::reason::NoMatch`]).
@@ -92,7 +92,7 @@ impl<'a> Member<'a> {
 
     /// Like [`Member::from_slice`], and reports in the same pass the values at the end of a path
     /// for which [`Member::leaves_out`] holds. Ignore values that were reported before an error.
-    pub(super) fn with_path<F: FnMut(Event<'_>)>(
+    pub(super) fn with_path<F: FnMut(PathEvent<'_>)>(
         json: &'a [u8],
         path: &[String],
         found: &mut F,
@@ -106,7 +106,7 @@ impl<'a> Member<'a> {
 
     /// From a parsed object.
     pub fn from_value(value: &'a Value) -> Result<Self, BadMember> {
-        let top = TopLevel { path: &[], found: &mut |_: Event<'_>| {} };
+        let top = TopLevel { path: &[], found: &mut |_: PathEvent<'_>| {} };
         let facts = Read(top).deserialize(value).map_err(|_| BadMember::Json)?;
         Self::from_facts(facts.ok_or(BadMember::Json)?)
     }
@@ -254,7 +254,7 @@ struct TopLevel<'p, F> {
     found: &'p mut F,
 }
 
-impl<'de, F: FnMut(Event<'_>)> Reader<'de> for TopLevel<'_, F> {
+impl<'de, F: FnMut(PathEvent<'_>)> JsonReader<'de> for TopLevel<'_, F> {
     type Output = Option<Facts<'de>>;
 
     fn scalar(self, _: Scalar<'de>) -> Self::Output {
@@ -264,7 +264,7 @@ impl<'de, F: FnMut(Event<'_>)> Reader<'de> for TopLevel<'_, F> {
     fn object<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Output, A::Error> {
         let mut facts = Facts::default();
         let (first, rest) = split(self.path);
-        while let Some(Key(key)) = map.next_key()? {
+        while let Some(ObjectKey(key)) = map.next_key()? {
             match &*key {
                 "id" => facts.id = map.next_value_seed(Read(Text))?,
                 "name" => facts.name = map.next_value_seed(Read(Text))?,
@@ -280,14 +280,14 @@ impl<'de, F: FnMut(Event<'_>)> Reader<'de> for TopLevel<'_, F> {
                 "profile" => {
                     let mut path: &[String] = &[];
                     if first == Some("profile") {
-                        (self.found)(Event::Restart);
+                        (self.found)(PathEvent::Restart);
                         path = rest;
                     }
                     let found = &mut *self.found;
                     facts.profile = map.next_value_seed(Read(ProfileKeys { path, found }))?;
                 }
                 key if Some(key) == first => {
-                    (self.found)(Event::Restart);
+                    (self.found)(PathEvent::Restart);
                     let found = &mut *self.found;
                     map.next_value_seed(Read(Walk { path: rest, found }))?;
                 }
@@ -308,7 +308,7 @@ struct ProfileKeys<'p, F> {
     found: &'p mut F,
 }
 
-impl<'de, F: FnMut(Event<'_>)> Reader<'de> for ProfileKeys<'_, F> {
+impl<'de, F: FnMut(PathEvent<'_>)> JsonReader<'de> for ProfileKeys<'_, F> {
     type Output = Profile<'de>;
 
     fn scalar(self, _: Scalar<'de>) -> Profile<'de> {
@@ -318,13 +318,13 @@ impl<'de, F: FnMut(Event<'_>)> Reader<'de> for ProfileKeys<'_, F> {
     fn object<A: MapAccess<'de>>(self, mut map: A) -> Result<Profile<'de>, A::Error> {
         let mut profile = Profile::default();
         let (first, rest) = split(self.path);
-        while let Some(Key(key)) = map.next_key()? {
+        while let Some(ObjectKey(key)) = map.next_key()? {
             match &*key {
                 "email" => profile.email = map.next_value_seed(Read(Text))?,
                 "display_name" => profile.display_name = map.next_value_seed(Read(Text))?,
                 "real_name" => profile.real_name = map.next_value_seed(Read(Text))?,
                 key if Some(key) == first => {
-                    (self.found)(Event::Restart);
+                    (self.found)(PathEvent::Restart);
                     let found = &mut *self.found;
                     map.next_value_seed(Read(Walk { path: rest, found }))?;
                 }
@@ -353,7 +353,7 @@ macro_rules! fact {
         $(#[$doc])*
         struct $name;
 
-        impl<'de> Reader<'de> for $name {
+        impl<'de> JsonReader<'de> for $name {
             type Output = $ty;
 
             fn scalar(self, scalar: Scalar<'de>) -> $ty {

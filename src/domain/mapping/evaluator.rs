@@ -12,9 +12,9 @@ use jmespath::{Rcvar, Variable};
 use serde::Deserializer;
 use serde::de::{DeserializeSeed as _, IgnoredAny, MapAccess, SeqAccess};
 
-use super::json::{Key, Read, Reader, Scalar};
+use super::json::{JsonReader, ObjectKey, Read, Scalar};
 use super::needs::{Needs, variable};
-use super::path::{self, Event};
+use super::path::{self, PathEvent};
 use super::search::search;
 use super::{EvaluationError, Expression, FIELDS, Pass, Plan};
 
@@ -79,7 +79,7 @@ impl Evaluator {
     pub(in crate::domain) fn keys(
         &self,
         pass: &mut Pass,
-        found: &mut impl FnMut(Event<'_>),
+        found: &mut impl FnMut(PathEvent<'_>),
     ) -> Result<(), EvaluationError> {
         match &self.expression.0.plan {
             Plan::Path(path) => {
@@ -155,7 +155,7 @@ struct Fill<'a> {
     shape: &'a mut Shape,
 }
 
-impl<'de> Reader<'de> for Fill<'_> {
+impl<'de> JsonReader<'de> for Fill<'_> {
     type Output = ();
 
     fn scalar(self, scalar: Scalar<'de>) {
@@ -176,7 +176,7 @@ impl<'de> Reader<'de> for Fill<'_> {
             *self.value = Rcvar::new(Variable::Object(BTreeMap::new()));
         }
         let mut at = 0;
-        while let Some(Key(key)) = map.next_key()? {
+        while let Some(ObjectKey(key)) = map.next_key()? {
             let needs = self.needs.under(&key);
             let slot = match (needs, Rcvar::get_mut(self.value)) {
                 (Some(needs), Some(Variable::Object(keys))) => {
@@ -216,8 +216,8 @@ mod tests {
     fn texts(evaluator: &Evaluator) -> Option<Vec<String>> {
         let mut texts: Vec<String> = Vec::new();
         let found = evaluator.keys(&mut Pass::default(), &mut |event| match event {
-            Event::Restart => texts.clear(),
-            Event::Text(text) => {
+            PathEvent::Restart => texts.clear(),
+            PathEvent::Text(text) => {
                 if !texts.iter().any(|known| known == text) {
                     texts.push(text.to_owned());
                 }

@@ -1,7 +1,7 @@
 //! Reading JSON of unknown shape in one pass, from bytes or from a parsed value.
 //!
-//! serde needs eleven methods to accept any value; a [`Reader`] has three, and skips parts that it
-//! does not ask for without parsing them.
+//! serde needs eleven methods to accept any value; a [`JsonReader`] has three, and skips parts that
+//! it does not ask for without parsing them.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -21,7 +21,7 @@ pub(in crate::domain) enum Scalar<'de> {
 }
 
 /// Decides how to handle a value, by its shape.
-pub(in crate::domain) trait Reader<'de>: Sized {
+pub(in crate::domain) trait JsonReader<'de>: Sized {
     type Output;
 
     fn scalar(self, scalar: Scalar<'de>) -> Self::Output;
@@ -31,10 +31,10 @@ pub(in crate::domain) trait Reader<'de>: Sized {
     fn list<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Output, A::Error>;
 }
 
-/// Reads the next value with a [`Reader`].
+/// Reads the next value with a [`JsonReader`].
 pub(in crate::domain) struct Read<R>(pub(in crate::domain) R);
 
-impl<'de, R: Reader<'de>> DeserializeSeed<'de> for Read<R> {
+impl<'de, R: JsonReader<'de>> DeserializeSeed<'de> for Read<R> {
     type Value = R::Output;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<R::Output, D::Error> {
@@ -42,7 +42,7 @@ impl<'de, R: Reader<'de>> DeserializeSeed<'de> for Read<R> {
     }
 }
 
-impl<'de, R: Reader<'de>> Visitor<'de> for Read<R> {
+impl<'de, R: JsonReader<'de>> Visitor<'de> for Read<R> {
     type Value = R::Output;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -100,21 +100,21 @@ pub(in crate::domain) fn skip_list<'de, A: SeqAccess<'de>>(mut seq: A) -> Result
 }
 
 /// A key of an object, borrowed if it has no escapes.
-pub(in crate::domain) struct Key<'de>(pub(in crate::domain) Cow<'de, str>);
+pub(in crate::domain) struct ObjectKey<'de>(pub(in crate::domain) Cow<'de, str>);
 
-impl<'de> Deserialize<'de> for Key<'de> {
+impl<'de> Deserialize<'de> for ObjectKey<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Text;
         impl<'de> Visitor<'de> for Text {
-            type Value = Key<'de>;
+            type Value = ObjectKey<'de>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a key")
             }
-            fn visit_borrowed_str<E>(self, key: &'de str) -> Result<Key<'de>, E> {
-                Ok(Key(Cow::Borrowed(key)))
+            fn visit_borrowed_str<E>(self, key: &'de str) -> Result<ObjectKey<'de>, E> {
+                Ok(ObjectKey(Cow::Borrowed(key)))
             }
-            fn visit_str<E>(self, key: &str) -> Result<Key<'de>, E> {
-                Ok(Key(Cow::Owned(key.to_owned())))
+            fn visit_str<E>(self, key: &str) -> Result<ObjectKey<'de>, E> {
+                Ok(ObjectKey(Cow::Owned(key.to_owned())))
             }
         }
         deserializer.deserialize_str(Text)

@@ -35,7 +35,7 @@ mod tests;
 
 pub(super) use evaluator::Evaluator;
 pub use fuel::{Pass, Stop};
-pub(super) use path::{Event, Walk};
+pub(super) use path::{PathEvent, Walk};
 
 use std::fmt;
 use std::sync::Arc;
@@ -202,11 +202,11 @@ impl Expression {
         let mut keys: Vec<MatchKey> = Vec::new();
         let mut too_many = false;
         self.read(value, pass, &mut |event| match event {
-            Event::Restart => {
+            PathEvent::Restart => {
                 keys.clear();
                 too_many = false;
             }
-            Event::Text(text) => {
+            PathEvent::Text(text) => {
                 let known = keys.iter().any(|key| key.as_str() == text);
                 if !known && keys.len() < limits::VALUES {
                     keys.push(MatchKey::from_canonical(text));
@@ -234,7 +234,7 @@ impl Expression {
         &self,
         json: D,
         pass: &mut Pass,
-        found: &mut impl FnMut(Event<'_>),
+        found: &mut impl FnMut(PathEvent<'_>),
     ) -> Result<(), EvaluationError> {
         let failed = |_| EvaluationError::Failed;
         match &self.0.plan {

@@ -16,7 +16,7 @@ use jmespath::ast::Ast;
 use jmespath::{Rcvar, Variable};
 use serde::de::{IgnoredAny, MapAccess, SeqAccess};
 
-use super::json::{Key, Read, Reader, Scalar, skip_list};
+use super::json::{JsonReader, ObjectKey, Read, Scalar, skip_list};
 
 /// The most keys for which comparing each is as fast as searching.
 const FEW: usize = 16;
@@ -178,7 +178,7 @@ pub(super) fn variable(scalar: Scalar<'_>) -> Variable {
 }
 
 /// Reads the needed part of a value.
-impl<'de> Reader<'de> for &Needs {
+impl<'de> JsonReader<'de> for &Needs {
     type Output = Rcvar;
 
     fn scalar(self, scalar: Scalar<'de>) -> Rcvar {
@@ -187,7 +187,7 @@ impl<'de> Reader<'de> for &Needs {
 
     fn object<A: MapAccess<'de>>(self, mut map: A) -> Result<Rcvar, A::Error> {
         let mut object = BTreeMap::new();
-        while let Some(Key(key)) = map.next_key()? {
+        while let Some(ObjectKey(key)) = map.next_key()? {
             match self.under(&key) {
                 Some(needs) => {
                     let value = map.next_value_seed(Read(needs))?;

@@ -7,7 +7,7 @@ use jmespath::Variable;
 use jmespath::ast::Ast;
 use serde::de::{IgnoredAny, MapAccess, SeqAccess};
 
-use super::json::{Key, Read, Reader, Scalar, skip_list, skip_object};
+use super::json::{JsonReader, ObjectKey, Read, Scalar, skip_list, skip_object};
 use super::key::{canonical_number, canonical_text};
 
 /// The fields of an expression that is only a chain of them.
@@ -31,14 +31,14 @@ pub(in crate::domain) struct Walk<'p, F> {
 }
 
 /// Reported while the JSON is read.
-pub(in crate::domain) enum Event<'a> {
+pub(in crate::domain) enum PathEvent<'a> {
     /// Discard the texts so far: the last of several equal keys counts.
     Restart,
     /// A canonical text.
     Text(&'a str),
 }
 
-impl<'de, F: FnMut(Event<'_>)> Reader<'de> for Walk<'_, F> {
+impl<'de, F: FnMut(PathEvent<'_>)> JsonReader<'de> for Walk<'_, F> {
     type Output = ();
 
     fn scalar(self, scalar: Scalar<'de>) {
@@ -51,9 +51,9 @@ impl<'de, F: FnMut(Event<'_>)> Reader<'de> for Walk<'_, F> {
         let [first, rest @ ..] = self.path else {
             return skip_object(map);
         };
-        while let Some(Key(key)) = map.next_key()? {
+        while let Some(ObjectKey(key)) = map.next_key()? {
             if key == *first {
-                (self.found)(Event::Restart);
+                (self.found)(PathEvent::Restart);
                 map.next_value_seed(Read(Walk { path: rest, found: &mut *self.found }))?;
             } else {
                 map.next_value::<IgnoredAny>()?;
@@ -76,7 +76,7 @@ struct Element<'p, F> {
     found: &'p mut F,
 }
 
-impl<'de, F: FnMut(Event<'_>)> Reader<'de> for Element<'_, F> {
+impl<'de, F: FnMut(PathEvent<'_>)> JsonReader<'de> for Element<'_, F> {
     type Output = ();
 
     fn scalar(self, scalar: Scalar<'de>) {
@@ -92,7 +92,7 @@ impl<'de, F: FnMut(Event<'_>)> Reader<'de> for Element<'_, F> {
     }
 }
 
-fn tell(scalar: Scalar<'_>, found: &mut impl FnMut(Event<'_>)) {
+fn tell(scalar: Scalar<'_>, found: &mut impl FnMut(PathEvent<'_>)) {
     match scalar {
         Scalar::Text(text) => tell_text(&text, found),
         Scalar::Number(number) => tell_number(&number, found),
@@ -100,20 +100,20 @@ fn tell(scalar: Scalar<'_>, found: &mut impl FnMut(Event<'_>)) {
     }
 }
 
-fn tell_text(text: &str, found: &mut impl FnMut(Event<'_>)) {
+fn tell_text(text: &str, found: &mut impl FnMut(PathEvent<'_>)) {
     if let Some(text) = canonical_text(text) {
-        found(Event::Text(&text));
+        found(PathEvent::Text(&text));
     }
 }
 
-fn tell_number(number: &serde_json::Number, found: &mut impl FnMut(Event<'_>)) {
+fn tell_number(number: &serde_json::Number, found: &mut impl FnMut(PathEvent<'_>)) {
     if let Some(text) = canonical_number(number) {
-        found(Event::Text(&text));
+        found(PathEvent::Text(&text));
     }
 }
 
 /// Reports the texts of a search's result.
-pub(super) fn tell_variable(variable: &Variable, found: &mut impl FnMut(Event<'_>)) {
+pub(super) fn tell_variable(variable: &Variable, found: &mut impl FnMut(PathEvent<'_>)) {
     let mut one = |variable: &Variable| match variable {
         Variable::String(text) => tell_text(text, found),
         Variable::Number(number) => tell_number(number, found),

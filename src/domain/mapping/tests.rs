@@ -20,7 +20,7 @@ fn by_jmespath(source: &str, value: &Value) -> Option<Vec<String>> {
     let found = jmespath::compile(source).unwrap().search(value).ok()?;
     let mut texts: Vec<String> = Vec::new();
     path::tell_variable(&found, &mut |event| {
-        if let Event::Text(text) = event
+        if let PathEvent::Text(text) = event
             && !texts.iter().any(|known| known == text)
         {
             texts.push(text.to_owned());
@@ -286,7 +286,7 @@ proptest! {
         let mut texts = Vec::new();
         let mut json = serde_json::Deserializer::from_slice(&bytes);
         let read = expression.read(&mut json, &mut Pass::default(), &mut |event| {
-            if let Event::Text(text) = event { texts.push(text.to_owned()); }
+            if let PathEvent::Text(text) = event { texts.push(text.to_owned()); }
         });
         texts.dedup();
         let parsed: Value = serde_json::from_slice(&bytes).unwrap();

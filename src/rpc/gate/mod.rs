@@ -24,8 +24,8 @@ use tonic::Status;
 use tonic::body::Body;
 use tonic::metadata::MetadataMap;
 
-use super::around::{Answer, Around, Inner};
-use super::arrival::{Arrived, Shown, timeout};
+use super::around::{Around, HttpAnswer, Inner};
+use super::arrival::{Arrived, ShownCredentials, timeout};
 use super::call::Server;
 use super::callers::Identified;
 use super::limits::{OfCaller, OfTenant};
@@ -34,8 +34,8 @@ use crate::app::{Error, Violation};
 use crate::domain::ids::TenantId;
 use crate::listen::Peer;
 pub use outline::{Outlined, Outlines};
-use scan::Refusal;
-use shape::{Method, Shapes};
+use scan::ScanRefusal;
+use shape::{MethodShape, Shapes};
 
 /// Memory of a decoded JSON value beyond its bytes on the wire.
 const VALUE_BYTES: usize = 64;
@@ -82,7 +82,7 @@ impl Gate {
     async fn admit(
         &self,
         request: Request<Body>,
-        method: Method,
+        method: MethodShape,
     ) -> Result<(Request<Body>, Holding), Status> {
         let now = Instant::now();
         let (mut parts, body) = request.into_parts();
@@ -92,7 +92,8 @@ impl Gate {
         let callers = &self.server.callers;
         let identified = callers.identify(&metadata, certificate.as_deref(), keys).await;
         let Identified { caller, lasting, shown } = identified.inspect_err(|refused| {
-            let method = parts.extensions.get::<measure::Method>().map_or("", |method| method.0);
+            let method =
+                parts.extensions.get::<measure::MethodName>().map_or("", |method| method.0);
             self.server.turned_away(method, refused);
         })?;
         let limits = &self.server.limits;
@@ -118,7 +119,7 @@ impl Gate {
             }
         };
         if let Some(shown) = shown {
-            parts.extensions.insert(Shown(shown));
+            parts.extensions.insert(ShownCredentials(shown));
         }
         parts.extensions.insert(caller);
         parts.extensions.insert(Arrived(now));
@@ -133,10 +134,10 @@ fn tenant(spelt: &[u8]) -> Option<TenantId> {
     TenantId::parse(std::str::from_utf8(spelt).ok()?).ok()
 }
 
-fn refused(refusal: Refusal) -> Status {
+fn refused(refusal: ScanRefusal) -> Status {
     match refusal {
-        Refusal::Malformed(problem) => wire::malformed(&problem),
-        Refusal::TooMany(problems) => {
+        ScanRefusal::Malformed(problem) => wire::malformed(&problem),
+        ScanRefusal::TooMany(problems) => {
             let violation = |(field, problem): (String, String)| Violation::new(field, problem);
             Error::Invalid(problems.into_iter().map(violation).collect()).into()
         }
@@ -144,7 +145,7 @@ fn refused(refusal: Refusal) -> Status {
 }
 
 impl Around for Gate {
-    async fn answer(self, request: Request<Body>, inner: impl Inner) -> Answer {
+    async fn answer(self, request: Request<Body>, inner: impl Inner) -> HttpAnswer {
         let path = request.uri().path().trim_start_matches('/');
         let Some(method) = self.shapes.method(path) else {
             return inner.ask(request).await;

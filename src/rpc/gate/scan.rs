@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use prost::DecodeError;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 
-use super::shape::{BOUNDS, Bound, Field, Kind, Shapes, VALUES};
+use super::shape::{BOUNDS, Bound, ProtoField, ProtoKind, Shapes, VALUES};
 
 /// How deep messages may be nested: as deep as prost decodes them.
 const DEPTH: usize = 100;
@@ -27,14 +27,14 @@ pub(super) struct Outline<'a> {
 
 /// Why a request is not decoded.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum ScanRefusal {
     /// These lists are too long: path and problem.
     TooMany(Vec<(String, String)>),
     /// The bytes are not a message.
     Malformed(Cow<'static, str>),
 }
 
-impl From<DecodeError> for Refusal {
+impl From<DecodeError> for ScanRefusal {
     fn from(error: DecodeError) -> Self {
         Self::Malformed(error.to_string().into())
     }
@@ -45,7 +45,7 @@ pub(super) fn scan<'a>(
     shapes: &Shapes,
     message: usize,
     bytes: &'a [u8],
-) -> Result<Outline<'a>, Refusal> {
+) -> Result<Outline<'a>, ScanRefusal> {
     let mut walk = Walk {
         shapes,
         path: Vec::new(),
@@ -57,7 +57,7 @@ pub(super) fn scan<'a>(
     // A list that is too long is named even if the end of the message is missing.
     let problems: Vec<_> = walk.problems().collect();
     if !problems.is_empty() {
-        return Err(Refusal::TooMany(problems));
+        return Err(ScanRefusal::TooMany(problems));
     }
     end.map(|()| Outline { tenant: walk.tenant, values: walk.counts[VALUES] })
 }
@@ -73,10 +73,10 @@ struct Walk<'s, 'a> {
 }
 
 impl<'s, 'a> Walk<'s, 'a> {
-    fn message(&mut self, message: usize, mut bytes: &'a [u8]) -> Result<(), Refusal> {
+    fn message(&mut self, message: usize, mut bytes: &'a [u8]) -> Result<(), ScanRefusal> {
         let shapes = self.shapes;
         if self.path.len() > DEPTH {
-            return Err(Refusal::Malformed(TOO_DEEP.into()));
+            return Err(ScanRefusal::Malformed(TOO_DEEP.into()));
         }
         while !bytes.is_empty() {
             let (number, wire) = decode_key(&mut bytes)?;
@@ -93,39 +93,39 @@ impl<'s, 'a> Walk<'s, 'a> {
 
     fn field(
         &mut self,
-        field: &'s Field,
+        field: &'s ProtoField,
         number: u32,
         wire: WireType,
         bytes: &mut &'a [u8],
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), ScanRefusal> {
         if wire != WireType::LengthDelimited {
             // prost reads entries of a map as messages whatever their wire type, and would see a
             // different request than this walk. It refuses every other such message itself.
-            if matches!(field.kind, Kind::Message(_)) {
-                return Err(Refusal::Malformed(NO_MESSAGE.into()));
+            if matches!(field.kind, ProtoKind::Message(_)) {
+                return Err(ScanRefusal::Malformed(NO_MESSAGE.into()));
             }
             self.count(field, 1);
             return Ok(skip_field(wire, number, bytes, DecodeContext::default())?);
         }
         let part = delimited(bytes)?;
         match field.kind {
-            Kind::Message(inner) => {
+            ProtoKind::Message(inner) => {
                 self.count(field, 1);
                 return self.message(inner, part);
             }
-            Kind::Numbers(None) => {
+            ProtoKind::Numbers(None) => {
                 self.count(field, part.iter().filter(|byte| **byte < 0x80).count());
             }
-            Kind::Numbers(Some(size)) => self.count(field, part.len() / size),
-            Kind::Text => self.count(field, 1),
+            ProtoKind::Numbers(Some(size)) => self.count(field, part.len() / size),
+            ProtoKind::Text => self.count(field, 1),
             // The last one counts, as for every field that is not a list.
-            Kind::Tenant if self.path.len() == 1 => self.tenant = part,
-            Kind::Tenant => {}
+            ProtoKind::Tenant if self.path.len() == 1 => self.tenant = part,
+            ProtoKind::Tenant => {}
         }
         Ok(())
     }
 
-    fn count(&mut self, field: &Field, more: usize) {
+    fn count(&mut self, field: &ProtoField, more: usize) {
         let Some(bound) = field.bound else {
             return;
         };
@@ -152,11 +152,11 @@ impl<'s, 'a> Walk<'s, 'a> {
     }
 }
 
-fn delimited<'a>(bytes: &mut &'a [u8]) -> Result<&'a [u8], Refusal> {
+fn delimited<'a>(bytes: &mut &'a [u8]) -> Result<&'a [u8], ScanRefusal> {
     let length = decode_varint(bytes)?;
     let part = usize::try_from(length).ok().and_then(|length| bytes.split_at_checked(length));
     let Some((part, rest)) = part else {
-        return Err(Refusal::Malformed(CUT_OFF.into()));
+        return Err(ScanRefusal::Malformed(CUT_OFF.into()));
     };
     *bytes = rest;
     Ok(part)
@@ -174,7 +174,7 @@ mod tests {
     const NOTIFY: &str = "herald.v1.HeraldService/Notify";
     const SETTINGS: &str = "herald.v1.AdminService/UpdateSettings";
 
-    fn scanned(method: &str, bytes: &[u8]) -> Result<(String, usize), Refusal> {
+    fn scanned(method: &str, bytes: &[u8]) -> Result<(String, usize), ScanRefusal> {
         let shapes = Shapes::new(16 << 20).unwrap();
         let request = shapes.method(method).unwrap().request;
         let outline = scan(&shapes, request, bytes)?;
@@ -183,7 +183,7 @@ mod tests {
 
     fn too_many(method: &str, bytes: &[u8]) -> Vec<(String, String)> {
         match scanned(method, bytes) {
-            Err(Refusal::TooMany(problems)) => problems,
+            Err(ScanRefusal::TooMany(problems)) => problems,
             other => panic!("{other:?}"),
         }
     }
@@ -284,7 +284,7 @@ mod tests {
             let decoded = pb::NotifyRequest::decode(&request[..]).unwrap();
             assert_eq!(decoded.data.as_ref().map(values_in), Some(values), "prost has changed");
             let told = scanned(NOTIFY, &request);
-            assert_eq!(told, Err(Refusal::Malformed(NO_MESSAGE.into())), "wire type {wire}");
+            assert_eq!(told, Err(ScanRefusal::Malformed(NO_MESSAGE.into())), "wire type {wire}");
         }
     }
 

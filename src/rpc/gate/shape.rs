@@ -93,13 +93,13 @@ const SMALL_BYTES: usize = 4 << 20;
 /// All methods and messages.
 #[derive(Debug)]
 pub(super) struct Shapes {
-    methods: HashMap<String, Method>,
+    methods: HashMap<String, MethodShape>,
     messages: Vec<Shape>,
 }
 
 /// One method.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Method {
+pub(super) struct MethodShape {
     /// Its request, an index among the messages.
     pub(super) request: usize,
     /// Most bytes of a request.
@@ -111,21 +111,21 @@ pub(super) struct Method {
 /// The relevant fields of one message, by number; fields that need no check are left out.
 #[derive(Debug, Default)]
 struct Shape {
-    fields: Vec<Option<Field>>,
+    fields: Vec<Option<ProtoField>>,
 }
 
 /// A field that is a list, a message, or the tenant.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Field {
+pub(super) struct ProtoField {
     pub(super) name: String,
-    pub(super) kind: Kind,
+    pub(super) kind: ProtoKind,
     /// For a list: its index in [`BOUNDS`].
     pub(super) bound: Option<usize>,
 }
 
 /// The contents of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ProtoKind {
     /// A message, which is scanned too.
     Message(usize),
     /// Numbers, which may be packed: the bytes of one, or `None` for varints.
@@ -158,7 +158,7 @@ impl Shapes {
                     let input = method.input_type().trim_start_matches('.');
                     if let Some(request) = names.get(input).copied() {
                         let streams = method.server_streaming();
-                        methods.insert(path, Method { request, most_bytes, streams });
+                        methods.insert(path, MethodShape { request, most_bytes, streams });
                     }
                 }
             }
@@ -167,12 +167,12 @@ impl Shapes {
     }
 
     /// The method of this path (`herald.v1.HeraldService/Notify`).
-    pub(super) fn method(&self, path: &str) -> Option<Method> {
+    pub(super) fn method(&self, path: &str) -> Option<MethodShape> {
         self.methods.get(path).copied()
     }
 
     /// The field of a message with this number, if it needs a check.
-    pub(super) fn field(&self, message: usize, number: u32) -> Option<&Field> {
+    pub(super) fn field(&self, message: usize, number: u32) -> Option<&ProtoField> {
         self.messages.get(message)?.fields.get(number as usize)?.as_ref()
     }
 }
@@ -192,14 +192,14 @@ fn shape(name: &str, message: &DescriptorProto, names: &HashMap<String, usize>) 
         let repeated = field.label() == Label::Repeated;
         let inner = names.get(field.type_name().trim_start_matches('.')).copied();
         let kind = match (field.r#type(), inner) {
-            (Type::Message, Some(inner)) => Kind::Message(inner),
-            (Type::String, _) if field.name() == "tenant_id" => Kind::Tenant,
-            (Type::Double | Type::Fixed64 | Type::Sfixed64, _) => Kind::Numbers(Some(8)),
-            (Type::Float | Type::Fixed32 | Type::Sfixed32, _) => Kind::Numbers(Some(4)),
-            (Type::String | Type::Bytes | Type::Message | Type::Group, _) => Kind::Text,
-            _ => Kind::Numbers(None),
+            (Type::Message, Some(inner)) => ProtoKind::Message(inner),
+            (Type::String, _) if field.name() == "tenant_id" => ProtoKind::Tenant,
+            (Type::Double | Type::Fixed64 | Type::Sfixed64, _) => ProtoKind::Numbers(Some(8)),
+            (Type::Float | Type::Fixed32 | Type::Sfixed32, _) => ProtoKind::Numbers(Some(4)),
+            (Type::String | Type::Bytes | Type::Message | Type::Group, _) => ProtoKind::Text,
+            _ => ProtoKind::Numbers(None),
         };
-        let looked_at = repeated || matches!(kind, Kind::Message(_) | Kind::Tenant);
+        let looked_at = repeated || matches!(kind, ProtoKind::Message(_) | ProtoKind::Tenant);
         let Some(number) = usize::try_from(field.number()).ok().filter(|_| looked_at) else {
             continue;
         };
@@ -210,7 +210,7 @@ fn shape(name: &str, message: &DescriptorProto, names: &HashMap<String, usize>) 
         if shape.fields.len() <= number {
             shape.fields.resize(number + 1, None);
         }
-        shape.fields[number] = Some(Field { name: field.name().to_owned(), kind, bound });
+        shape.fields[number] = Some(ProtoField { name: field.name().to_owned(), kind, bound });
     }
     shape
 }
@@ -251,7 +251,7 @@ mod tests {
             }
             for field in shapes.messages[message].fields.iter().flatten() {
                 bounds.extend(field.bound);
-                if let Kind::Message(inner) = field.kind {
+                if let ProtoKind::Message(inner) = field.kind {
                     waiting.push(inner);
                 }
                 let known = field.bound != Some(OTHER) || field.name == MASK.1;

@@ -14,7 +14,7 @@ use super::trail::COLUMNS;
 use crate::store::database::rows::{chunks, tuples};
 use crate::store::database::sql::{self, Row, params, placeholders};
 use crate::store::database::transaction::{Tx, scoped};
-use crate::store::seal::data_keys::{Scope, ScopeKeys};
+use crate::store::seal::data_keys::{KeyScope, ScopeKeys};
 use crate::store::seal::person_keys::hex;
 use crate::store::{Audit, Error, Store};
 
@@ -66,7 +66,7 @@ impl Audit<'_> {
         if sql::one(self.store.reader(), ANY, params![]).await?.is_none() {
             return Ok(Some(0));
         }
-        let keys = &self.store.keys(&Scope::Audit).await?;
+        let keys = &self.store.keys(&KeyScope::Audit).await?;
         let appended = self.store.transaction(|tx| scoped(append(tx, keys, limit))).await?;
         let Some(appended) = appended else { return Ok(None) };
         appended.iter().for_each(Appended::log);
@@ -76,14 +76,14 @@ impl Audit<'_> {
     /// Removes up to `limit` entries older than `older_than` from the chain's beginning; returns
     /// how many.
     pub async fn prune(self, older_than: Duration, limit: u32) -> Result<u64, Error> {
-        let keys = &self.store.keys(&Scope::Audit).await?;
+        let keys = &self.store.keys(&KeyScope::Audit).await?;
         let older = crate::domain::time::micros(older_than);
         self.store.transaction(|tx| scoped(prune(tx, keys, older, limit))).await
     }
 
     /// Verifies the whole chain.
     pub async fn verify(self) -> Result<Verified, Error> {
-        let keys = self.store.keys(&Scope::Audit).await?;
+        let keys = self.store.keys(&KeyScope::Audit).await?;
         let mut restarts = 0;
         loop {
             let chain = read(self.store.reader(), "").await?;

@@ -11,14 +11,16 @@ use std::time::Duration;
 use sea_orm::Value;
 use tokio::sync::Notify;
 
-use crate::domain::access::audit::{Detail, Entry, Outcome, Person, Record, Shown};
+use crate::domain::access::audit::{
+    AuditDetail, AuditOutcome, AuditPerson, AuditRecord, Entry, ShownPerson,
+};
 use crate::domain::ids::TenantId;
 use crate::domain::time::{Timestamp, micros};
 use crate::store::database::rows::{Column, Columns, given};
 use crate::store::database::sql::{self, Row, params};
 use crate::store::database::transaction::{Tx, scoped};
-use crate::store::lanes::unread::Unread;
-use crate::store::seal::data_keys::{Scope, SealedCell};
+use crate::store::database::unreadable::UnreadableRow;
+use crate::store::seal::data_keys::{KeyScope, SealedCell};
 use crate::store::seal::person_keys::PersonKeyId;
 use crate::store::{Audit, Error, Store};
 
@@ -51,7 +53,7 @@ pub struct AuditPosition {
 #[derive(Debug, Clone, PartialEq)]
 pub struct AuditPage {
     /// Newest first.
-    pub entries: Vec<Record>,
+    pub entries: Vec<AuditRecord>,
     /// Where the next page begins; `None`: there are no more.
     pub more_after: Option<AuditPosition>,
 }
@@ -141,7 +143,7 @@ impl<'a> Audit<'a> {
         let more = rows.len() > limit as usize;
         rows.truncate(limit as usize);
         let sealed: Vec<_> = rows.iter().filter_map(|row| Sealed::read(row).ok()).collect();
-        self.store.pass_over(Unread::Audit, (rows.len() - sealed.len()) as u64);
+        self.store.pass_over(UnreadableRow::Audit, (rows.len() - sealed.len()) as u64);
         let mut positions = rows.iter().rev().filter_map(|row| position(row).ok());
         let more_after = positions.next().filter(|_| more);
         Ok(AuditPage { entries: self.store.open_entries(tenant, sealed).await?, more_after })
@@ -179,8 +181,8 @@ impl Store {
         &self,
         tenant: Option<&TenantId>,
         sealed: Vec<Sealed>,
-    ) -> Result<Vec<Record>, Error> {
-        let scope = tenant.map_or(Scope::Audit, |tenant| Scope::Tenant(tenant.clone()));
+    ) -> Result<Vec<AuditRecord>, Error> {
+        let scope = tenant.map_or(KeyScope::Audit, |tenant| KeyScope::Tenant(tenant.clone()));
         let mut people = std::collections::HashMap::new();
         if let Some(tenant) = tenant {
             let ids = sealed.iter().flat_map(|entry| [&entry.actor.1, &entry.subject.1]);
@@ -191,14 +193,14 @@ impl Store {
         for entry in sealed {
             let shown = |(bytes, id): &(Vec<u8>, PersonKeyId), column| {
                 if id.is_empty() {
-                    return Ok(Shown::Nobody);
+                    return Ok(ShownPerson::Nobody);
                 }
-                let Some(key) = people.get(id) else { return Ok(Shown::Erased) };
+                let Some(key) = people.get(id) else { return Ok(ShownPerson::Erased) };
                 let plain = key.open(&place(&entry.id, column), bytes)?;
-                serde_json::from_slice(&plain).map(Shown::Person).map_err(|_| damaged())
+                serde_json::from_slice(&plain).map(ShownPerson::Person).map_err(|_| damaged())
             };
             let detail = self.unseal(&scope, &place(&entry.id, "detail"), &entry.detail).await?;
-            entries.push(Record {
+            entries.push(AuditRecord {
                 actor: shown(&entry.actor, "actor")?,
                 subject: shown(&entry.subject, "subject")?,
                 detail: serde_json::from_slice(&detail).map_err(|_| damaged())?,
@@ -209,11 +211,11 @@ impl Store {
     }
 
     async fn seal_entry(&self, entry: &Entry) -> Result<Prepared, Error> {
-        let scope = entry.tenant.clone().map_or(Scope::Audit, Scope::Tenant);
+        let scope = entry.tenant.clone().map_or(KeyScope::Audit, KeyScope::Tenant);
         let keys = self.keys(&scope).await?;
         let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string();
         let detail = keys.seal(&place(&id, "detail"), &json(&entry.detail)?)?;
-        let actor = entry.actor.clone().map(|user| Person { user, detail: String::new() });
+        let actor = entry.actor.clone().map(|user| AuditPerson { user, detail: String::new() });
         let (actor, actor_key) = self.seal_person(entry, actor.as_ref(), &id, "actor").await?;
         let subject = entry.subject.as_ref();
         let (subject, subject_key) = self.seal_person(entry, subject, &id, "subject").await?;
@@ -239,7 +241,7 @@ impl Store {
     async fn seal_person(
         &self,
         entry: &Entry,
-        person: Option<&Person>,
+        person: Option<&AuditPerson>,
         id: &str,
         column: &'static str,
     ) -> Result<(Vec<u8>, PersonKeyId), Error> {
@@ -254,7 +256,7 @@ impl Store {
 /// An entry as stored in its row.
 struct Sealed {
     id: String,
-    record: Record,
+    record: AuditRecord,
     detail: Vec<u8>,
     actor: (Vec<u8>, PersonKeyId),
     subject: (Vec<u8>, PersonKeyId),
@@ -265,17 +267,17 @@ impl Sealed {
         let mut columns = Columns::of(row);
         let id: String = columns.take()?;
         let _tenant: String = columns.take()?;
-        let record = Record {
+        let record = AuditRecord {
             id: uuid::Uuid::try_parse(&id).map_err(|_| damaged())?,
             at: columns.time()?,
             principal: columns.take()?,
             action: columns.take()?,
-            outcome: columns.code(Outcome::from_code)?,
+            outcome: columns.code(AuditOutcome::from_code)?,
             reason: columns.take()?,
             times: u64::try_from(columns.take::<i64>()?).unwrap_or_default(),
-            actor: Shown::Nobody,
-            subject: Shown::Nobody,
-            detail: Detail::default(),
+            actor: ShownPerson::Nobody,
+            subject: ShownPerson::Nobody,
+            detail: AuditDetail::default(),
         };
         let detail = columns.take()?;
         let actor = (columns.take()?, columns.take()?);
@@ -322,7 +324,7 @@ async fn insert(tx: &Tx, entries: &[Prepared]) -> Result<(), Error> {
 /// reach.
 fn of_no_tenant(entry: Entry) -> Entry {
     let object = entry.tenant.map(|tenant| format!("tenant:{tenant}")).unwrap_or_default();
-    let detail = Detail { object, ..entry.detail };
+    let detail = AuditDetail { object, ..entry.detail };
     Entry { tenant: None, actor: None, subject: None, detail, ..entry }
 }
 

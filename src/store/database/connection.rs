@@ -10,8 +10,9 @@ use std::time::Duration;
 use sea_orm::sqlx::postgres::PgConnectOptions;
 use sea_orm::{ConnectOptions, Database, DatabaseConnection};
 
-use super::pool::{Kind, Pool, Reader};
-use super::postgres;
+use super::executor::Engine;
+use super::pool::{Pool, ReadPool};
+use super::postgres::PostgresPool;
 use super::protection::Protection;
 use super::pulse::Pulse;
 use super::session::{Session, listener};
@@ -31,7 +32,7 @@ pub(in crate::store) struct Connections {
     protection: Option<Protection>,
     /// Of connections that bypass the pooler; `None` without `store.direct_url`.
     direct_protection: Option<Protection>,
-    reader: Reader,
+    reader: ReadPool,
     writer: Pool,
     listen: Option<PgConnectOptions>,
     pulse: Pulse,
@@ -79,13 +80,13 @@ impl Connections {
             }
         }
         let pulse = Pulse::new(config.acquire_timeout, config.statement_timeout);
-        let pool = Kind::Postgres(postgres::Pool::new(&session, directly, config));
+        let pool = Engine::Postgres(PostgresPool::new(&session, directly, config));
         let writer = Pool::new(pool, pulse.clone());
         Ok(Self {
             backend: Backend::Postgres,
             protection: Some(protection),
             direct_protection,
-            reader: Reader(writer.clone()),
+            reader: ReadPool(writer.clone()),
             writer,
             listen: listen.transpose()?,
             pulse,
@@ -106,8 +107,8 @@ impl Connections {
             backend: Backend::Sqlite,
             protection: None,
             direct_protection: None,
-            reader: Reader(Pool::new(Kind::Sqlite(reader), pulse.clone())),
-            writer: Pool::new(Kind::Sqlite(writer.clone()), pulse.clone()),
+            reader: ReadPool(Pool::new(Engine::Sqlite(reader), pulse.clone())),
+            writer: Pool::new(Engine::Sqlite(writer.clone()), pulse.clone()),
             listen: None,
             pulse,
             session: None,
@@ -132,7 +133,7 @@ impl Connections {
         self.listen.as_ref()
     }
 
-    pub(in crate::store) fn reader(&self) -> &Reader {
+    pub(in crate::store) fn reader(&self) -> &ReadPool {
         &self.reader
     }
 

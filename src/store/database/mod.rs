@@ -1,10 +1,10 @@
 //! The database: connections, transactions, statements, rows.
 //!
-//! Reading order: `backend`; `protection`, `session`, `pulse`, `forgotten`, `postgres`, `pool` and
-//! `connection`, from one connection to the pools; `transaction`; `sql` and `rows`, statements and
-//! their answers; `era`, the time since the last copy; `group` and `apart`, calls that share a
-//! transaction and calls that must not; `entity`; then the care of the whole: `migrate`,
-//! `exclusive`, `tidy`.
+//! Reading order: `backend`; `protection`, `session`, `pulse`, `forgotten`, `postgres`, `executor`,
+//! `pool` and `connection`, from one connection to the pools; `transaction`; `sql` and `rows`,
+//! statements and their answers; `unreadable`, rows that are skipped; `era`, the time since the
+//! last copy; `group` and `apart`, calls that share a transaction and calls that must not;
+//! `entity`; then the care of the whole: `migrate`, `exclusive`, `tidy`.
 
 pub(in crate::store) mod backend;
 pub(in crate::store) mod entity;
@@ -13,6 +13,7 @@ pub(in crate::store) mod group;
 pub(in crate::store) mod protection;
 mod pulse;
 pub(in crate::store) mod sql;
+pub(in crate::store) mod unreadable;
 
 pub(in crate::store) mod rows;
 mod session;
@@ -20,6 +21,8 @@ pub(in crate::store) mod tidy;
 
 mod forgotten;
 mod postgres;
+
+mod executor;
 
 pub(in crate::store) mod transaction;
 

@@ -6,29 +6,15 @@ use sea_orm::{
 };
 use sea_orm_migration::async_trait::async_trait;
 
-use super::postgres;
-use super::pulse::Pulse;
-use super::transaction::{self, Tx};
+use super::executor::{Engine, Executor};
+use super::postgres::PostgresPool;
+use super::transaction::{Begun, Tx};
 use crate::store::error::is_lost;
 
 /// A pool of connections. Cheap to clone.
-#[derive(Clone)]
-pub(in crate::store) struct Pool {
-    kind: Kind,
-    pulse: Pulse,
-}
-
-#[derive(Clone)]
-pub(in crate::store) enum Kind {
-    Sqlite(DatabaseConnection),
-    Postgres(postgres::Pool),
-}
+pub(in crate::store) type Pool = Executor<DatabaseConnection, PostgresPool>;
 
 impl Pool {
-    pub(in crate::store) fn new(kind: Kind, pulse: Pulse) -> Self {
-        Self { kind, pulse }
-    }
-
     /// Begins a write transaction: `BEGIN IMMEDIATE` on SQLite, READ COMMITTED on PostgreSQL.
     pub(in crate::store) async fn begin(&self) -> Result<Tx, DbErr> {
         // Nothing was sent on a connection that turns out to be lost, so another one is taken.
@@ -41,67 +27,27 @@ impl Pool {
         }
     }
 
-    async fn begin_once(&self) -> Result<transaction::Kind, DbErr> {
-        match &self.kind {
-            Kind::Postgres(pool) => Ok(transaction::Kind::Postgres(pool.begin().await?)),
-            Kind::Sqlite(pool) => {
-                Ok(transaction::Kind::Sqlite(pool.begin_with_options(immediate()).await?))
-            }
+    async fn begin_once(&self) -> Result<Begun, DbErr> {
+        match &self.engine {
+            Engine::Postgres(pool) => Ok(Engine::Postgres(pool.begin().await?)),
+            Engine::Sqlite(pool) => Ok(Engine::Sqlite(pool.begin_with_options(immediate()).await?)),
         }
     }
 
     /// The most connections that may be stale.
     fn size(&self) -> u32 {
-        match &self.kind {
-            Kind::Sqlite(_) => 1,
-            Kind::Postgres(pool) => pool.size(),
+        match &self.engine {
+            Engine::Sqlite(_) => 1,
+            Engine::Postgres(pool) => pool.size(),
         }
     }
 
     /// A pool that is closed twice, or in use at the end of the process, is not worth a report.
     pub(in crate::store) async fn close(&self) {
-        match &self.kind {
-            Kind::Sqlite(pool) => drop(pool.close_by_ref().await),
-            Kind::Postgres(pool) => pool.close().await,
+        match &self.engine {
+            Engine::Sqlite(pool) => drop(pool.close_by_ref().await),
+            Engine::Postgres(pool) => pool.close().await,
         }
-    }
-}
-
-#[async_trait]
-impl ConnectionTrait for Pool {
-    fn get_database_backend(&self) -> DbBackend {
-        match &self.kind {
-            Kind::Sqlite(_) => DbBackend::Sqlite,
-            Kind::Postgres(_) => DbBackend::Postgres,
-        }
-    }
-
-    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        self.pulse.felt(match &self.kind {
-            Kind::Sqlite(pool) => pool.execute_raw(statement).await,
-            Kind::Postgres(pool) => pool.execute(statement).await,
-        })
-    }
-
-    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        self.pulse.felt(match &self.kind {
-            Kind::Sqlite(pool) => pool.execute_unprepared(sql).await,
-            Kind::Postgres(pool) => pool.unprepared(sql).await,
-        })
-    }
-
-    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        self.pulse.felt(match &self.kind {
-            Kind::Sqlite(pool) => pool.query_one_raw(statement).await,
-            Kind::Postgres(pool) => pool.one(statement).await,
-        })
-    }
-
-    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        self.pulse.felt(match &self.kind {
-            Kind::Sqlite(pool) => pool.query_all_raw(statement).await,
-            Kind::Postgres(pool) => pool.all(statement).await,
-        })
     }
 }
 
@@ -116,9 +62,9 @@ pub(in crate::store) fn immediate() -> TransactionOptions {
 /// A pool for read statements, which may therefore be run again: if a connection turns out to be
 /// lost, another one is taken. After a restart of the database every connection of the pool is
 /// stale, and each would fail one call.
-pub(in crate::store) struct Reader(pub(in crate::store) Pool);
+pub(in crate::store) struct ReadPool(pub(in crate::store) Pool);
 
-impl Reader {
+impl ReadPool {
     async fn insist<T, F>(&self, run: impl Fn() -> F) -> Result<T, DbErr>
     where
         F: Future<Output = Result<T, DbErr>>,
@@ -134,7 +80,7 @@ impl Reader {
 }
 
 #[async_trait]
-impl ConnectionTrait for Reader {
+impl ConnectionTrait for ReadPool {
     fn get_database_backend(&self) -> DbBackend {
         self.0.get_database_backend()
     }

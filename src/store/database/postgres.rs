@@ -19,6 +19,7 @@ use sea_orm::sqlx::postgres::PgPoolOptions;
 use sea_orm::sqlx::{self, AssertSqlSafe, Connection as _, Executor as _, PgConnection, PgPool};
 use sea_orm::sqlx::{Postgres, SqlSafeStr as _, SqlStr};
 use sea_orm::{ConnAcquireErr, DbErr, ExecResult, QueryResult, RuntimeErr, Statement};
+use sea_orm_migration::async_trait::async_trait;
 use sea_query_sqlx::SqlxValues;
 use tokio::sync::Mutex;
 use tokio::time::error::Elapsed;
@@ -51,7 +52,7 @@ type Answered<T> = Result<Result<T, sqlx::Error>, Elapsed>;
 
 /// The pool. Cheap to clone.
 #[derive(Clone)]
-pub(in crate::store) struct Pool {
+pub(in crate::store) struct PostgresPool {
     inner: Arc<Inner>,
 }
 
@@ -68,7 +69,7 @@ struct Inner {
     sweeping: AtomicBool,
 }
 
-impl Pool {
+impl PostgresPool {
     /// Connects when a connection is needed. `direct` bypasses the pooler.
     pub(in crate::store) fn new(
         session: &Session,
@@ -114,52 +115,14 @@ impl Pool {
         self.inner.size
     }
 
-    pub(in crate::store) async fn execute(&self, sql: Statement) -> Result<ExecResult, DbErr> {
-        let query = self.query(sql);
-        Ok(self.run(|connection| connection.execute(query)).await?.into())
-    }
-
-    pub(in crate::store) async fn unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        let sql = AssertSqlSafe(sql.to_owned()).into_sql_str();
-        Ok(self.run(|connection| connection.execute(sql)).await?.into())
-    }
-
-    pub(in crate::store) async fn one(&self, sql: Statement) -> Result<Option<QueryResult>, DbErr> {
-        let query = self.query(sql);
-        Ok(self.run(|connection| connection.fetch_optional(query)).await?.map(Into::into))
-    }
-
-    pub(in crate::store) async fn all(&self, sql: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        let query = self.query(sql);
-        let rows = self.run(|connection| connection.fetch_all(query)).await?;
-        Ok(rows.into_iter().map(Into::into).collect())
-    }
-
-    pub(in crate::store) async fn begin(&self) -> Result<Transaction, DbErr> {
+    pub(in crate::store) async fn begin(&self) -> Result<PostgresTransaction, DbErr> {
         let mut connection = self.take().await?;
         connection.begin().await?;
-        Ok(Transaction { pool: self.clone(), connection: Mutex::new(connection) })
+        Ok(PostgresTransaction { pool: self.clone(), connection: Mutex::new(connection) })
     }
 
     pub(in crate::store) async fn close(&self) {
         self.inner.connections.close().await;
-    }
-
-    /// A pooler that shares connections between transactions knows no statement by its name, and
-    /// would send the parse and the execution of a statement to different connections unless a
-    /// transaction holds them together.
-    async fn run<T>(
-        &self,
-        ask: impl for<'c> FnOnce(&'c mut PgConnection) -> Asked<'c, T> + Send,
-    ) -> Result<T, DbErr> {
-        let mut connection = self.take().await?;
-        if self.inner.pooler == Pooler::None {
-            return connection.ask(ask).await;
-        }
-        connection.begin().await?;
-        let answer = connection.ask(ask).await?;
-        connection.end("COMMIT").await?;
-        Ok(answer)
     }
 
     fn query(&self, sql: Statement) -> sqlx::query::Query<'static, Postgres, SqlxValues> {
@@ -224,38 +187,84 @@ impl Inner {
     }
 }
 
+/// Runs statements: each on any connection of a pool, or all in one transaction.
+#[async_trait]
+pub(in crate::store) trait Statements: Sync {
+    fn pool(&self) -> &PostgresPool;
+
+    /// Sends one request.
+    async fn run<T: Send>(
+        &self,
+        ask: impl for<'c> FnOnce(&'c mut PgConnection) -> Asked<'c, T> + Send,
+    ) -> Result<T, DbErr>;
+
+    async fn execute(&self, sql: Statement) -> Result<ExecResult, DbErr> {
+        let query = self.pool().query(sql);
+        Ok(self.run(|connection| connection.execute(query)).await?.into())
+    }
+
+    async fn unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+        let sql = AssertSqlSafe(sql.to_owned()).into_sql_str();
+        Ok(self.run(|connection| connection.execute(sql)).await?.into())
+    }
+
+    async fn one(&self, sql: Statement) -> Result<Option<QueryResult>, DbErr> {
+        let query = self.pool().query(sql);
+        Ok(self.run(|connection| connection.fetch_optional(query)).await?.map(Into::into))
+    }
+
+    async fn all(&self, sql: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        let query = self.pool().query(sql);
+        let rows = self.run(|connection| connection.fetch_all(query)).await?;
+        Ok(rows.into_iter().map(Into::into).collect())
+    }
+}
+
+#[async_trait]
+impl Statements for PostgresPool {
+    fn pool(&self) -> &PostgresPool {
+        self
+    }
+
+    /// A pooler that shares connections between transactions knows no statement by its name, and
+    /// would send the parse and the execution of a statement to different connections unless a
+    /// transaction holds them together.
+    async fn run<T: Send>(
+        &self,
+        ask: impl for<'c> FnOnce(&'c mut PgConnection) -> Asked<'c, T> + Send,
+    ) -> Result<T, DbErr> {
+        let mut connection = self.take().await?;
+        if self.inner.pooler == Pooler::None {
+            return connection.ask(ask).await;
+        }
+        connection.begin().await?;
+        let answer = connection.ask(ask).await?;
+        connection.end("COMMIT").await?;
+        Ok(answer)
+    }
+}
+
 /// A transaction. Dropped without a commit, it is rolled back.
-pub(in crate::store) struct Transaction {
-    pool: Pool,
+pub(in crate::store) struct PostgresTransaction {
+    pool: PostgresPool,
     connection: Mutex<Taken>,
 }
 
-impl Transaction {
-    pub(in crate::store) async fn execute(&self, sql: Statement) -> Result<ExecResult, DbErr> {
-        let query = self.pool.query(sql);
-        let mut connection = self.connection.lock().await;
-        Ok(connection.ask(|connection| connection.execute(query)).await?.into())
+#[async_trait]
+impl Statements for PostgresTransaction {
+    fn pool(&self) -> &PostgresPool {
+        &self.pool
     }
 
-    pub(in crate::store) async fn unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        let sql = AssertSqlSafe(sql.to_owned()).into_sql_str();
-        let mut connection = self.connection.lock().await;
-        Ok(connection.ask(|connection| connection.execute(sql)).await?.into())
+    async fn run<T: Send>(
+        &self,
+        ask: impl for<'c> FnOnce(&'c mut PgConnection) -> Asked<'c, T> + Send,
+    ) -> Result<T, DbErr> {
+        self.connection.lock().await.ask(ask).await
     }
+}
 
-    pub(in crate::store) async fn one(&self, sql: Statement) -> Result<Option<QueryResult>, DbErr> {
-        let query = self.pool.query(sql);
-        let mut connection = self.connection.lock().await;
-        Ok(connection.ask(|connection| connection.fetch_optional(query)).await?.map(Into::into))
-    }
-
-    pub(in crate::store) async fn all(&self, sql: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        let query = self.pool.query(sql);
-        let mut connection = self.connection.lock().await;
-        let rows = connection.ask(|connection| connection.fetch_all(query)).await?;
-        Ok(rows.into_iter().map(Into::into).collect())
-    }
-
+impl PostgresTransaction {
     pub(in crate::store) async fn commit(self) -> Result<(), DbErr> {
         self.connection.into_inner().end("COMMIT").await
     }
@@ -269,7 +278,7 @@ impl Transaction {
 struct Taken {
     /// `None` once it was lost.
     connection: Option<PoolConnection<Postgres>>,
-    pool: Pool,
+    pool: PostgresPool,
     /// A transaction may be open in it.
     open: bool,
     /// When that transaction must have ended.

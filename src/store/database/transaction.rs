@@ -9,27 +9,19 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::time::Duration;
 
-use sea_orm::{
-    ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult, Statement,
-};
-use sea_orm_migration::async_trait::async_trait;
+use sea_orm::{DatabaseTransaction, DbBackend, DbErr};
 
-use super::postgres;
-use super::pulse::Pulse;
+use super::executor::{Engine, Executor};
+use super::postgres::PostgresTransaction;
 use super::session::BRIEFLY;
 use crate::store::error::ended_while_idle;
 use crate::store::{Backend, Error, Store};
 
 /// An open transaction. If dropped without a commit, it is rolled back.
-pub(in crate::store) struct Tx {
-    kind: Kind,
-    pulse: Pulse,
-}
+pub(in crate::store) type Tx = Executor<DatabaseTransaction, PostgresTransaction>;
 
-pub(in crate::store) enum Kind {
-    Sqlite(DatabaseTransaction),
-    Postgres(postgres::Transaction),
-}
+/// A transaction of either database.
+pub(in crate::store) type Begun = Engine<DatabaseTransaction, PostgresTransaction>;
 
 /// How often work is run before contention is reported.
 const ATTEMPTS: u32 = 8;
@@ -136,60 +128,18 @@ impl Store {
 }
 
 impl Tx {
-    pub(in crate::store) fn new(kind: Kind, pulse: Pulse) -> Self {
-        Self { kind, pulse }
-    }
-
     pub(in crate::store) async fn commit(self) -> Result<(), DbErr> {
-        self.pulse.felt(match self.kind {
-            Kind::Sqlite(tx) => tx.commit().await,
-            Kind::Postgres(tx) => tx.commit().await,
+        self.pulse.felt(match self.engine {
+            Engine::Sqlite(tx) => tx.commit().await,
+            Engine::Postgres(tx) => tx.commit().await,
         })
     }
 
     pub(in crate::store) async fn rollback(self) -> Result<(), DbErr> {
-        match self.kind {
-            Kind::Sqlite(tx) => tx.rollback().await,
-            Kind::Postgres(tx) => tx.rollback().await,
+        match self.engine {
+            Engine::Sqlite(tx) => tx.rollback().await,
+            Engine::Postgres(tx) => tx.rollback().await,
         }
-    }
-}
-
-#[async_trait]
-impl ConnectionTrait for Tx {
-    fn get_database_backend(&self) -> DbBackend {
-        match &self.kind {
-            Kind::Sqlite(_) => DbBackend::Sqlite,
-            Kind::Postgres(_) => DbBackend::Postgres,
-        }
-    }
-
-    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        self.pulse.felt(match &self.kind {
-            Kind::Sqlite(tx) => tx.execute_raw(statement).await,
-            Kind::Postgres(tx) => tx.execute(statement).await,
-        })
-    }
-
-    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        self.pulse.felt(match &self.kind {
-            Kind::Sqlite(tx) => tx.execute_unprepared(sql).await,
-            Kind::Postgres(tx) => tx.unprepared(sql).await,
-        })
-    }
-
-    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        self.pulse.felt(match &self.kind {
-            Kind::Sqlite(tx) => tx.query_one_raw(statement).await,
-            Kind::Postgres(tx) => tx.one(statement).await,
-        })
-    }
-
-    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        self.pulse.felt(match &self.kind {
-            Kind::Sqlite(tx) => tx.query_all_raw(statement).await,
-            Kind::Postgres(tx) => tx.all(statement).await,
-        })
     }
 }
 
@@ -219,7 +169,7 @@ mod tests {
 
     use super::*;
     use crate::store::database::sql::{self, params};
-    use crate::store::seal::data_keys::{Scope, SealedCell};
+    use crate::store::seal::data_keys::{KeyScope, SealedCell};
     use crate::store::{Config, Store};
 
     /// Long enough for a busy machine to open connections and a file.
@@ -294,7 +244,7 @@ mod tests {
         let tx = store.write().await.unwrap();
         assert!(matches!(store.write().await.err(), Some(Error::Busy | Error::Unavailable(_))));
         // Reading and decrypting need no writer.
-        let scope = Scope::Store;
+        let scope = KeyScope::Store;
         let place = SealedCell { table: "t", row: "r", column: "c" };
         let sealed = store.keys(&scope).await.unwrap().seal(&place, b"x").unwrap();
         assert_eq!(&**store.unseal(&scope, &place, &sealed).await.unwrap(), b"x");

@@ -19,7 +19,7 @@ use crate::store::database::transaction::{Tx, scoped};
 use crate::store::records::deliveries::{IN_FLIGHT, IN_LANE};
 use crate::store::records::notifications::place;
 use crate::store::records::sharers;
-use crate::store::seal::data_keys::{Scope, ScopeKeys};
+use crate::store::seal::data_keys::{KeyScope, ScopeKeys};
 use crate::store::seal::person_keys;
 use crate::store::tenancy::{api_keys, previews};
 use crate::store::{Ends, Error, Store};
@@ -62,7 +62,7 @@ impl Ends<'_> {
         user: &UserId,
         redact: Redact,
     ) -> Result<Erased, Error> {
-        let keys = self.store.keys(&Scope::Tenant(tenant.clone())).await?;
+        let keys = self.store.keys(&KeyScope::Tenant(tenant.clone())).await?;
         let keys = &keys;
         // Most of the feed, while no other locks are held.
         self.store.erase_from_feed(tenant, user).await?;

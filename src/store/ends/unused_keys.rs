@@ -16,7 +16,7 @@ use crate::domain::time::micros;
 use crate::store::database::rows::{Column, Columns, given};
 use crate::store::database::sql::{self, params};
 use crate::store::database::transaction::{Tx, scoped};
-use crate::store::seal::data_keys::Scope;
+use crate::store::seal::data_keys::KeyScope;
 use crate::store::seal::person_keys::{NOTED_EVERY, PersonKeyId, hex, place_of_name};
 use crate::store::{Ends, Error, Store};
 
@@ -109,7 +109,7 @@ impl Store {
     ) -> Result<Option<String>, Error> {
         let Ok(tenant) = TenantId::parse(tenant) else { return Ok(None) };
         let row = hex(person);
-        match self.unseal(&Scope::Tenant(tenant), &place_of_name(&row), name).await {
+        match self.unseal(&KeyScope::Tenant(tenant), &place_of_name(&row), name).await {
             Ok(user) => Ok(String::from_utf8(user.to_vec()).ok()),
             Err(Error::Sealed(_)) => Ok(None),
             Err(error) => Err(error),

@@ -12,7 +12,7 @@ use crate::domain::time::Timestamp;
 use crate::store::database::era::ERA;
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, Row, params, placeholders};
-use crate::store::lanes::unread::Unread;
+use crate::store::database::unreadable::UnreadableRow;
 use crate::store::{DeliveryFeed, Error, Store};
 
 /// One change.
@@ -139,7 +139,7 @@ impl Store {
             _ => None,
         };
         let mut changes: Vec<_> = rows.iter().filter_map(|row| change(row).ok()).collect();
-        self.pass_over(Unread::Change, (rows.len() - changes.len()) as u64);
+        self.pass_over(UnreadableRow::Change, (rows.len() - changes.len()) as u64);
         let full = rows.len() >= limit as usize;
         if changes.is_empty() {
             return Ok(ChangePage { changes, span, full });

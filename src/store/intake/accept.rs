@@ -5,31 +5,34 @@
 //! outside the transaction. The commit covers everything: the notification, all its deliveries, the
 //! lanes they wait in, and the people and identities that came with the call.
 //!
-//! Calls that arrive while a transaction is under way share the next one ([`batch`]). Each gets its
-//! own answer or its own error (docs/decisions/0010-group-commit.md).
+//! Calls that arrive while a transaction is under way share the next one. Each gets its own answer
+//! or its own error (docs/decisions/0010-group-commit.md). `sealed` encrypts a call, and `batch`
+//! has the statements of the transaction.
+
+mod sealed;
 
 mod batch;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tracing::Instrument as _;
 
 use super::new::Accept;
-use crate::domain::ids::{Principal, RequestId, TenantId, UserId};
+use super::subjects::Overtaken;
+use crate::domain::ids::{Principal, RequestId, TenantId};
 use crate::domain::time::Timestamp;
-use crate::store::database::group::{Bounds, Weight, breathe};
+use crate::store::database::group::Bounds;
 use crate::store::database::sql::{self, params};
-use crate::store::database::transaction::{Patience, at_once};
+use crate::store::database::transaction::{Patience, at_once, scoped};
+use crate::store::database::unreadable::UnreadableRow;
 use crate::store::ends::erase::erased_request;
 use crate::store::records::notifications::place;
-use crate::store::records::sealed::{seal_content, seal_trace};
-use crate::store::seal::data_keys::Scope;
-use crate::store::seal::person_keys::{KEY_ATTEMPTS, SealingKeys};
-use crate::store::tenancy::people::{SealedIdentity, seal_identity, seal_record};
+use crate::store::seal::data_keys::KeyScope;
+use crate::store::seal::person_keys::KEY_ATTEMPTS;
 use crate::store::{Backend, Error, Outbox, Store};
 
-pub(in crate::store) use batch::{Outcome, Stored};
+pub(in crate::store) use sealed::SealedCall;
+use sealed::{people_of, seal};
 
 /// The outcome of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +52,31 @@ pub enum Before {
     Same { answer: Vec<u8> },
     /// Another payload.
     Other,
+}
+
+/// Like [`Accepted`], with the answer still encrypted.
+#[derive(Debug, Clone)]
+pub(in crate::store) enum StoredCall {
+    /// With the deliveries that it overtook.
+    New {
+        created_at: Timestamp,
+        overtaken: Overtaken,
+    },
+    Before {
+        id: String,
+        answer: Vec<u8>,
+    },
+    Other,
+}
+
+/// The outcome of one call of a batch.
+pub(in crate::store) enum AcceptOutcome {
+    Done(Result<StoredCall, Error>),
+    /// A locked row held the batch up: nothing was written, and the call is tried by itself.
+    HeldUp(Box<SealedCall>),
+    /// A key of a person of the call was erased: nothing was written, and the call must be
+    /// encrypted again.
+    KeyErased(Box<SealedCall>),
 }
 
 /// The limits of one transaction's calls. Rows are counted over all tables; bytes are those of the
@@ -80,7 +108,7 @@ impl Outbox<'_> {
     ) -> Result<Option<Before>, Error> {
         const SQL: &str = "SELECT fingerprint, id, answer FROM notifications \
             WHERE tenant = $1 AND principal = $2 AND request_id IN ($3, $4)";
-        let keys = self.store.keys(&Scope::Tenant(tenant.clone())).await?;
+        let keys = self.store.keys(&KeyScope::Tenant(tenant.clone())).await?;
         let erased = erased_request(&keys, principal.as_str(), request_id.as_str())?;
         let key = params![tenant.as_str(), principal.as_str(), request_id.as_str(), erased];
         let Some(row) = sql::one(self.store.reader(), SQL, key).await? else { return Ok(None) };
@@ -111,18 +139,18 @@ impl Store {
         Err(Error::Contended("person_keys".into()))
     }
 
-    async fn answered(&self, tenant: &TenantId, stored: Stored) -> Result<Accepted, Error> {
+    async fn answered(&self, tenant: &TenantId, stored: StoredCall) -> Result<Accepted, Error> {
         match stored {
-            Stored::New { created_at, .. } => Ok(Accepted::New { created_at }),
-            Stored::Before { id, answer } => {
+            StoredCall::New { created_at, .. } => Ok(Accepted::New { created_at }),
+            StoredCall::Before { id, answer } => {
                 let answer = self.open_column(tenant, &place(&id, "answer"), &answer).await?;
                 Ok(Accepted::Replayed { answer })
             }
-            Stored::Other => Ok(Accepted::Mismatch),
+            StoredCall::Other => Ok(Accepted::Mismatch),
         }
     }
 
-    async fn accept_in_a_batch(&self, tenant: &TenantId, call: Call) -> Result<Tried, Error> {
+    async fn accept_in_a_batch(&self, tenant: &TenantId, call: SealedCall) -> Result<Tried, Error> {
         let panicked = || Error::Bug("accepting a notification panicked".into());
         let store = self.clone();
         let call = if self.inner.apart.is_apart(tenant) {
@@ -134,9 +162,11 @@ impl Store {
             };
             let weight = call.1.weight();
             match self.inner.accepting.join(tenant.clone(), call, weight, work).await {
-                Some(Outcome::Done(stored)) => return stored.map(Tried::Stored),
-                Some(Outcome::KeyErased(call)) => return Ok(Tried::KeyErased(Box::new(call.0))),
-                Some(Outcome::HeldUp(call)) => *call,
+                Some(AcceptOutcome::Done(stored)) => return stored.map(Tried::Stored),
+                Some(AcceptOutcome::KeyErased(call)) => {
+                    return Ok(Tried::KeyErased(Box::new(call.0)));
+                }
+                Some(AcceptOutcome::HeldUp(call)) => *call,
                 None => return Err(panicked()),
             }
         };
@@ -154,91 +184,80 @@ impl Store {
             stored => stored.map(Tried::Stored),
         }
     }
+
+    /// Stores the calls of a batch in one transaction. If that fails for a reason that may lie in
+    /// one of them, each is stored by itself: here, or apart from the batches (`apart`) if a locked
+    /// row may hold one up again.
+    async fn accept_batch(&self, calls: Vec<SealedCall>) -> Vec<AcceptOutcome> {
+        let stored = self.accept_together(&calls, Patience::Shared).await;
+        let outcomes: Vec<_> = match stored {
+            Ok(stored) => stored.into_iter().map(Ok).collect(),
+            Err(Error::Locked(_)) => {
+                return calls
+                    .into_iter()
+                    .map(|call| AcceptOutcome::HeldUp(Box::new(call)))
+                    .collect();
+            }
+            Err(Error::KeyErased) if calls.len() == 1 => {
+                return calls
+                    .into_iter()
+                    .map(|call| AcceptOutcome::KeyErased(Box::new(call)))
+                    .collect();
+            }
+            Err(error) if calls.len() == 1 || error.concerns_all() => {
+                calls.iter().map(|_| Err(error.clone())).collect()
+            }
+            Err(_) => {
+                let mut outcomes = Vec::with_capacity(calls.len());
+                for call in calls {
+                    match self.accept_one(&call, Patience::Shared).await {
+                        Err(Error::Locked(_)) => {
+                            outcomes.push(AcceptOutcome::HeldUp(Box::new(call)));
+                        }
+                        Err(Error::KeyErased) => {
+                            outcomes.push(AcceptOutcome::KeyErased(Box::new(call)));
+                        }
+                        stored => outcomes.push(AcceptOutcome::Done(stored)),
+                    }
+                }
+                return outcomes;
+            }
+        };
+        outcomes.into_iter().map(AcceptOutcome::Done).collect()
+    }
+
+    /// Stores one call in its own transaction.
+    async fn accept_one(&self, call: &SealedCall, wait: Patience) -> Result<StoredCall, Error> {
+        let stored = self.accept_together(std::slice::from_ref(call), wait).await;
+        stored.and_then(|mut stored| {
+            stored.pop().ok_or_else(|| Error::Bug("a call without an outcome".into()))
+        })
+    }
+
+    /// Stores all or none of these calls; notifies the tasks that wait for the commit.
+    async fn accept_together(
+        &self,
+        calls: &[SealedCall],
+        wait: Patience,
+    ) -> Result<Vec<StoredCall>, Error> {
+        let stored = self.transaction(|tx| scoped(batch::accept_within(tx, calls, wait))).await?;
+        if stored.iter().any(|stored| matches!(stored, StoredCall::New { .. })) {
+            self.wake();
+            self.changed();
+        }
+        for stored in &stored {
+            if let StoredCall::New { overtaken, .. } = stored {
+                self.tell_canceled(&overtaken.met);
+                self.pass_over(UnreadableRow::Subject, overtaken.unread);
+            }
+        }
+        Ok(stored)
+    }
 }
 
 /// The outcome of trying to store a call.
 enum Tried {
-    Stored(Stored),
+    Stored(StoredCall),
     /// Nothing was stored: a person of the call was deleted after the call was encrypted.
     KeyErased(Box<Accept>),
-}
-
-/// The people that parts of a call are about.
-fn people_of(accept: &Accept) -> Vec<&UserId> {
-    let recipients = accept.deliveries.iter().filter_map(|delivery| delivery.user.as_ref());
-    let people = accept.people.iter().map(|person| &person.user_id);
-    let matched = accept.identities.iter().map(|(user, _)| user);
-    let all: BTreeSet<_> = recipients.chain(people).chain(matched).collect();
-    all.into_iter().collect()
-}
-
-/// A call and its encrypted columns.
-pub(in crate::store) type Call = (Accept, Sealed);
-
-/// The encrypted columns, encrypted once however often the transaction is tried.
-pub(in crate::store) struct Sealed {
-    data: Vec<u8>,
-    link: Option<Vec<u8>>,
-    answer: Vec<u8>,
-    /// The request id's replacement once a person of the call is deleted.
-    erased_request: String,
-    /// In the order of the deliveries.
-    contents: Vec<Option<Vec<u8>>>,
-    /// In the order of the deliveries.
-    traces: Vec<Option<Vec<u8>>>,
-    /// In the order of the people.
-    records: Vec<Vec<u8>>,
-    identities: Vec<SealedIdentity>,
-}
-
-impl Sealed {
-    fn weight(&self) -> Weight {
-        let contents = self.contents.iter().chain(&self.traces);
-        let contents = contents.flatten().map(Vec::len).sum::<usize>();
-        let records = self.records.iter().map(Vec::len).sum::<usize>();
-        let link = self.link.as_ref().map_or(0, Vec::len);
-        Weight {
-            rows: 1 + self.contents.len() + self.records.len() + self.identities.len(),
-            bytes: self.data.len() + link + self.answer.len() + contents + records,
-        }
-    }
-}
-
-async fn seal(accept: &Accept, keys: &SealingKeys) -> Result<Sealed, Error> {
-    let row = accept.id.to_string();
-    let link = accept.link.as_deref();
-    let (mut contents, mut traces) = (Vec::new(), Vec::new());
-    for (number, delivery) in accept.deliveries.iter().enumerate() {
-        breathe(number).await;
-        let key = keys.of(delivery.user.as_ref())?;
-        let content = delivery.content.as_deref();
-        contents.push(content.map(|content| seal_content(key, delivery.id, content)).transpose()?);
-        let trace = delivery.trace.as_deref();
-        traces.push(trace.map(|trace| seal_trace(key, delivery.id, trace)).transpose()?);
-    }
-    let mut records = Vec::with_capacity(accept.people.len());
-    for (number, person) in accept.people.iter().enumerate() {
-        breathe(number).await;
-        records.push(seal_record(keys.of(Some(&person.user_id))?, person)?);
-    }
-    let mut identities = Vec::with_capacity(accept.identities.len());
-    for (number, (user, identity)) in accept.identities.iter().enumerate() {
-        breathe(number).await;
-        identities.push(seal_identity(keys.of(Some(user))?, user, identity)?);
-    }
-    let keys = keys.tenant();
-    Ok(Sealed {
-        data: keys.seal(&place(&row, "data"), &accept.data)?,
-        link: link.map(|link| keys.seal(&place(&row, "link"), link.as_bytes())).transpose()?,
-        answer: keys.seal(&place(&row, "answer"), &accept.answer)?,
-        erased_request: erased_request(
-            keys,
-            accept.principal.as_str(),
-            accept.request_id.as_str(),
-        )?,
-        contents,
-        traces,
-        records,
-        identities,
-    })
 }

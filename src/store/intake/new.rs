@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::domain::capacity::priority::Priority;
 use crate::domain::delivery::subject::Action;
-use crate::domain::delivery::{End, Kind};
+use crate::domain::delivery::{DeliveryKind, End};
 use crate::domain::identity::person::Person;
 use crate::domain::ids::{
     DeliveryId, EventType, InstallationId, NotificationId, Principal, RequestId, SubjectKey,
@@ -29,7 +29,7 @@ pub struct Accept {
     pub data: Vec<u8>,
     pub link: Option<String>,
     /// Its subject, and when it may be sent.
-    pub about: About,
+    pub about: NotificationTerms,
     /// The answer to the call, opaque here; stored encrypted and replayed verbatim.
     pub answer: Vec<u8>,
     pub deliveries: Vec<NewDelivery>,
@@ -52,7 +52,7 @@ pub struct NewDelivery {
     pub target: Target,
     /// The rendered message, opaque here; stored encrypted.
     pub content: Option<Vec<u8>>,
-    pub kind: Kind,
+    pub kind: DeliveryKind,
     pub priority: Priority,
     /// Other recipients of the same call that are the same Slack member: they share it.
     pub also: Vec<UserId>,
@@ -97,14 +97,14 @@ pub enum Target {
 
 /// The subject of a notification, and when it may be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct About {
+pub struct NotificationTerms {
     pub subject: Option<SubjectKey>,
     pub action: Action,
     /// Not sent before this time; sent at once if it is past.
     pub deliver_after: Option<Timestamp>,
 }
 
-impl Default for About {
+impl Default for NotificationTerms {
     fn default() -> Self {
         Self { subject: None, action: Action::Post, deliver_after: None }
     }

@@ -19,9 +19,9 @@ use crate::domain::time::{Timestamp, micros};
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, Row, params, placeholders};
 use crate::store::database::transaction::{Tx, scoped};
-use crate::store::lanes::unread::Unread;
+use crate::store::database::unreadable::UnreadableRow;
 use crate::store::records::dead_letters::{FailedFilter, superseded};
-use crate::store::seal::data_keys::{Scope, ScopeKeys, SealedCell};
+use crate::store::seal::data_keys::{KeyScope, ScopeKeys, SealedCell};
 use crate::store::seal::person_keys::SealingKeys;
 use crate::store::{Error, Outbox, Store, new_uuid};
 
@@ -115,7 +115,7 @@ const READ: &str = "id, position, sequence, state, replayed_as, \
 impl Outbox<'_> {
     /// Replays dead letters, in one transaction; an identical call gets the same answer.
     pub async fn replay(self, replay: &Replay) -> Result<ReplayOutcome, Error> {
-        let keys = self.store.keys(&Scope::Tenant(replay.tenant.clone())).await?;
+        let keys = self.store.keys(&KeyScope::Tenant(replay.tenant.clone())).await?;
         let keys = &keys;
         let (outcome, unread) = self
             .store
@@ -129,7 +129,7 @@ impl Outbox<'_> {
                 })
             })
             .await?;
-        self.store.pass_over(Unread::DeadLetter, unread);
+        self.store.pass_over(UnreadableRow::DeadLetter, unread);
         self.store.recorded();
         self.store.wake();
         self.store.changed();

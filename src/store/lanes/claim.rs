@@ -15,7 +15,7 @@ use super::lane::{given_lane, head, headed, heads};
 use crate::domain::capacity::budget::Budget;
 use crate::domain::capacity::priority::Priority;
 use crate::domain::delivery::subject::{Action, SlackRequestKind};
-use crate::domain::delivery::{Kind, State};
+use crate::domain::delivery::{DeliveryKind, State};
 use crate::domain::ids::{
     ChannelId, DeliveryId, EventType, InstallationId, LeaseToken, NotificationId, SubjectKey,
     TenantId, UserId,
@@ -61,7 +61,7 @@ pub struct Head {
     /// Absent for posts to a channel.
     pub user: Option<UserId>,
     pub event_type: EventType,
-    pub kind: Kind,
+    pub kind: DeliveryKind,
     /// `Pending`, `Unknown`, or `Sending`. `Sending` means that the previous holder died or lost
     /// its lease while a request was under way; call
     /// [`Outbox::recover`](crate::store::Outbox::recover) before anything else.
@@ -200,7 +200,7 @@ impl Store {
             tenant,
             user: columns.optional_id(UserId::parse)?,
             event_type: columns.id(EventType::parse)?,
-            kind: columns.code(Kind::from_code)?,
+            kind: columns.code(DeliveryKind::from_code)?,
             state: columns.code(State::from_code)?,
             attempt: columns.count()?,
             probes: columns.count()?,

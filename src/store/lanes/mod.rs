@@ -1,8 +1,9 @@
 //! Lanes: the order and the pace of one conversation.
 //!
-//! Reading order: `unread`, rows of newer releases; `order`, the order of a person's deliveries
-//! before they are in a lane; `lane`, how deliveries join; `claim`, a claimed lane and its first
-//! delivery; `queue`, how lanes are claimed; `direct_messages`; `backlog`, the pending work.
+//! Reading order: `unread`, deliveries of newer releases; `order`, the order of a person's
+//! deliveries before they are in a lane; `lane`, how deliveries join; `claim`, a claimed lane and
+//! its first delivery; `queue`, how lanes are claimed; `direct_messages`; `backlog`, the pending
+//! work.
 
 mod direct_messages;
 pub(in crate::store) mod lane;

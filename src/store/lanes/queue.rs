@@ -22,7 +22,7 @@ use crate::store::budgets::posts::{Posting, READ, posting_of};
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, Row, params};
 use crate::store::database::transaction::{Patience, Tx, scoped};
-use crate::store::lanes::unread::Unread;
+use crate::store::database::unreadable::UnreadableRow;
 use crate::store::{Backend, Error, Lanes, Store};
 
 /// The lanes of one tenant in one workspace that are equally urgent and whose first requests are
@@ -96,7 +96,7 @@ impl<'a> Lanes<'a> {
             None => Timestamp(0),
         };
         let queues: Vec<_> = rows.iter().filter_map(|row| queue_of(row).ok()).collect();
-        self.store.pass_over(Unread::Lane, (rows.len() - queues.len()) as u64);
+        self.store.pass_over(UnreadableRow::Lane, (rows.len() - queues.len()) as u64);
         let full = rows.len() == limit as usize;
         let more_after = rows.last().filter(|_| full).map(place_of).transpose()?;
         Ok(Queues { queues, now, more_after })

@@ -14,7 +14,7 @@ use crate::domain::ids::{InstallationId, LeaseToken};
 use crate::domain::time::micros;
 use crate::store::database::sql::{self, params};
 use crate::store::database::transaction::{Tx, scoped};
-use crate::store::seal::data_keys::{Scope, SealedCell};
+use crate::store::seal::data_keys::{KeyScope, SealedCell};
 use crate::store::{DirectoryState, Error, MemberLists};
 
 /// The state of the member list that a decision is based on.
@@ -83,7 +83,7 @@ impl MemberLists<'_> {
         settlement: Option<&Settlement>,
     ) -> Result<Merged, Error> {
         self.store.ensure_directory(installation).await?;
-        let keys = self.store.keys(&Scope::Installation(installation)).await?;
+        let keys = self.store.keys(&KeyScope::Installation(installation)).await?;
         let id = &installation.to_string();
         let keys = &keys;
         let merged = self

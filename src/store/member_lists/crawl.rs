@@ -15,7 +15,7 @@ use crate::domain::ids::InstallationId;
 use crate::domain::time::{Timestamp, micros};
 use crate::store::database::sql::{self, params};
 use crate::store::database::transaction::scoped;
-use crate::store::seal::data_keys::{Scope, SealedCell};
+use crate::store::seal::data_keys::{KeyScope, SealedCell};
 use crate::store::{Error, MemberLists, Store};
 
 /// zstd's own default: at higher levels, time grows faster than size falls.
@@ -186,7 +186,7 @@ impl MemberLists<'_> {
 impl Store {
     /// Compresses and encrypts: milliseconds for a large page, so not on the runtime's threads.
     async fn pack(&self, lease: &CrawlLease, page: i32, body: Vec<u8>) -> Result<Vec<u8>, Error> {
-        let keys = self.keys(&Scope::Installation(lease.installation)).await?;
+        let keys = self.keys(&KeyScope::Installation(lease.installation)).await?;
         let key = page_row(lease.generation, page);
         let work = move || {
             let packed = zstd::bulk::compress(&body, LEVEL)

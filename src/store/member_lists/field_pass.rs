@@ -12,7 +12,7 @@ use crate::domain::time::{Timestamp, micros};
 use crate::store::database::rows::{Columns, parse_id};
 use crate::store::database::sql::{self, params, placeholders};
 use crate::store::database::transaction::{Tx, scoped};
-use crate::store::seal::data_keys::Scope;
+use crate::store::seal::data_keys::KeyScope;
 use crate::store::{CustomFields, Error, Store};
 
 /// The most characters of an error that are kept.
@@ -143,7 +143,7 @@ impl CustomFields<'_> {
         const CHECK: &str = "UPDATE field_passes SET lease_until = {now} + $3,
                 fetched = fetched + $4, unpublished = 1
             WHERE installation = $1 AND epoch = $2 AND lease_until > 0";
-        let keys = self.store.keys(&Scope::Installation(lease.installation)).await?;
+        let keys = self.store.keys(&KeyScope::Installation(lease.installation)).await?;
         let (keys, new) = (&keys, i64::from(seen.is_none()));
         let values = &params![lease.installation.to_string(), lease.epoch, micros(extend), new];
         self.store

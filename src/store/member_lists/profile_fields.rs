@@ -7,7 +7,7 @@ use crate::domain::ids::{InstallationId, SlackUserId};
 use crate::domain::time::Timestamp;
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, params};
-use crate::store::seal::data_keys::{Scope, ScopeKeys, SealedCell};
+use crate::store::seal::data_keys::{KeyScope, ScopeKeys, SealedCell};
 use crate::store::{CustomFields, Error};
 
 /// Rows that one statement reads.
@@ -47,7 +47,7 @@ impl CustomFields<'_> {
         let rows =
             sql::all(self.store.reader(), SQL, params![installation.to_string(), after, CHUNK]);
         let rows = rows.await?;
-        let scope = Scope::Installation(installation);
+        let scope = KeyScope::Installation(installation);
         let mut fields = Vec::with_capacity(rows.len());
         for row in rows {
             let (member, sealed): (String, Vec<u8>) = (row.get(0)?, row.get(1)?);
@@ -64,7 +64,7 @@ impl CustomFields<'_> {
         installation: InstallationId,
         members: &[String],
     ) -> Result<Vec<(String, Vec<u8>)>, Error> {
-        let scope = Scope::Installation(installation);
+        let scope = KeyScope::Installation(installation);
         let mut fields = Vec::new();
         for chunk in members.chunks(NAMED) {
             let text = format!(
@@ -112,7 +112,7 @@ impl CustomFields<'_> {
         installation: InstallationId,
         fields: &MemberFields,
     ) -> Result<(), Error> {
-        let keys = self.store.keys(&Scope::Installation(installation)).await?;
+        let keys = self.store.keys(&KeyScope::Installation(installation)).await?;
         upsert(self.store.writer(), &keys, installation, fields, None).await.map(|_| ())
     }
 }

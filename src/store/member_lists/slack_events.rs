@@ -15,7 +15,7 @@ use crate::store::database::rows::{Columns, parse_id};
 use crate::store::database::sql::{self, Row, params};
 use crate::store::database::transaction::Tx;
 use crate::store::lanes::claim::lease_token;
-use crate::store::seal::data_keys::{Scope, SealedCell};
+use crate::store::seal::data_keys::{KeyScope, SealedCell};
 use crate::store::{Backend, Error, SlackEvents, Store};
 
 /// Events of one claim.
@@ -105,7 +105,7 @@ impl<'a> SlackEvents<'a> {
                 (installation, event_id, seen_at, kind, state, happened_at, due_at, body)
             VALUES ($1, $2, {now}, $3, 'waiting', $4, {now}, $5) ON CONFLICT DO NOTHING";
         let id = event.installation;
-        let keys = self.store.keys(&Scope::Installation(id)).await?;
+        let keys = self.store.keys(&KeyScope::Installation(id)).await?;
         let sealed = keys.seal(&place(&event.event_id), &event.body)?;
         let (event_id, kind) = (event.event_id.as_str(), event.kind);
         let values = params![id.to_string(), event_id, kind, event.happened_at.0, sealed];
@@ -196,7 +196,7 @@ impl Store {
         let event_id: String = columns.take()?;
         let (kind, happened_at, attempts) = (columns.take()?, columns.time()?, columns.take()?);
         let sealed: Option<Vec<u8>> = columns.take()?;
-        let scope = Scope::Installation(installation);
+        let scope = KeyScope::Installation(installation);
         let body = match self.unseal(&scope, &place(&event_id), &sealed.unwrap_or_default()).await {
             Ok(body) => Some(body.to_vec()),
             Err(Error::Sealed(_) | Error::Bug(_)) => None,

@@ -10,7 +10,7 @@ use crate::store::database::entity::directory;
 use crate::store::database::rows::parse_id;
 use crate::store::database::sql::{self, params};
 use crate::store::database::transaction::scoped;
-use crate::store::seal::data_keys::{Scope, SealedCell};
+use crate::store::seal::data_keys::{KeyScope, SealedCell};
 use crate::store::{Error, MemberLists, Store};
 
 /// The most bytes that one page may have after decompression: 1,000 members of 64 KiB each.
@@ -153,7 +153,8 @@ impl MemberLists<'_> {
         let sealed: Vec<u8> = row.get(0)?;
         let key = page_row(generation, page);
         let place = SealedCell { table: PAGE_TABLE, row: &key, column: "body" };
-        let packed = self.store.unseal(&Scope::Installation(installation), &place, &sealed).await?;
+        let packed =
+            self.store.unseal(&KeyScope::Installation(installation), &place, &sealed).await?;
         // Milliseconds of work for a large page, so not on the runtime's threads.
         tokio::task::spawn_blocking(move || unpack(&packed))
             .await
@@ -243,7 +244,7 @@ impl Store {
     ) -> Result<Vec<DirectoryChange>, Error> {
         const SQL: &str = "SELECT sequence, body FROM directory_changes
             WHERE installation = $1 AND sequence > $2 ORDER BY sequence LIMIT $3";
-        let scope = Scope::Installation(installation);
+        let scope = KeyScope::Installation(installation);
         let mut changes = Vec::new();
         let values = params![installation.to_string(), after, CHUNK.cast_signed()];
         for row in sql::all(self.reader(), SQL, values).await? {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use sea_orm::Value;
 
 use crate::domain::delivery::subject::Action;
-use crate::domain::delivery::{Kind, State};
+use crate::domain::delivery::{DeliveryKind, State};
 use crate::domain::ids::{
     ChannelId, DeliveryId, EventType, InstallationId, NotificationId, SubjectKey, TenantId, UserId,
 };
@@ -56,7 +56,7 @@ pub struct DeliveryRecord {
     pub replayed_as: Option<DeliveryId>,
     /// Why it went as it did, as the caller of the store gave it.
     pub trace: Option<Vec<u8>>,
-    pub kind: Kind,
+    pub kind: DeliveryKind,
     pub event_type: EventType,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
@@ -237,7 +237,7 @@ fn record(row: &Row) -> Result<DeliveryRecord, Error> {
         ts: columns.take()?,
         reason: columns.take()?,
         code: columns.take()?,
-        kind: Kind::from_code(&columns.take::<String>()?).unwrap_or_default(),
+        kind: DeliveryKind::from_code(&columns.take::<String>()?).unwrap_or_default(),
         event_type: columns.id(EventType::parse)?,
         created_at: columns.time()?,
         updated_at: columns.time()?,

@@ -7,7 +7,7 @@ use crate::domain::ids::{EventType, NotificationId, Principal, RequestId, Tenant
 use crate::domain::time::Timestamp;
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, params};
-use crate::store::seal::data_keys::{Scope, SealedCell};
+use crate::store::seal::data_keys::{KeyScope, SealedCell};
 use crate::store::{Error, Records, Store};
 
 /// One accepted Notify.
@@ -108,7 +108,7 @@ impl Store {
         place: &SealedCell<'_>,
         sealed: &[u8],
     ) -> Result<Vec<u8>, Error> {
-        let plain = self.unseal(&Scope::Tenant(tenant.clone()), place, sealed).await?;
+        let plain = self.unseal(&KeyScope::Tenant(tenant.clone()), place, sealed).await?;
         Ok(plain.to_vec())
     }
 }

@@ -41,7 +41,7 @@ const STORE_SCOPE: &str = "store";
 
 /// The owner of the data key that seals a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::store) enum Scope {
+pub(in crate::store) enum KeyScope {
     Tenant(TenantId),
     Installation(InstallationId),
     /// The chain of the audit trail, and its entries without a tenant.
@@ -50,7 +50,7 @@ pub(in crate::store) enum Scope {
     Store,
 }
 
-impl Scope {
+impl KeyScope {
     fn text(&self) -> String {
         match self {
             Self::Tenant(tenant) => format!("tenant:{tenant}"),
@@ -255,7 +255,7 @@ fn parts(wrapped: &[u8]) -> Option<(&[u8; KEK_ID_BYTES], &[u8])> {
 
 impl Store {
     /// The data keys of a scope, made if missing. May write, so never use it inside a transaction.
-    pub(in crate::store) async fn keys(&self, scope: &Scope) -> Result<Arc<ScopeKeys>, Error> {
+    pub(in crate::store) async fn keys(&self, scope: &KeyScope) -> Result<Arc<ScopeKeys>, Error> {
         let scope = scope.text();
         let keyring = &self.inner.keyring;
         let load = async {
@@ -272,7 +272,7 @@ impl Store {
     /// transaction. A key that another replica has made meanwhile is loaded.
     pub(in crate::store) async fn unseal(
         &self,
-        scope: &Scope,
+        scope: &KeyScope,
         place: &SealedCell<'_>,
         sealed: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, Error> {
@@ -295,7 +295,7 @@ impl Store {
     /// Proves the key-encryption key with the store's own data key, which is made on the first
     /// start.
     pub(in crate::store) async fn verify_key(&self) -> Result<(), Error> {
-        self.keys(&Scope::Store).await.map(|_| ())
+        self.keys(&KeyScope::Store).await.map(|_| ())
     }
 
     async fn load_keys(&self, scope: &str) -> Result<Option<ScopeKeys>, Error> {
@@ -338,7 +338,7 @@ mod tests {
     use super::*;
     use crate::store::seal::cipher::KEY_BYTES;
 
-    fn keys(scope: &Scope, byte: u8) -> ScopeKeys {
+    fn keys(scope: &KeyScope, byte: u8) -> ScopeKeys {
         let keys = BTreeMap::from([(1, Zeroizing::new([byte; KEY_BYTES]))]);
         ScopeKeys { scope: scope.text(), keys, person: None }
     }
@@ -348,8 +348,8 @@ mod tests {
         ScopeKeys::of_person("person:acme".into(), vec![id; PERSON_ID_BYTES], key)
     }
 
-    fn tenant(name: &str) -> Scope {
-        Scope::Tenant(TenantId::parse(name).unwrap())
+    fn tenant(name: &str) -> KeyScope {
+        KeyScope::Tenant(TenantId::parse(name).unwrap())
     }
 
     const PLACE: SealedCell<'static> = SealedCell { table: "people", row: "u1", column: "record" };

@@ -28,7 +28,7 @@ use sea_orm::{ConnectionTrait, DbBackend, Value};
 
 use super::cache::cache;
 use super::cipher::{key_of, new_key};
-use super::data_keys::{OF_PERSON, PERSON_ID_BYTES, Scope, ScopeKeys, SealedCell};
+use super::data_keys::{KeyScope, OF_PERSON, PERSON_ID_BYTES, ScopeKeys, SealedCell};
 use crate::domain::ids::{TenantId, UserId};
 use crate::domain::time::micros;
 use crate::store::database::group::{Bounds, Group};
@@ -221,7 +221,7 @@ impl Store {
         tenant: &TenantId,
         user: &UserId,
     ) -> Result<(PersonKeyId, Arc<ScopeKeys>), Error> {
-        let keys = self.keys(&Scope::Tenant(tenant.clone())).await?;
+        let keys = self.keys(&KeyScope::Tenant(tenant.clone())).await?;
         let person = person_hash(&keys, user)?;
         let people = vec![(person, user.clone())];
         let key = self.stored_keys(tenant, &keys, people, Need::Noted).await?.remove(&person);
@@ -246,7 +246,7 @@ impl Store {
         tenant: &TenantId,
         ids: &BTreeSet<PersonKeyId>,
     ) -> Result<Vec<(WrappedKey, Arc<ScopeKeys>)>, Error> {
-        let keys = self.keys(&Scope::Tenant(tenant.clone())).await?;
+        let keys = self.keys(&KeyScope::Tenant(tenant.clone())).await?;
         let named = ids.iter().map(|id| [tenant.as_str().into(), id.clone().into()]).collect();
         let mut found = Vec::new();
         for wrapped in find(self.reader(), "k.id", named, "").await? {

@@ -1,7 +1,7 @@
 //! Exchanging the key-encryption key: the data keys are wrapped again, one by one, while replicas
 //! serve. The rows themselves show the progress, so a run that was stopped can be continued.
 
-use crate::domain::access::audit::{Detail, Entry, Outcome};
+use crate::domain::access::audit::{AuditDetail, AuditOutcome, Entry};
 use crate::store::database::sql::{self, params};
 use crate::store::{Error, Store, Upkeep};
 
@@ -79,10 +79,10 @@ fn entry(done: &Rotated) -> Entry {
         principal: None,
         actor: None,
         action: "RotateKeys".to_owned(),
-        outcome: if done.failed.is_empty() { Outcome::Done } else { Outcome::Failed },
+        outcome: if done.failed.is_empty() { AuditOutcome::Done } else { AuditOutcome::Failed },
         reason: String::new(),
         times: 1,
         subject: None,
-        detail: Detail { after: Some(after), ..Detail::default() },
+        detail: AuditDetail { after: Some(after), ..AuditDetail::default() },
     }
 }

@@ -11,7 +11,7 @@ use crate::domain::time::{Timestamp, micros};
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, Row, params};
 use crate::store::database::transaction::{Tx, scoped};
-use crate::store::lanes::unread::Unread;
+use crate::store::database::unreadable::UnreadableRow;
 use crate::store::{ApiKeys, Error, new_uuid};
 
 const COLUMNS: &str = "k.id, k.fingerprint, k.principal, k.role, k.user_id, k.reach, k.acts, \
@@ -180,7 +180,7 @@ impl ApiKeys<'_> {
         let more = rows.len() > limit as usize;
         rows.truncate(limit as usize);
         let keys: Vec<_> = rows.iter().filter_map(|row| listed(row).ok()).collect();
-        self.store.pass_over(Unread::ApiKey, (rows.len() - keys.len()) as u64);
+        self.store.pass_over(UnreadableRow::ApiKey, (rows.len() - keys.len()) as u64);
         let mut positions = rows.iter().rev().filter_map(|row| position(row).ok());
         Ok(ApiKeyPage { keys, more_after: positions.next().filter(|_| more) })
     }
@@ -214,7 +214,7 @@ impl ApiKeys<'_> {
                 Err(_) => unread.extend(hash(row).ok()),
             }
         }
-        self.store.pass_over(Unread::ApiKey, (rows.len() - keys.len()) as u64);
+        self.store.pass_over(UnreadableRow::ApiKey, (rows.len() - keys.len()) as u64);
         let last = rows.last().filter(|_| rows.len() == limit as usize);
         let change = |row: &Row| {
             Ok::<_, Error>(ApiKeyChange { version: row.get(1)?, id: Some(row.get(2)?) })
@@ -230,7 +230,7 @@ impl ApiKeys<'_> {
         let row = sql::one(self.store.reader(), &text, params![hash.to_vec()]).await?;
         let Some(row) = row else { return Ok(None) };
         let Ok(known) = known(&row) else {
-            self.store.pass_over(Unread::ApiKey, 1);
+            self.store.pass_over(UnreadableRow::ApiKey, 1);
             return Ok(None);
         };
         Ok(Some((known, Timestamp(row.get(13)?))))

@@ -15,7 +15,7 @@ use crate::store::database::entity::event_type;
 use crate::store::database::group::breathe;
 use crate::store::database::sql::{self, Row, params};
 use crate::store::database::transaction::{Tx, scoped};
-use crate::store::lanes::unread::Unread;
+use crate::store::database::unreadable::UnreadableRow;
 use crate::store::{Error, EventTypes};
 
 /// All definitions of a tenant, and its settings at the same moment.
@@ -67,7 +67,7 @@ impl EventTypes<'_> {
             match read(row) {
                 Some((event, Some(definition))) => definitions.push((event, definition)),
                 other => {
-                    self.store.pass_over(Unread::EventType, 1);
+                    self.store.pass_over(UnreadableRow::EventType, 1);
                     unread.extend(other.map(|(event, _)| event));
                 }
             }

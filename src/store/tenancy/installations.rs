@@ -17,7 +17,7 @@ use crate::store::database::entity::{installation, tenant_link};
 use crate::store::database::rows::{Column, Columns, given, parse_id};
 use crate::store::database::sql::{self, params};
 use crate::store::database::transaction::{Tx, scoped};
-use crate::store::seal::data_keys::{Scope, ScopeKeys, SealedCell};
+use crate::store::seal::data_keys::{KeyScope, ScopeKeys, SealedCell};
 use crate::store::{Error, Store, Tenancy, new_uuid};
 
 /// One installation of a Slack app in a workspace or an Enterprise organisation, without its token.
@@ -145,7 +145,7 @@ impl Tenancy<'_> {
         let found = read.await?;
         let key = id.to_string();
         let place = SealedCell { table: TABLE, row: &key, column: "token" };
-        let plain = self.store.unseal(&Scope::Installation(id), &place, &found.token).await?;
+        let plain = self.store.unseal(&KeyScope::Installation(id), &place, &found.token).await?;
         let text = std::str::from_utf8(&plain)
             .map_err(|_| Error::Bug("a stored token is not text".into()))?;
         let SealedToken { version, expires_at, dead, .. } = found;
@@ -214,7 +214,7 @@ impl Store {
             Some(id) => id,
             None => InstallationId(new_uuid(self.now().await?)),
         };
-        let keys = self.keys(&Scope::Installation(id)).await?;
+        let keys = self.keys(&KeyScope::Installation(id)).await?;
         Ok(SealedInstallation { id, values: upsert_values(id, new, &keys)? })
     }
 

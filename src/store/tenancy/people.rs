@@ -20,7 +20,7 @@ use crate::store::database::entity::person;
 use crate::store::database::rows::{Column, given, numbered, parse_id};
 use crate::store::database::sql::{self, params};
 use crate::store::database::transaction::scoped;
-use crate::store::seal::data_keys::{Scope, ScopeKeys, SealedCell, person_of};
+use crate::store::seal::data_keys::{KeyScope, ScopeKeys, SealedCell, person_of};
 use crate::store::seal::person_keys::{KEY_ATTEMPTS, KeysById, key_lives};
 use crate::store::{Error, People, Store};
 
@@ -129,7 +129,7 @@ impl People<'_> {
         user: &UserId,
         identity: &Identity,
     ) -> Result<bool, Error> {
-        let keys = &self.store.keys(&Scope::Tenant(tenant.clone())).await?;
+        let keys = &self.store.keys(&KeyScope::Tenant(tenant.clone())).await?;
         let stored = self.store.transaction(|tx| {
             scoped(async move {
                 let users = BTreeSet::from([user.clone()]);

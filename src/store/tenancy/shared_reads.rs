@@ -18,7 +18,7 @@ use crate::store::database::group::{Bounds, breathe};
 use crate::store::database::rows::{Column, Columns, given};
 use crate::store::database::sql::{self, by_key};
 use crate::store::lanes::order::behind;
-use crate::store::seal::data_keys::Scope;
+use crate::store::seal::data_keys::KeyScope;
 use crate::store::seal::person_keys::{KEY_COLUMNS, PersonHash, WrappedKey, person_hash};
 use crate::store::{Error, Installation, People, Store, Tenancy};
 
@@ -45,7 +45,7 @@ pub struct PeopleFacts {
 }
 
 /// Some people of a tenant, by id, and the hashes by which their keys are found.
-pub(in crate::store) type Asked = (TenantId, Vec<(UserId, PersonHash)>);
+pub(in crate::store) type Lookup = (TenantId, Vec<(UserId, PersonHash)>);
 /// Rows as stored.
 #[derive(Default)]
 pub(in crate::store) struct Rows {
@@ -80,7 +80,7 @@ impl People<'_> {
         if users.is_empty() {
             return Ok(PeopleFacts::default());
         }
-        let keys = self.store.keys(&Scope::Tenant(tenant.clone())).await?;
+        let keys = self.store.keys(&KeyScope::Tenant(tenant.clone())).await?;
         let mut named = Vec::with_capacity(users.len());
         for (number, user) in users.iter().enumerate() {
             breathe(number).await;
@@ -160,7 +160,7 @@ impl Store {
         Ok(facts.collect())
     }
 
-    async fn read_people(&self, asked: Vec<Asked>) -> Result<Vec<Result<Rows, Error>>, Error> {
+    async fn read_people(&self, asked: Vec<Lookup>) -> Result<Vec<Result<Rows, Error>>, Error> {
         let mut places: HashMap<(&str, &str), Vec<usize>> = HashMap::new();
         let mut rows = Vec::new();
         for (index, (tenant, users)) in asked.iter().enumerate() {

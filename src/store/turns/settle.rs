@@ -29,13 +29,13 @@ use crate::store::lanes::lane::{self, Joining};
 use crate::store::records::sealed::seal_trace;
 use crate::store::{Error, Outbox, Store};
 pub(in crate::store) use attempts::{Log, log};
-use batch::Sent;
+use batch::SentMessage;
 
 /// The request that a settle ends, if any, and the trace that it writes.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SettleContext<'a> {
     /// The pacing of the request in its lane; `None` if no request was begun.
-    pub pace: Option<Pace>,
+    pub pace: Option<LanePace>,
     /// The method that was called, and how long the request took.
     pub request: Option<(&'static str, Duration)>,
     /// Why it went as it did; `None` keeps the stored trace.
@@ -51,22 +51,22 @@ pub struct DeliveryTrace<'a> {
     pub trace: &'a [u8],
 }
 
-impl From<Option<Pace>> for SettleContext<'_> {
-    fn from(pace: Option<Pace>) -> Self {
+impl From<Option<LanePace>> for SettleContext<'_> {
+    fn from(pace: Option<LanePace>) -> Self {
         Self { pace, ..Self::default() }
     }
 }
 
 /// The pacing of a request in its lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pace {
+pub struct LanePace {
     /// How long ago the request began.
     pub started_ago: Duration,
     /// The least time between the starts of two requests in one conversation.
     pub interval: Duration,
 }
 
-impl Pace {
+impl LanePace {
     /// When the next request may start; `None`: at once.
     fn until(&self, now: Instant) -> Option<Instant> {
         self.interval.checked_sub(self.started_ago).map(|rest| now + rest)
@@ -101,7 +101,7 @@ impl Outbox<'_> {
         };
         let mut turn = None;
         if let Settle::Delivered { channel, ts } = settle {
-            let sent = Sent {
+            let sent = SentMessage {
                 claim: claim.clone(),
                 delivery,
                 channel: channel.clone(),

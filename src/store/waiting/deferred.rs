@@ -11,8 +11,9 @@ use crate::domain::time::Timestamp;
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, params, placeholders};
 use crate::store::database::transaction::{Tx, scoped};
+use crate::store::database::unreadable::UnreadableRow;
 use crate::store::lanes::lane::{self, Joining};
-use crate::store::lanes::unread::{Unread, known};
+use crate::store::lanes::unread::known;
 use crate::store::{Error, Store, Waiting};
 
 /// Waiting for its time; the same text as in the partial index.
@@ -53,7 +54,7 @@ impl Waiting<'_> {
                         budget: columns.action()?.budget(),
                     })
                 };
-                due().inspect_err(|_| self.store.pass_over(Unread::Waiting, 1)).ok()
+                due().inspect_err(|_| self.store.pass_over(UnreadableRow::Waiting, 1)).ok()
             })
             .collect();
         if due.is_empty() {

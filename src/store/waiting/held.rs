@@ -15,8 +15,8 @@ use sea_orm::ConnectionTrait;
 use crate::domain::ids::{LeaseToken, TenantId, UserId};
 use crate::domain::time::micros;
 use crate::store::database::sql::{self, params, placeholders};
+use crate::store::database::unreadable::UnreadableRow;
 use crate::store::lanes::claim::lease_token;
-use crate::store::lanes::unread::Unread;
 use crate::store::{Error, Store, Waiting};
 
 /// People that one statement names.
@@ -119,7 +119,7 @@ impl Waiting<'_> {
         for row in sql::all(self.store.reader(), &text, params![]).await? {
             let (tenant, id) = (TenantId::parse(row.get::<String>(0)?), row.get(1)?);
             let (Ok(tenant), Ok(user)) = (tenant, user(id)) else {
-                self.store.pass_over(Unread::Waiting, 1);
+                self.store.pass_over(UnreadableRow::Waiting, 1);
                 continue;
             };
             due.entry(tenant).or_default().push(user);

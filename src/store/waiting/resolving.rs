@@ -9,7 +9,7 @@ use sea_orm::{ConnectionTrait as _, DbBackend, Value};
 
 use super::held::expect_sweeps;
 use crate::domain::delivery::subject::Action;
-use crate::domain::delivery::{End, Kind, LifeEvent, State, transition};
+use crate::domain::delivery::{DeliveryKind, End, LifeEvent, State, transition};
 use crate::domain::ids::{
     DeliveryId, EventType, InstallationId, LeaseToken, NotificationId, TenantId, UserId,
 };
@@ -19,9 +19,10 @@ use crate::domain::time::{Timestamp, micros};
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, Row, params};
 use crate::store::database::transaction::{Tx, scoped};
+use crate::store::database::unreadable::UnreadableRow;
 use crate::store::lanes::claim::lease_token;
 use crate::store::lanes::order::{RESOLVES_DUE, ResolvingPlace, STILL_RESOLVES, waits_behind};
-use crate::store::lanes::unread::{Unread, known};
+use crate::store::lanes::unread::known;
 use crate::store::records::deliveries::StateIn;
 use crate::store::records::notifications::place;
 use crate::store::records::sealed::{seal_content, seal_trace};
@@ -40,7 +41,7 @@ pub struct Resolving {
     /// A person's deliveries are resolved in this order.
     pub sequence: i64,
     pub event_type: EventType,
-    pub kind: Kind,
+    pub kind: DeliveryKind,
     pub action: Action,
     pub trace: Option<Vec<u8>>,
     /// The notification's data, as given to `accept`.
@@ -60,7 +61,7 @@ pub struct Resolving {
 
 /// The outcome of resolving.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Resolved {
+pub enum ResolveOutcome {
     /// To the tail of this lane, rendered; a new unique match is stored.
     Lane {
         installation: InstallationId,
@@ -133,7 +134,7 @@ impl Waiting<'_> {
             match resolving(row, token, lease) {
                 Ok(resolving) => claimed.push(resolving),
                 // Left to its lease and, in the end, to its expiry.
-                Err(_) => self.store.pass_over(Unread::Waiting, 1),
+                Err(_) => self.store.pass_over(UnreadableRow::Waiting, 1),
             }
         }
         self.store.read_claimed(claimed).await
@@ -160,7 +161,7 @@ impl Waiting<'_> {
         self,
         token: LeaseToken,
         delivery: DeliveryId,
-        resolved: &Resolved,
+        resolved: &ResolveOutcome,
         trace: Option<&[u8]>,
     ) -> Result<Option<State>, Error> {
         let settled = self.store.settle_prepared(token, delivery, resolved, trace).await?;
@@ -232,7 +233,7 @@ impl Store {
         &self,
         token: LeaseToken,
         delivery: DeliveryId,
-        resolved: &Resolved,
+        resolved: &ResolveOutcome,
         trace: Option<&[u8]>,
     ) -> Result<Option<State>, Error> {
         for _ in 0..KEY_ATTEMPTS {
@@ -256,7 +257,7 @@ impl Store {
     async fn prepare(
         &self,
         delivery: DeliveryId,
-        resolved: &Resolved,
+        resolved: &ResolveOutcome,
         trace: Option<&[u8]>,
     ) -> Result<Option<Prepared>, Error> {
         const SQL: &str = "SELECT tenant, user_id, sequence FROM deliveries WHERE id = $1";
@@ -270,7 +271,7 @@ impl Store {
         let keys = self.keys_for(&tenant, &user.iter().collect::<Vec<_>>()).await?;
         let key = keys.of(user.as_ref())?;
         let content = match resolved {
-            Resolved::Lane { content: Some(content), .. } => {
+            ResolveOutcome::Lane { content: Some(content), .. } => {
                 Some(seal_content(key, delivery, content)?)
             }
             _ => None,
@@ -284,7 +285,7 @@ impl Store {
         tx: &Tx,
         token: LeaseToken,
         delivery: DeliveryId,
-        resolved: &Resolved,
+        resolved: &ResolveOutcome,
         prepared: &Prepared,
     ) -> Result<Option<State>, Error> {
         let lock = format!(
@@ -304,7 +305,7 @@ impl Store {
         let values = params![id.as_str(), state.code(), reason, due.0, now.0];
         write(tx, values, prepared, resolves).await?;
         match resolved {
-            Resolved::Lane { installation, lane, identity, .. } if resolves => {
+            ResolveOutcome::Lane { installation, lane, identity, .. } if resolves => {
                 if let (Some(identity), Some(user)) = (identity, &prepared.user) {
                     let key = prepared.keys.of(Some(user))?;
                     store_identity_in(tx, key, &prepared.tenant, user, identity).await?;
@@ -397,16 +398,16 @@ async fn by_index(tx: &Tx) -> Result<(), Error> {
 async fn life_event(
     tx: &Tx,
     delivery: &str,
-    resolved: &Resolved,
+    resolved: &ResolveOutcome,
     prepared: &Prepared,
     now: Timestamp,
 ) -> Result<(LifeEvent, Option<&'static str>, Timestamp), Error> {
     let tenant = &prepared.tenant;
     Ok(match resolved {
-        Resolved::Lane { .. } if is_behind(tx, prepared.place()).await? => {
+        ResolveOutcome::Lane { .. } if is_behind(tx, prepared.place()).await? => {
             (LifeEvent::MemberUnknown, None, now)
         }
-        Resolved::Lane { installation, lane, .. } => {
+        ResolveOutcome::Lane { installation, lane, .. } => {
             if has_twin(tx, tenant, delivery, *installation, lane).await? {
                 let same = End::Suppressed(Suppression::SameMember);
                 (LifeEvent::Ended(same), same.reason(), now)
@@ -414,12 +415,12 @@ async fn life_event(
                 (LifeEvent::MemberFound, None, now)
             }
         }
-        Resolved::End(end) => (LifeEvent::Ended(*end), end.reason(), now),
-        Resolved::Hold { reason, look_after } => {
+        ResolveOutcome::End(end) => (LifeEvent::Ended(*end), end.reason(), now),
+        ResolveOutcome::Hold { reason, look_after } => {
             expect_sweeps(tx, tenant).await?;
             (LifeEvent::MemberAwaited, Some(reason.code()), now.plus(*look_after))
         }
-        Resolved::Again { after } => (LifeEvent::MemberUnknown, None, now.plus(*after)),
+        ResolveOutcome::Again { after } => (LifeEvent::MemberUnknown, None, now.plus(*after)),
     })
 }
 
@@ -464,7 +465,7 @@ fn resolving(row: &Row, token: LeaseToken, lease: Duration) -> Result<Resolving,
         tenant: columns.id(TenantId::parse)?,
         user: columns.optional_id(UserId::parse)?,
         event_type: columns.id(EventType::parse)?,
-        kind: columns.code(Kind::from_code)?,
+        kind: columns.code(DeliveryKind::from_code)?,
         data: Vec::new(),
         link: None,
         created_at: columns.time()?,

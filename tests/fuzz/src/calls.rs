@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::{Buf as _, BufMut as _, Bytes};
 use herald::config::Settings;
 use herald::rpc::{DOMAIN, pb};
-use herald::server::Server;
+use herald::server::RunningServer;
 use http::uri::PathAndQuery;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -63,7 +63,7 @@ async fn start() -> (Channel, TempDir) {
     let store = herald::store::Store::open(&settings.store).await.unwrap();
     store.migrate().await.unwrap();
     store.close().await;
-    let server = Server::start(settings).await.unwrap();
+    let server = RunningServer::start(settings).await.unwrap();
     let address = format!("http://{}", server.rpc);
     tokio::spawn(async { server.run(CancellationToken::new()).await.expect("the server runs") });
     (Channel::from_shared(address).unwrap().connect().await.unwrap(), folder)

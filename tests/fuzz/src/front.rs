@@ -8,7 +8,7 @@ use herald::app::{self, App, Call, Caller, Reach, Role};
 use herald::directory::{self, Directory};
 use herald::domain::ids::{Principal, TenantId};
 use herald::domain::secret::Secret;
-use herald::http::{self as pages, Cookies, Edge, Readiness, State};
+use herald::http::{self as pages, Cookies, Edge, HttpState, Readiness};
 use herald::slack;
 use herald::store::{self, Store};
 use herald::telemetry::{Exposition, OtlpConfig};
@@ -77,8 +77,14 @@ impl Front {
         let app = App::new(store, workspaces, directory, metrics, config);
         let (ready, readiness) = watch::channel(Readiness::ready());
         let tasks = TaskTracker::new();
-        let routes =
-            pages::router(State { app: app.clone(), readiness, exposition, edge, cookies, tasks });
+        let routes = pages::router(HttpState {
+            app: app.clone(),
+            readiness,
+            exposition,
+            edge,
+            cookies,
+            tasks,
+        });
         Self { app, routes, _readiness: ready, _folder: folder }
     }
 

@@ -12,7 +12,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
 use herald::app::{Caller, Reach};
 use herald::domain::time::Timestamp;
 use herald::rpc::{IssuerConfig, RoleConfig, RuleConfig};
-use herald::tokens::{Issuers, Refusal};
+use herald::tokens::{Issuers, TokenRefusal};
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -107,7 +107,7 @@ fn admitted(token: &str) -> Option<Caller> {
             Some(caller)
         }
         Err(refusal) => {
-            assert_ne!(refusal, Refusal::Unavailable, "{token}");
+            assert_ne!(refusal, TokenRefusal::Unavailable, "{token}");
             None
         }
     }

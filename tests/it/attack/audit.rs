@@ -19,16 +19,27 @@ async fn entries(client: &Client, request: pb::ListAuditRequest) -> Vec<pb::Audi
     client.list_audit(request).await.unwrap().entries
 }
 
-/// Waits until there is such an entry.
+/// All such entries, as soon as there is one.
+pub(super) async fn recorded(
+    client: &Client,
+    request: pb::ListAuditRequest,
+    wanted: impl Fn(&pb::AuditEntry) -> bool,
+) -> Vec<pb::AuditEntry> {
+    until("the entry is in the trail", async || {
+        let mut found = entries(client, request.clone()).await;
+        found.retain(&wanted);
+        (!found.is_empty()).then_some(found)
+    })
+    .await
+}
+
+/// The first of such entries, as soon as there is one.
 async fn found(
     client: &Client,
     request: pb::ListAuditRequest,
     wanted: impl Fn(&pb::AuditEntry) -> bool,
 ) -> pb::AuditEntry {
-    until("the entry is in the trail", async || {
-        entries(client, request.clone()).await.into_iter().find(&wanted)
-    })
-    .await
+    recorded(client, request, wanted).await.remove(0)
 }
 
 pub(super) async fn verified(world: &World) -> Verified {

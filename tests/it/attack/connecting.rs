@@ -7,10 +7,10 @@ use herald::sandbox::browser::{Browser, Decision, Page};
 use tonic::Code;
 use url::Url;
 
-use super::audit::verified;
+use super::audit::{self, verified};
 use super::changes::{accept, refuse};
 use crate::support::client::reason;
-use crate::support::world::{Plan, TENANT, World, caller, until};
+use crate::support::world::{Plan, TENANT, World, caller};
 
 /// The tenant that connects second.
 const SECOND: &str = "beta";
@@ -47,11 +47,7 @@ async fn workspace_of(world: &World, tenant: &str) -> Option<pb::Workspace> {
 async fn recorded(world: &World, tenant: &str, action: &str) -> Vec<pb::AuditEntry> {
     let (tenant_id, action) = (tenant.to_owned(), action.to_owned());
     let request = pb::ListAuditRequest { tenant_id, action, ..pb::ListAuditRequest::default() };
-    until("the tenant's trail has it", async || {
-        let entries = world.client.list_audit(request.clone()).await.unwrap().entries;
-        (!entries.is_empty()).then_some(entries)
-    })
-    .await
+    audit::recorded(&world.client, request, |_| true).await
 }
 
 fn argument(url: &Url, name: &str) -> String {

@@ -25,6 +25,7 @@ mod thief;
 mod tls;
 mod unused_keys;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -111,14 +112,9 @@ impl Site {
         line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
     }
 
-    /// The number of refusals by this limit in `/metrics`.
+    /// The number of refusals by this limit.
     pub(super) async fn refusals(&self, limit: &str) -> u64 {
-        // Another test may have installed one already; that one works as well.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let page = reqwest::get(format!("http://{}/metrics", self.herald.http)).await.unwrap();
-        let page = page.text().await.unwrap();
-        let counted = format!("herald_refusals_total{{limit=\"{limit}\"}} ");
-        page.lines().find_map(|line| line.strip_prefix(&counted)).unwrap().parse().unwrap()
+        refusals(self.herald.http, limit).await
     }
 
     /// The process serves, and ends within its grace when told to.
@@ -128,6 +124,16 @@ impl Site {
         assert!(self.herald.ended().await.success());
         assert!(!self.herald.log().contains("the grace period is over"), "calls were dropped");
     }
+}
+
+/// The number of refusals by this limit in `/metrics`.
+pub(super) async fn refusals(http: SocketAddr, limit: &str) -> u64 {
+    // Another test may have installed one already; that one works as well.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let page = reqwest::get(format!("http://{http}/metrics")).await.unwrap();
+    let page = page.text().await.unwrap();
+    let series = format!("herald_refusals_total{{limit=\"{limit}\"}} ");
+    page.lines().find_map(|line| line.strip_prefix(&series)).unwrap().parse().unwrap()
 }
 
 /// Adds the key of a principal.

@@ -9,7 +9,7 @@ use herald::sandbox::{Fault, FaultKind};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use super::{Site, raw};
+use super::{Site, raw, refusals};
 use crate::support::client::{Client, demo_person, reason};
 use crate::support::world::{Plan, TENANT, World, caller, until};
 
@@ -89,14 +89,6 @@ fn is(reason: &str, limit: &str) -> (String, String) {
     (reason.to_owned(), limit.to_owned())
 }
 
-/// The number of refusals by this limit in `/metrics`.
-async fn counted(world: &World, limit: &str) -> u64 {
-    let page = reqwest::get(format!("http://{}/metrics", world.replicas[0].http)).await.unwrap();
-    let text = page.text().await.unwrap();
-    let series = format!("herald_refusals_total{{limit=\"{limit}\"}} ");
-    text.lines().find_map(|line| line.strip_prefix(&series)).unwrap().parse().unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_key_of_one_person_holds_few_tests() {
     plan(no_rates)
@@ -127,7 +119,10 @@ async fn the_key_of_one_person_holds_few_tests() {
             let tested = world.client.test_slack(test_of("ada"));
             let tested = tokio::time::timeout(Duration::from_millis(1), tested).await;
             assert!(tested.is_err(), "the administrator's test waits like any other");
-            assert!(counted(world, "rpc.max_waiting_tests").await >= refused[0] as u64);
+            assert!(
+                refusals(world.replicas[0].http, "rpc.max_waiting_tests").await
+                    >= refused[0] as u64
+            );
             world.sandbox.clear_faults();
             attack.shutdown().await;
             world.settled().await;

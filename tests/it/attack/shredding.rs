@@ -2,7 +2,7 @@
 //! data can be decrypted, not even with the key-encryption key.
 
 use futures_util::future::join_all;
-use herald::domain::access::audit::{Entry, Shown};
+use herald::domain::access::audit::{Entry, ShownPerson};
 use herald::domain::delivery::State;
 use herald::domain::identity::person::Person;
 use herald::domain::ids::{DeliveryId, InstallationId, SlackUserId, TenantId, UserId};
@@ -433,7 +433,7 @@ async fn during_an_upgrade_earlier_releases_can_read_new_entries_of_the_trail() 
             assert_eq!(page.entries.len(), 2);
             for entry in page.entries {
                 assert!(
-                    matches!(&entry.actor, Shown::Person(shown) if shown.user == someone()),
+                    matches!(&entry.actor, ShownPerson::Person(shown) if shown.user == someone()),
                     "{entry:?}"
                 );
             }

@@ -80,7 +80,7 @@ async fn only_keys_that_nothing_refers_to_are_removed() {
         store.people().upsert(&tenant(), &[Person::bare(user("stored"))]).await.unwrap();
         let new = NewDelivery { user: Some(user("recipient")), ..delivery(lane("U1")) };
         store.outbox().accept(call("waits", vec![new])).await.unwrap();
-        let subject = Some(audit::Person { user: user("subject"), detail: String::new() });
+        let subject = Some(audit::AuditPerson { user: user("subject"), detail: String::new() });
         let chained = Entry { actor: Some(user("actor")), subject, ..entry("chained") };
         store.audit().write(&[chained]).await.unwrap();
         assert_eq!(store.audit().chain(10).await.unwrap(), Some(1));

@@ -10,7 +10,7 @@ use herald::domain::ids::{DeliveryId, SubjectKey, TenantId};
 use herald::domain::settings::Settings;
 use herald::domain::time::micros;
 use herald::sandbox::{Fault, FaultKind};
-use herald::store::{About, Accept, Kind};
+use herald::store::{Accept, DeliveryKind, NotificationTerms};
 
 use super::{Running, SCOPES, World, accept_of, installed, tenant, worlds};
 use crate::support::store::{connect_tenant, test_stores};
@@ -31,11 +31,11 @@ impl World {
         action: Action,
         priority: Priority,
     ) -> DeliveryId {
-        let mut new = self.message(lane, "words", Kind::Normal);
+        let mut new = self.message(lane, "words", DeliveryKind::Normal);
         new.priority = priority;
         let id = new.id;
         let subject = Some(SubjectKey::parse(format!("task:{lane}")).unwrap());
-        let about = About { subject, action, deliver_after: None };
+        let about = NotificationTerms { subject, action, deliver_after: None };
         let accept = Accept { tenant: who.clone(), about, ..accept_of(vec![new]) };
         self.store.outbox().accept(accept).await.unwrap();
         id

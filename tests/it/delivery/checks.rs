@@ -2,7 +2,7 @@
 
 use herald::domain::delivery::State;
 use herald::domain::settings::{Preference, Settings};
-use herald::store::Kind;
+use herald::store::DeliveryKind;
 
 use super::{tenant, user, worlds};
 
@@ -10,7 +10,7 @@ use super::{tenant, user, worlds};
 async fn a_person_who_turned_messages_off_meanwhile_gets_none() {
     for world in worlds().await {
         let normal = world.post("U1", "normal").await;
-        let test = world.post_kind("U1", "test", Kind::Test).await;
+        let test = world.post_kind("U1", "test", DeliveryKind::Test).await;
         let (tenant, user) = (tenant(), user("U1"));
         world
             .store
@@ -32,8 +32,8 @@ async fn a_person_who_turned_messages_off_meanwhile_gets_none() {
 async fn the_tenants_switch_counts_at_the_last_moment() {
     for world in worlds().await {
         let normal = world.post("U1", "normal").await;
-        let test = world.post_kind("U2", "test", Kind::Test).await;
-        let trial = world.post_kind("U3", "trial", Kind::AdministratorTest).await;
+        let test = world.post_kind("U2", "test", DeliveryKind::Test).await;
+        let trial = world.post_kind("U3", "trial", DeliveryKind::AdministratorTest).await;
         let settings = world.store.tenancy().settings(&tenant()).await.unwrap().unwrap();
         let off = Settings { sending_allowed: false, ..settings };
         world.store.tenancy().save_settings(&tenant(), &off).await.unwrap();

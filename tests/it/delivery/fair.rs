@@ -7,7 +7,7 @@ use herald::domain::delivery::State;
 use herald::domain::ids::{DeliveryId, InstallationId, TenantId};
 use herald::domain::settings::Settings;
 use herald::sandbox::{Fault, FaultKind, LogEntry};
-use herald::store::{Kind, NewInstallation, Target};
+use herald::store::{DeliveryKind, NewInstallation, Target};
 
 use super::{HOUR, World, worlds};
 use crate::support::process::until;
@@ -20,7 +20,7 @@ fn alone() -> Config {
 
 impl World {
     async fn post_as(&self, lane: &str, text: &str, priority: Priority) -> DeliveryId {
-        let mut new = self.message(lane, text, Kind::Normal);
+        let mut new = self.message(lane, text, DeliveryKind::Normal);
         new.priority = priority;
         self.accept(new, HOUR).await
     }
@@ -59,7 +59,7 @@ impl World {
         lanes: Vec<String>,
     ) -> DeliveryId {
         let deliveries = lanes.into_iter().map(|lane| {
-            let mut new = self.message(&lane, &lane, Kind::Normal);
+            let mut new = self.message(&lane, &lane, DeliveryKind::Normal);
             new.target = Target::Lane { installation: who.1, lane };
             new
         });

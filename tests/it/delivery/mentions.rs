@@ -7,7 +7,7 @@ use herald::domain::ids::{EventType, InstallationId, SlackUserId, SubjectKey, Te
 use herald::domain::message::render::{Context, Reader, Template, render};
 use herald::domain::settings::{Identity, Rule};
 use herald::domain::time::Timestamp;
-use herald::store::{About, Accept, Kind};
+use herald::store::{Accept, DeliveryKind, NotificationTerms};
 use serde_json::json;
 
 use super::{World, accept_of, tenant, user, worlds};
@@ -64,10 +64,10 @@ async fn a_message_that_is_struck_through_names_people_anew() {
     for world in worlds().await {
         let text = format!("By {}", mention("U2"));
         let about = async |action: Action| {
-            let new = world.message("U1", &text, Kind::Normal);
+            let new = world.message("U1", &text, DeliveryKind::Normal);
             let id = new.id;
             let subject = Some(SubjectKey::parse("task:1").unwrap());
-            let about = About { subject, action, deliver_after: None };
+            let about = NotificationTerms { subject, action, deliver_after: None };
             world.store.outbox().accept(Accept { about, ..accept_of(vec![new]) }).await.unwrap();
             id
         };

@@ -28,7 +28,8 @@ use herald::domain::time::Timestamp;
 use herald::sandbox::{self, LogEntry, Sandbox};
 use herald::slack;
 use herald::store::{
-    About, Accept, DeliveryRecord, Kind, NewDelivery, NewInstallation, Store, Target,
+    Accept, DeliveryKind, DeliveryRecord, NewDelivery, NewInstallation, NotificationTerms, Store,
+    Target,
 };
 use herald::telemetry::Metrics;
 use herald::workspace::{self, Workspaces};
@@ -129,18 +130,18 @@ impl World {
 
     /// Accepts a message to the member with this text.
     async fn post(&self, lane: &str, text: &str) -> DeliveryId {
-        self.post_kind(lane, text, Kind::Normal).await
+        self.post_kind(lane, text, DeliveryKind::Normal).await
     }
 
-    async fn post_kind(&self, lane: &str, text: &str, kind: Kind) -> DeliveryId {
+    async fn post_kind(&self, lane: &str, text: &str, kind: DeliveryKind) -> DeliveryId {
         self.accept(self.message(lane, text, kind), HOUR).await
     }
 
     async fn post_expiring(&self, lane: &str, text: &str, expires_in: Duration) -> DeliveryId {
-        self.accept(self.message(lane, text, Kind::Normal), expires_in).await
+        self.accept(self.message(lane, text, DeliveryKind::Normal), expires_in).await
     }
 
-    fn message(&self, lane: &str, text: &str, kind: Kind) -> NewDelivery {
+    fn message(&self, lane: &str, text: &str, kind: DeliveryKind) -> NewDelivery {
         let (text, blocks) = (text.into(), json!([]));
         let rendered = Rendered { text, blocks, shortened: false, cut: Vec::new() };
         NewDelivery {
@@ -229,7 +230,7 @@ fn accept_of(deliveries: Vec<NewDelivery>) -> Accept {
         event_type: EventType::parse("task.assigned").unwrap(),
         data: br#"{"task":{"name":"Sign"},"process":{"name":"Onboarding"}}"#.to_vec(),
         link: Some("https://platform.example/task/1".into()),
-        about: About::default(),
+        about: NotificationTerms::default(),
         answer: Vec::new(),
         deliveries,
         people: Vec::new(),

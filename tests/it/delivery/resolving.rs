@@ -4,7 +4,7 @@ use herald::domain::capacity::priority::Priority;
 use herald::domain::delivery::State;
 use herald::domain::identity::person::Person;
 use herald::domain::ids::{DeliveryId, TenantId};
-use herald::store::{Accept, Kind, NewDelivery, Target};
+use herald::store::{Accept, DeliveryKind, NewDelivery, Target};
 use sea_orm::ConnectionTrait as _;
 use tokio_util::sync::CancellationToken;
 
@@ -28,7 +28,7 @@ pub(super) async fn accept_for(
         user: Some(user(lane)),
         target: Target::Resolving,
         content: None,
-        kind: Kind::Normal,
+        kind: DeliveryKind::Normal,
         priority: Priority::Normal,
         also: Vec::new(),
         trace: None,

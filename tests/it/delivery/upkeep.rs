@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use herald::store::{End, Kind, NewDelivery, Target};
+use herald::store::{DeliveryKind, End, NewDelivery, Target};
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement};
 
 use super::{World, accept_of, worlds};
@@ -22,7 +22,7 @@ async fn one_round_removes_all_that_is_old_in_as_many_steps_as_needed() {
         let world = World::scaled(store, SCALE).await;
         let accepted = (0..NOTIFICATIONS).map(|_| {
             let target = Target::Ended(End::Expired);
-            let ended = NewDelivery { target, ..world.message("U1", "old", Kind::Normal) };
+            let ended = NewDelivery { target, ..world.message("U1", "old", DeliveryKind::Normal) };
             world.store.outbox().accept(accept_of(vec![ended]))
         });
         for accepted in join_all(accepted).await {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use herald::domain::delivery::{LifeEvent, State, transition};
 use herald::domain::reason::{Cancellation, Failure, NoMatch, Suppression};
-use herald::telemetry::{INSTRUMENTS, Instrument, Kind};
+use herald::telemetry::{INSTRUMENTS, Instrument, InstrumentKind};
 
 use super::{read, root, sources};
 
@@ -122,9 +122,9 @@ fn every_metric_is_in_the_table() {
 /// The instrument's row in the table of docs/metrics.md.
 fn row(of: &Instrument) -> String {
     let kind = match of.kind {
-        Kind::Counter => "counter",
-        Kind::Gauge => "gauge",
-        Kind::Histogram(_) => "histogram",
+        InstrumentKind::Counter => "counter",
+        InstrumentKind::Gauge => "gauge",
+        InstrumentKind::Histogram(_) => "histogram",
     };
     let labels: Vec<&str> = of.labels.iter().map(|label| label.name).collect();
     let labels = if labels.is_empty() { "none".to_owned() } else { labels.join(", ") };

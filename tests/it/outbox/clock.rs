@@ -11,8 +11,8 @@ use herald::domain::ids::SubjectKey;
 use herald::domain::reason::NoMatch;
 use herald::domain::time::Timestamp;
 use herald::store::{
-    About, LaneClaim, ListBookings, NewEvent, Pace, QueueKey, Settle, Target, Throttled, WaitScope,
-    lease_token,
+    LaneClaim, LanePace, ListBookings, NewEvent, NotificationTerms, QueueKey, Settle, Target,
+    Throttled, WaitScope, lease_token,
 };
 use sea_orm::ConnectionTrait as _;
 
@@ -57,7 +57,7 @@ async fn wait(store: &TestStore, lane: &str) -> Duration {
 
 #[tokio::test]
 async fn after_a_step_back_nothing_waits_for_longer_than_it_was_to() {
-    let pace = Pace { started_ago: Duration::ZERO, interval: SECOND };
+    let pace = LanePace { started_ago: Duration::ZERO, interval: SECOND };
     for store in test_stores().await {
         // Sent a moment ago, with another message behind it; throttled for five minutes; claimed by
         // a worker.
@@ -136,7 +136,7 @@ async fn a_post_and_a_retraction(store: &TestStore, lanes: [&str; 2]) -> Vec<Lan
     post(store, lanes[0]).await;
     let mut retract = super::call(lanes[1], vec![super::delivery(super::lane(lanes[1]))]);
     let subject = Some(SubjectKey::parse(format!("task:{}", lanes[1])).unwrap());
-    retract.about = About { subject, action: Action::Retract, deliver_after: None };
+    retract.about = NotificationTerms { subject, action: Action::Retract, deliver_after: None };
     store.outbox().accept(retract).await.unwrap();
     let posts = key(Class::Normal);
     let deletions = QueueKey { budget: Budget::Deletions, ..posts.clone() };
@@ -214,7 +214,7 @@ async fn claimed_before(store: &TestStore) {
 /// The clock steps ahead and then, while turns are still under way, back.
 #[tokio::test]
 async fn what_is_written_while_the_clock_is_ahead_is_moved_back() {
-    let pace = Pace { started_ago: Duration::ZERO, interval: SECOND };
+    let pace = LanePace { started_ago: Duration::ZERO, interval: SECOND };
     for store in test_stores().await {
         // Sent meanwhile; the next message comes later.
         post(&store, "U1").await;
@@ -250,7 +250,7 @@ async fn what_was_being_sent_waits_for_no_time_by_the_clock_before() {
 
 #[tokio::test]
 async fn the_end_of_a_turn_after_the_step_keeps_no_pace_by_the_clock_before() {
-    let pace = Pace { started_ago: Duration::ZERO, interval: SECOND };
+    let pace = LanePace { started_ago: Duration::ZERO, interval: SECOND };
     for store in test_stores().await {
         post(&store, "U1").await;
         let (held, id) = sending(&store).await;

@@ -6,7 +6,9 @@ use herald::domain::delivery::State;
 use herald::domain::delivery::subject::SlackRequestKind;
 use herald::domain::ids::{DeliveryId, LeaseToken};
 use herald::domain::reason::{Failure, NoMatch, Suppression};
-use herald::store::{End, LaneClaim, RecoverOutcome, Resolved, Settle, Store, Target, WaitScope};
+use herald::store::{
+    End, LaneClaim, RecoverOutcome, ResolveOutcome, Settle, Store, Target, WaitScope,
+};
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement};
 
 use super::{
@@ -202,8 +204,8 @@ async fn resolving_is_fenced_too() {
         store.outbox().accept(call("r1", vec![new.clone()])).await.unwrap();
         let stale = store.waiting().claim_resolving(10, OVER).await.unwrap().remove(0);
         let holder = store.waiting().claim_resolving(10, LEASE).await.unwrap().remove(0);
-        let end = Resolved::End(End::Expired);
-        let lane = Resolved::Lane {
+        let end = ResolveOutcome::End(End::Expired);
+        let lane = ResolveOutcome::Lane {
             installation: installation(),
             lane: "U1".into(),
             content: Some(b"new".to_vec()),
@@ -211,7 +213,7 @@ async fn resolving_is_fenced_too() {
         };
         let before = dump(&raw).await;
         for token in [stale.token, LeaseToken(super::uuid())] {
-            for resolved in [&end, &lane, &Resolved::Again { after: LEASE }] {
+            for resolved in [&end, &lane, &ResolveOutcome::Again { after: LEASE }] {
                 let settled = store.waiting().settle_resolving(token, new.id, resolved, None).await;
                 assert_eq!(settled.unwrap(), None);
             }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use herald::domain::delivery::State;
-use herald::store::{Pace, Settle};
+use herald::store::{LanePace, Settle};
 use sea_orm::ConnectionTrait as _;
 
 use super::{
@@ -65,7 +65,8 @@ async fn claims_are_bounded_and_the_longest_due_come_first() {
 
 #[tokio::test]
 async fn the_next_turn_is_one_interval_after_the_start_of_the_request() {
-    let pace = Pace { started_ago: Duration::from_millis(300), interval: Duration::from_secs(100) };
+    let pace =
+        LanePace { started_ago: Duration::from_millis(300), interval: Duration::from_secs(100) };
     let gap = Duration::from_millis(99_700);
     for store in test_stores().await {
         post(&store, "U1").await;
@@ -85,7 +86,7 @@ async fn the_next_turn_is_one_interval_after_the_start_of_the_request() {
 
 #[tokio::test]
 async fn a_request_that_took_longer_than_the_interval_delays_nothing() {
-    let pace = Pace { started_ago: Duration::from_secs(5), interval: Duration::from_secs(1) };
+    let pace = LanePace { started_ago: Duration::from_secs(5), interval: Duration::from_secs(1) };
     for store in test_stores().await {
         post(&store, "U1").await;
         post(&store, "U1").await;

@@ -34,8 +34,8 @@ use herald::domain::ids::{
     TenantId, UserId,
 };
 use herald::store::{
-    Accept, DeliveryRecord, Head, Kind, LaneClaim, NewDelivery, Settle, SettleContext, Store,
-    Target,
+    Accept, DeliveryKind, DeliveryRecord, Head, LaneClaim, NewDelivery, Settle, SettleContext,
+    Store, Target,
 };
 
 /// Longer than any test.
@@ -62,7 +62,7 @@ pub(crate) fn delivery(target: Target) -> NewDelivery {
         user: Some(UserId::parse("someone").unwrap()),
         target,
         content: Some(b"the rendered message".to_vec()),
-        kind: Kind::Normal,
+        kind: DeliveryKind::Normal,
         priority: Priority::Normal,
         also: Vec::new(),
         trace: None,
@@ -83,7 +83,7 @@ pub(crate) fn call(request: &str, deliveries: Vec<NewDelivery>) -> Accept {
         event_type: EventType::parse("task.assigned").unwrap(),
         data: b"{\"task\":\"the data\"}".to_vec(),
         link: Some("https://platform.example/task/1".into()),
-        about: herald::store::About::default(),
+        about: herald::store::NotificationTerms::default(),
         answer: format!("answer to {request}").into_bytes(),
         deliveries,
         people: Vec::new(),

@@ -11,7 +11,7 @@ use herald::domain::delivery::subject::Action;
 use herald::domain::ids::{DeliveryId, Principal, RequestId, SubjectKey};
 use herald::domain::reason::Failure;
 use herald::store::{
-    About, ApiKeyChange, ApiKeyMade, AuditFilter, NewApiKey, Replay, ReplayOutcome,
+    ApiKeyChange, ApiKeyMade, AuditFilter, NewApiKey, NotificationTerms, Replay, ReplayOutcome,
     ReplaySelection, Settle, SkipReason,
 };
 
@@ -23,7 +23,7 @@ use crate::support::store::{TestStore, test_stores};
 async fn about(store: &TestStore, request: &str, action: Action) -> DeliveryId {
     let mut accept = call(request, vec![delivery(lane("U1"))]);
     let subject = Some(SubjectKey::parse("task:1").unwrap());
-    accept.about = About { subject, action, deliver_after: None };
+    accept.about = NotificationTerms { subject, action, deliver_after: None };
     let id = accept.deliveries[0].id;
     store.outbox().accept(accept).await.unwrap();
     id

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use herald::domain::delivery::State;
 use herald::domain::ids::{DeliveryId, TenantId, UserId};
 use herald::domain::reason::NoMatch;
-use herald::store::{About, Accept, End, NewDelivery, Resolved, Resolving, Store, Target};
+use herald::store::{
+    Accept, End, NewDelivery, NotificationTerms, ResolveOutcome, Resolving, Store, Target,
+};
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement};
 
 use super::{HOUR, LEASE, call, delivery, installation, lane, tenant, uuid};
@@ -38,8 +40,8 @@ async fn resolves(store: &Store, name: &str) -> bool {
     facts.resolving.contains(&user(name))
 }
 
-fn found(lane: &str) -> Resolved {
-    Resolved::Lane {
+fn found(lane: &str) -> ResolveOutcome {
+    ResolveOutcome::Lane {
         installation: installation(),
         lane: lane.into(),
         content: Some(b"rendered".to_vec()),
@@ -59,9 +61,9 @@ async fn in_lane(raw: &DatabaseConnection, lane: &str) -> Vec<String> {
 async fn what_is_resolving_holds_its_persons_place_and_what_is_for_later_does_not() {
     for store in test_stores().await {
         let raw = store.raw().await;
-        let about = About {
+        let about = NotificationTerms {
             deliver_after: Some(store.now().await.unwrap().plus(HOUR / 2)),
-            ..About::default()
+            ..NotificationTerms::default()
         };
         let later = Accept { about, ..to(&[("ada", Target::Resolving)]) };
         let later = accept(&store, later).await;
@@ -75,7 +77,7 @@ async fn what_is_resolving_holds_its_persons_place_and_what_is_for_later_does_no
 
         let claimed = store.waiting().claim_resolving(10, LEASE).await.unwrap().remove(0);
         assert_eq!((claimed.delivery, resolves(&store, "ben").await), (ben, true));
-        let again = Resolved::Again { after: HOUR };
+        let again = ResolveOutcome::Again { after: HOUR };
         store.waiting().settle_resolving(claimed.token, ben, &again, None).await.unwrap();
         assert!(resolves(&store, "ben").await);
 
@@ -84,7 +86,7 @@ async fn what_is_resolving_holds_its_persons_place_and_what_is_for_later_does_no
         let claimed = store.waiting().claim_resolving(10, LEASE).await.unwrap();
         assert_eq!(claimed.len(), 2);
         assert!(resolves(&store, "ada").await);
-        let hold = Resolved::Hold { reason: NoMatch::NoMember, look_after: HOUR };
+        let hold = ResolveOutcome::Hold { reason: NoMatch::NoMember, look_after: HOUR };
         let token = claimed[0].token;
         store.waiting().settle_resolving(token, later, &hold, None).await.unwrap();
         store.waiting().settle_resolving(token, ben, &found("U1"), None).await.unwrap();
@@ -134,7 +136,7 @@ async fn what_stands_behind_one_that_is_put_off_is_put_off_with_it() {
         let first = accept(&store, to(&[("ada", Target::Resolving)])).await;
         let second = accept(&store, to(&[("ada", Target::Resolving)])).await;
         let token = store.waiting().claim_resolving(10, LEASE).await.unwrap()[0].token;
-        let again = Resolved::Again { after: HOUR };
+        let again = ResolveOutcome::Again { after: HOUR };
         store.waiting().settle_resolving(token, first, &again, None).await.unwrap();
         // It was claimed together with the first, but no longer.
         assert_eq!(
@@ -150,7 +152,7 @@ async fn what_stands_behind_one_that_is_put_off_is_put_off_with_it() {
         claimed.sort_by_key(|one| one.sequence);
         let order: Vec<_> = claimed.iter().map(|one| one.delivery).collect();
         assert_eq!(order, [first, second, third]);
-        let end = Resolved::End(End::Unreachable(NoMatch::NoMember));
+        let end = ResolveOutcome::End(End::Unreachable(NoMatch::NoMember));
         let token = claimed[0].token;
         store.waiting().settle_resolving(token, first, &end, None).await.unwrap();
         store.waiting().settle_resolving(token, second, &found("U1"), None).await.unwrap();
@@ -215,8 +217,8 @@ impl Run<'_> {
         let one = self.claimed.swap_remove(at);
         let resolved = match self.dice.roll(8) {
             0 => return,
-            1 | 2 => Resolved::Again { after: HOUR },
-            3 => Resolved::End(End::Expired),
+            1 | 2 => ResolveOutcome::Again { after: HOUR },
+            3 => ResolveOutcome::End(End::Expired),
             _ => found(member_of(&one)),
         };
         self.store

@@ -12,8 +12,8 @@ use herald::domain::ids::SubjectKey;
 use herald::domain::reason::Failure;
 use herald::domain::time::Timestamp;
 use herald::store::{
-    About, NewDelivery, QueueKey, RecoverOutcome, SchemaStatus, Settle, Store, Throttled,
-    lease_token,
+    NewDelivery, NotificationTerms, QueueKey, RecoverOutcome, SchemaStatus, Settle, Store,
+    Throttled, lease_token,
 };
 use sea_orm::ConnectionTrait as _;
 
@@ -100,7 +100,7 @@ async fn a_lane_waits_for_the_budget_of_its_first_message() {
             // Each has a subject of its own, so that none overtakes another.
             let subject = Some(SubjectKey::parse(format!("task:{number}")).unwrap());
             let mut accept = call(&format!("r{number}"), vec![delivery(lane("U1"))]);
-            accept.about = About { subject, action, deliver_after: None };
+            accept.about = NotificationTerms { subject, action, deliver_after: None };
             store.outbox().accept(accept).await.unwrap();
         }
         for budget in [Budget::Posts, Budget::Deletions, Budget::Updates] {
@@ -112,7 +112,7 @@ async fn a_lane_waits_for_the_budget_of_its_first_message() {
         // The first message of an empty lane; its turn can correct the expected budget.
         let mut accept = call("replace", vec![delivery(lane("U1"))]);
         let subject = Some(SubjectKey::parse("task:9").unwrap());
-        accept.about = About { subject, action: Action::Replace, deliver_after: None };
+        accept.about = NotificationTerms { subject, action: Action::Replace, deliver_after: None };
         store.outbox().accept(accept).await.unwrap();
         assert_eq!(budgets(&store).await, [Budget::Updates]);
         let (claim, first) = head(&store).await;
@@ -133,7 +133,7 @@ async fn each_start_of_a_change_is_given_once_to_all_replicas_together() {
         store.budgets().open(installation(), Budget::Deletions).await.unwrap();
         let mut accept = call("r", (0..20).map(|n| delivery(lane(&format!("U{n}")))).collect());
         let subject = Some(SubjectKey::parse("task:1").unwrap());
-        accept.about = About { subject, action: Action::Retract, deliver_after: None };
+        accept.about = NotificationTerms { subject, action: Action::Retract, deliver_after: None };
         store.outbox().accept(accept).await.unwrap();
         let (mut starts, mut last) = (BTreeSet::new(), None);
         for round in 0..10 {
@@ -281,7 +281,7 @@ async fn an_upgrade_gives_far_starts_back() {
     for store in test_stores().await {
         let mut accept = call("r", vec![delivery(lane("U1")), delivery(lane("U2"))]);
         let subject = Some(SubjectKey::parse("task:1").unwrap());
-        accept.about = About { subject, action: Action::Retract, deliver_after: None };
+        accept.about = NotificationTerms { subject, action: Action::Retract, deliver_after: None };
         store.outbox().accept(accept).await.unwrap();
         let hour = Duration::from_secs(3600);
         let far = store

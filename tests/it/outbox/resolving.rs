@@ -5,7 +5,7 @@ use herald::domain::ids::{SlackUserId, UserId};
 use herald::domain::reason::{Failure, NoMatch};
 use herald::domain::settings::{Identity, Rule};
 use herald::domain::time::Timestamp;
-use herald::store::{Accept, End, NewDelivery, Resolved, Target};
+use herald::store::{Accept, End, NewDelivery, ResolveOutcome, Target};
 use sea_orm::ConnectionTrait as _;
 
 use super::tenant;
@@ -41,7 +41,7 @@ async fn what_resolved_joins_the_tail_rendered_and_its_identity_is_stored() {
             installation: installation(),
             stored_at: Timestamp(0),
         };
-        let lane = Resolved::Lane {
+        let lane = ResolveOutcome::Lane {
             installation: installation(),
             lane: "U1".into(),
             content: Some(b"rendered now".to_vec()),
@@ -75,7 +75,7 @@ async fn two_recipients_who_are_one_member_get_one_message() {
             });
             store.outbox().accept(call).await.unwrap();
             let claimed = store.waiting().claim_resolving(10, LEASE).await.unwrap();
-            let lane = Resolved::Lane {
+            let lane = ResolveOutcome::Lane {
                 installation: installation(),
                 lane: "U1".into(),
                 content: Some(b"rendered".to_vec()),
@@ -104,7 +104,7 @@ async fn not_yet_waits_and_an_end_says_why() {
         let id = call.deliveries[0].id;
         store.outbox().accept(call).await.unwrap();
         let token = store.waiting().claim_resolving(10, LEASE).await.unwrap().remove(0).token;
-        let again = Resolved::Again { after: HOUR };
+        let again = ResolveOutcome::Again { after: HOUR };
         let settled = store.waiting().settle_resolving(token, id, &again, None).await.unwrap();
         assert_eq!(settled, Some(State::Resolving));
         assert!(store.waiting().claim_resolving(10, LEASE).await.unwrap().is_empty());
@@ -112,7 +112,7 @@ async fn not_yet_waits_and_an_end_says_why() {
         let due = "UPDATE deliveries SET due_at = 0";
         store.raw().await.execute_unprepared(due).await.unwrap();
         let token = store.waiting().claim_resolving(10, LEASE).await.unwrap().remove(0).token;
-        let end = Resolved::End(End::Unreachable(NoMatch::NoMember));
+        let end = ResolveOutcome::End(End::Unreachable(NoMatch::NoMember));
         let settled = store.waiting().settle_resolving(token, id, &end, None).await.unwrap();
         assert_eq!(settled, Some(State::Unreachable));
         let record = record(&store, id).await;
@@ -137,7 +137,7 @@ async fn a_damaged_notification_fails_and_does_not_hold_back_the_others() {
         let claimed = store.waiting().claim_resolving(10, LEASE).await.unwrap();
         let damage = |id| claimed.iter().find(|one| one.delivery == id).unwrap().damaged;
         assert!(damage(other) && !damage(id));
-        let end = Resolved::End(End::Failed(Failure::Damaged));
+        let end = ResolveOutcome::End(End::Failed(Failure::Damaged));
         let settled =
             store.waiting().settle_resolving(claimed[0].token, other, &end, None).await.unwrap();
         assert_eq!(settled, Some(State::Failed));

@@ -4,7 +4,7 @@
 use herald::domain::delivery::State;
 use herald::domain::delivery::subject::Action;
 use herald::domain::ids::{DeliveryId, SubjectKey};
-use herald::store::{About, Accept, Backend};
+use herald::store::{Accept, Backend, NotificationTerms};
 use sea_orm::{ConnectionTrait as _, Statement, TransactionTrait as _};
 
 use super::{call, delivery, lane, record};
@@ -15,7 +15,7 @@ use crate::support::store::test_stores;
 fn about(request: &str, action: Action) -> (Accept, DeliveryId) {
     let mut accept = call(request, vec![delivery(lane("U1"))]);
     let subject = Some(SubjectKey::parse("task:1").unwrap());
-    accept.about = About { subject, action, deliver_after: None };
+    accept.about = NotificationTerms { subject, action, deliver_after: None };
     let id = accept.deliveries[0].id;
     (accept, id)
 }

@@ -11,7 +11,7 @@ use herald::domain::secret::Secret;
 use herald::rpc::{CallerConfig, RoleConfig, pb};
 use herald::sandbox::browser::{self, Decision, Page};
 use herald::sandbox::{self, Fault, FaultKind, LogEntry, Sandbox, StoredMessage};
-use herald::server::{self, Server};
+use herald::server::{self, RunningServer};
 use herald::telemetry::Watchdog;
 use sea_orm::ConnectionTrait as _;
 use serde_json::Value;
@@ -106,7 +106,7 @@ pub(crate) struct Replica {
 
 impl Replica {
     pub(crate) async fn start(settings: Settings) -> Self {
-        let server = Box::pin(Server::start(settings)).await.unwrap();
+        let server = Box::pin(RunningServer::start(settings)).await.unwrap();
         let (rpc, health, http) = (server.rpc, server.health, server.http);
         let watchdog = server.watchdog();
         let stop = CancellationToken::new();

@@ -3,8 +3,8 @@
 use super::{Decision, Planned, Planner, Start};
 use crate::app::tenant::Known;
 use crate::app::{Error, Violation};
+use crate::domain::delivery::DeliveryKind;
 use crate::domain::delivery::End;
-use crate::domain::delivery::Kind;
 use crate::domain::delivery::trace::Trace;
 use crate::domain::delivery::verdict::{Decided, FoundMember, Guarantee};
 use crate::domain::ids::{DeliveryId, SlackUserId, UserId};
@@ -102,7 +102,7 @@ impl Planner<'_> {
             user: user.cloned(),
             target,
             content,
-            kind: Kind::Normal,
+            kind: DeliveryKind::Normal,
             priority: self
                 .request
                 .priority

@@ -27,7 +27,7 @@ struct World {
     damaged: bool,
     deliver_after: Option<Timestamp>,
     hold: Option<bool>,
-    kind: Kind,
+    kind: DeliveryKind,
     action: Action,
     event: EventType,
     /// The tenant still exists.
@@ -50,7 +50,7 @@ impl Default for World {
             damaged: false,
             deliver_after: None,
             hold: None,
-            kind: Kind::Normal,
+            kind: DeliveryKind::Normal,
             action: Action::Post,
             event: EventType::parse("task.due").unwrap(),
             exists: true,
@@ -234,11 +234,11 @@ fn a_message_is_meant_for_people_in_its_audience_who_did_not_cause_it() {
         (&organizers, Some(roles(&["guest"])), outside),
         (&organizers, Some(roles(&[])), outside),
     ] {
-        let part = Part { audience, roles: theirs.as_ref(), is_own_act: false };
+        let part = PersonPart { audience, roles: theirs.as_ref(), is_own_act: false };
         assert_eq!(part.concerns(Action::Post), answer, "{part:?}");
         assert_eq!(part.concerns(Action::Retract), Ok(()), "{part:?}");
         let (own, own_act) =
-            (Part { is_own_act: true, ..part }, End::Suppressed(Suppression::OwnAct));
+            (PersonPart { is_own_act: true, ..part }, End::Suppressed(Suppression::OwnAct));
         assert_eq!(own.concerns(Action::Reply), Err(own_act));
         assert_eq!(own.concerns(Action::Done), Ok(()));
         let edit = if theirs.is_none() { Ok(()) } else { Err(own_act) };
@@ -385,7 +385,7 @@ fn a_choice_counts_for_messages_but_not_for_tests() {
     assert_eq!(World::with(off).head(), suppressed(Suppression::PreferenceAll));
     let test = World::with(|world| {
         off(world);
-        world.kind = Kind::Test;
+        world.kind = DeliveryKind::Test;
     });
     assert_eq!(test.head(), SEND);
 }
@@ -428,9 +428,9 @@ fn what_changes_messages_goes_to_them_if_their_workspace_is_connected() {
 #[test]
 fn the_tenants_switch_holds_tests_back_but_for_administrators() {
     for (kind, expected) in [
-        (Kind::Normal, suppressed(Suppression::SendingOff)),
-        (Kind::Test, suppressed(Suppression::SendingOff)),
-        (Kind::AdministratorTest, SEND),
+        (DeliveryKind::Normal, suppressed(Suppression::SendingOff)),
+        (DeliveryKind::Test, suppressed(Suppression::SendingOff)),
+        (DeliveryKind::AdministratorTest, SEND),
     ] {
         let world = World::with(|world| {
             world.settings.sending_allowed = false;

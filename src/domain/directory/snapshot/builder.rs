@@ -7,8 +7,10 @@ use serde_json::Value;
 use super::buckets::Buckets;
 use super::evaluate::{Attribute, ProfileFields, Yielded, shown_name};
 use super::names::Names;
-use super::packed::{INVITED, Index, Packed, Record, Slot, id_hash, seconds, supersedes, values};
-use super::{Counts, Snapshot, digest};
+use super::packed::{
+    INVITED, Index, Packed, Record, ValueSlot, id_hash, seconds, supersedes, values,
+};
+use super::{Snapshot, SnapshotCounts, digest};
 use crate::domain::directory::member::{BadMember, MemberKind};
 use crate::domain::mapping::key::KeyHash;
 use crate::domain::mapping::{Mapping, Pass, Stop};
@@ -22,7 +24,7 @@ pub struct SnapshotBuilder {
     generation: u64,
     texts: String,
     pushed: Vec<Record>,
-    slots: Vec<Slot>,
+    slots: Vec<ValueSlot>,
     zones: Names,
     locales: Names,
     /// The values of the current member.
@@ -93,7 +95,7 @@ impl SnapshotBuilder {
         self.texts.push_str(id);
         self.texts.push_str(name);
         self.pushed.push(record);
-        self.slots.extend(self.keys.iter().map(|hash| Slot { hash: *hash, record: position }));
+        self.slots.extend(self.keys.iter().map(|hash| ValueSlot { hash: *hash, record: position }));
         Ok(())
     }
 
@@ -122,7 +124,7 @@ impl SnapshotBuilder {
             ..record
         }));
         let slots = later.slots.into_iter();
-        self.slots.extend(slots.map(|slot| Slot { record: members + slot.record, ..slot }));
+        self.slots.extend(slots.map(|slot| ValueSlot { record: members + slot.record, ..slot }));
         Ok(())
     }
 
@@ -135,7 +137,7 @@ impl SnapshotBuilder {
             self.slots.clear();
         }
         let order = self.order();
-        let mut counts = Counts::default();
+        let mut counts = SnapshotCounts::default();
         let mut texts = String::with_capacity(self.text_bytes(&order));
         let mut records = Vec::with_capacity(order.len());
         // The new place of each pushed member; `None` for those that were replaced.
@@ -155,10 +157,9 @@ impl SnapshotBuilder {
             moved[*pushed as usize] = Some(position);
             counts.add(record.kind, record.is_invited(), record.yielded());
         }
-        let slots = self
-            .slots
-            .into_iter()
-            .filter_map(|slot| moved[slot.record as usize].map(|record| Slot { record, ..slot }));
+        let slots = self.slots.into_iter().filter_map(|slot| {
+            moved[slot.record as usize].map(|record| ValueSlot { record, ..slot })
+        });
         let (matchable, excluded): (Vec<_>, Vec<_>) =
             slots.partition(|slot| records[slot.record as usize].kind == MemberKind::Matchable);
         let matchable = Index::of(matchable);

@@ -10,7 +10,7 @@ use crate::domain::limits::{SHORT_TEXT_BYTES, VALUES};
 use crate::domain::mapping::json::Read;
 use crate::domain::mapping::key::{KeyHash, canonical_text};
 use crate::domain::mapping::{
-    EvaluationError, Evaluator, Event, Expression, FIELDS, Mapping, Pass, Walk,
+    EvaluationError, Evaluator, Expression, FIELDS, Mapping, Pass, PathEvent, Walk,
 };
 
 /// The custom profile fields of members, by id: JSON objects as Slack returned them.
@@ -143,10 +143,10 @@ impl Evaluated {
 }
 
 /// Keeps the texts that are found.
-fn noting(keys: &mut Vec<KeyHash>) -> impl FnMut(Event<'_>) {
-    move |event: Event<'_>| match event {
-        Event::Restart => keys.clear(),
-        Event::Text(text) => keys.push(KeyHash::of(text)),
+fn noting(keys: &mut Vec<KeyHash>) -> impl FnMut(PathEvent<'_>) {
+    move |event: PathEvent<'_>| match event {
+        PathEvent::Restart => keys.clear(),
+        PathEvent::Text(text) => keys.push(KeyHash::of(text)),
     }
 }
 

@@ -38,7 +38,7 @@ pub use builder::SnapshotBuilder;
 pub use evaluate::ProfileFields;
 use evaluate::Yielded;
 use overlay::{Keyed, Overlay};
-use packed::{Packed, Slot};
+use packed::{Packed, ValueSlot};
 
 /// Immutable; share it in an `Arc`.
 pub struct Snapshot {
@@ -48,7 +48,7 @@ pub struct Snapshot {
 
 /// The numbers of members in a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
+pub struct SnapshotCounts {
     /// Those that can match, and the three kinds that follow.
     pub members: usize,
     pub matchable: usize,
@@ -72,7 +72,7 @@ pub struct Counts {
     pub without_fields: usize,
 }
 
-impl Counts {
+impl SnapshotCounts {
     fn add(&mut self, kind: MemberKind, invited: bool, yielded: Yielded) {
         self.members += 1;
         *self.of(kind) += 1;
@@ -131,7 +131,7 @@ pub struct MemberView<'a> {
 
 /// How a member object differs from a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum News {
+pub enum Difference {
     /// The member is new, or has different content that some expression could read, even one that
     /// is not set yet. Changes of keys that change by themselves all day do not count (`digest`
     /// lists them), unless the Slack attribute in force yields other values.
@@ -173,7 +173,7 @@ impl fmt::Debug for MemberView<'_> {
 /// The members that have a value.
 pub struct MatchedMembers<'a> {
     snapshot: &'a Snapshot,
-    slots: &'a [Slot],
+    slots: &'a [ValueSlot],
     changed: &'a [Keyed],
     len: usize,
     /// If no matchable member has the value: the kind of an excluded member that has it. Of several
@@ -225,7 +225,7 @@ impl Snapshot {
         MatchedMembers { snapshot: self, slots, changed, len, excluded }
     }
 
-    fn excluded(&self, slots: &[Slot]) -> Option<MemberKind> {
+    fn excluded(&self, slots: &[ValueSlot]) -> Option<MemberKind> {
         let current = slots.iter().filter(|slot| self.is_current(slot.record));
         current.map(|slot| self.packed.record(slot.record).kind).min()
     }
@@ -253,7 +253,7 @@ impl Snapshot {
     }
 
     #[must_use]
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> SnapshotCounts {
         self.overlay.as_ref().map_or(self.packed.counts, Overlay::counts)
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::evaluate::{Attribute, ProfileFields, Yielded, shown_name};
 use super::packed::{Packed, seconds, supersedes};
-use super::{Counts, MemberView, News, Snapshot, digest};
+use super::{Difference, MemberView, Snapshot, SnapshotCounts, digest};
 use crate::domain::directory::member::{BadMember, MemberKind};
 use crate::domain::ids::SlackUserId;
 use crate::domain::limits::SHORT_TEXT_BYTES;
@@ -42,7 +42,7 @@ pub(super) struct Overlay {
     by_key: Box<[Keyed]>,
     /// A bit for each record of the packed list that a changed member replaces.
     replaced: Box<[u64]>,
-    counts: Counts,
+    counts: SnapshotCounts,
 }
 
 impl Snapshot {
@@ -88,17 +88,17 @@ impl Snapshot {
         json: &[u8],
         fields: &ProfileFields,
         stop: &Stop,
-    ) -> Result<News, BadMember> {
+    ) -> Result<Difference, BadMember> {
         let mut pass = self.pass(stop);
         let told = Changed::read(&mut Attribute::of(mapping), json, fields, &mut pass)?;
         let Ok(id) = SlackUserId::parse(&*told.id) else { return Err(BadMember::Id) };
-        let Some(known) = self.member(&id) else { return Ok(News::Changed) };
+        let Some(known) = self.member(&id) else { return Ok(Difference::Changed) };
         if !supersedes(told.updated, seconds(known.updated)) {
-            return Ok(News::Older);
+            return Ok(Difference::Older);
         }
         let same_locale = told.locale.is_none() || told.locale.as_deref() == known.locale;
         let same = same_locale && self.says_the_same(&told);
-        Ok(if same { News::Same } else { News::Changed })
+        Ok(if same { Difference::Same } else { Difference::Changed })
     }
 
     /// The budget for the overlay: spent if the packed list was too costly as a whole.
@@ -148,7 +148,7 @@ impl Overlay {
     }
 
     /// The counts of the packed list and the overlay together.
-    fn count(&self, packed: &Packed) -> Counts {
+    fn count(&self, packed: &Packed) -> SnapshotCounts {
         let mut counts = packed.counts;
         let replaced = (0..).zip(&packed.records).filter(|(at, _)| self.replaces(*at));
         for (_, record) in replaced {
@@ -195,7 +195,7 @@ impl Overlay {
         self.members.values().map(|member| member.view())
     }
 
-    pub(super) fn counts(&self) -> Counts {
+    pub(super) fn counts(&self) -> SnapshotCounts {
         self.counts
     }
 

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hasher};
 
 use super::buckets::Buckets;
 use super::evaluate::Yielded;
-use super::{Counts, MemberView, names};
+use super::{MemberView, SnapshotCounts, names};
 use crate::domain::directory::member::MemberKind;
 use crate::domain::limits::SLACK_ID_BYTES;
 use crate::domain::mapping::key::KeyHash;
@@ -15,7 +15,7 @@ pub(super) struct Packed {
     pub(super) generation: u64,
     /// The Slack attribute costs too much over the whole list: no member has a value.
     pub(super) exhausted: bool,
-    pub(super) counts: Counts,
+    pub(super) counts: SnapshotCounts,
     /// Ids and names, in the order of the records.
     pub(super) texts: Box<str>,
     pub(super) records: Box<[Record]>,
@@ -166,7 +166,7 @@ impl Record {
 
 /// One value of one member: twenty bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Slot {
+pub(super) struct ValueSlot {
     pub(super) hash: KeyHash,
     /// The position of the record.
     pub(super) record: u32,
@@ -174,19 +174,19 @@ pub(super) struct Slot {
 
 /// Slots sorted by hash.
 pub(super) struct Index {
-    pub(super) slots: Box<[Slot]>,
+    pub(super) slots: Box<[ValueSlot]>,
     buckets: Buckets,
 }
 
 impl Index {
-    pub(super) fn of(mut slots: Vec<Slot>) -> Self {
+    pub(super) fn of(mut slots: Vec<ValueSlot>) -> Self {
         slots.sort_unstable();
         slots.dedup();
         let buckets = Buckets::of(slots.iter().map(|slot| slot.hash.leading()));
         Self { slots: slots.into_boxed_slice(), buckets }
     }
 
-    pub(super) fn find(&self, hash: KeyHash) -> &[Slot] {
+    pub(super) fn find(&self, hash: KeyHash) -> &[ValueSlot] {
         let bucket = &self.slots[self.buckets.range(hash.leading())];
         let start = bucket.partition_point(|slot| slot.hash < hash);
         let length = bucket[start..].partition_point(|slot| slot.hash == hash);

@@ -37,7 +37,7 @@ fn ids(found: &MatchedMembers<'_>) -> Vec<String> {
 #[test]
 fn records_and_slots_are_small() {
     assert_eq!(size_of::<packed::Record>(), 24);
-    assert_eq!(size_of::<Slot>(), 20);
+    assert_eq!(size_of::<ValueSlot>(), 20);
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn an_empty_directory() {
     let snapshot = snapshot("profile.email", &[]);
     assert!(snapshot.is_empty() && snapshot.find(&key("a")).is_empty());
     assert_eq!(snapshot.member(&SlackUserId::parse("U1").unwrap()), None);
-    assert_eq!(snapshot.counts(), Counts::default());
+    assert_eq!(snapshot.counts(), SnapshotCounts::default());
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn counts() {
             json!({"id": "U7", "is_bot": true}),
         ],
     );
-    let expected = Counts {
+    let expected = SnapshotCounts {
         members: 7,
         matchable: 4,
         no_email: 1,
@@ -85,7 +85,7 @@ fn counts() {
         with_value: 2,
         duplicate_keys: 1,
         errors: 1,
-        ..Counts::default()
+        ..SnapshotCounts::default()
     };
     assert_eq!(snapshot.counts(), expected);
     assert_eq!(ids(&snapshot.find(&key("same"))), ["U1", "U2"]);
@@ -183,25 +183,25 @@ fn what_is_news() {
     };
     let status = json!({"email": "a@x.org", "status_text": "away", "image_24": "x"});
     for (change, expected) in [
-        (json!({}), News::Same),
-        (json!({"updated": 6, "profile": status}), News::Same),
-        (json!({"profile": {"email": "other@x.org"}}), News::Changed),
+        (json!({}), Difference::Same),
+        (json!({"updated": 6, "profile": status}), Difference::Same),
+        (json!({"profile": {"email": "other@x.org"}}), Difference::Changed),
         // The attribute in force does not read it, but another may.
-        (json!({"updated": 6, "title": "new"}), News::Changed),
-        (json!({"updated": 6, "ids": ["b", "a", "a"]}), News::Changed),
-        (json!({"locale": null}), News::Same),
-        (json!({"locale": "en-US"}), News::Changed),
-        (json!({"tz": "Europe/Vienna"}), News::Changed),
-        (json!({"name": "other"}), News::Changed),
-        (json!({"deleted": true}), News::Changed),
-        (json!({"profile": {}}), News::Changed),
-        (json!({"ids": ["a"]}), News::Changed),
-        (json!({"ids": ["a", "b", "c"]}), News::Changed),
-        (json!({"ids": ["a", "c"]}), News::Changed),
-        (json!({"ids": null}), News::Changed),
-        (json!({"id": "U9"}), News::Changed),
-        (json!({"updated": 4, "name": "other"}), News::Older),
-        (json!({"updated": null, "name": "other"}), News::Changed),
+        (json!({"updated": 6, "title": "new"}), Difference::Changed),
+        (json!({"updated": 6, "ids": ["b", "a", "a"]}), Difference::Changed),
+        (json!({"locale": null}), Difference::Same),
+        (json!({"locale": "en-US"}), Difference::Changed),
+        (json!({"tz": "Europe/Vienna"}), Difference::Changed),
+        (json!({"name": "other"}), Difference::Changed),
+        (json!({"deleted": true}), Difference::Changed),
+        (json!({"profile": {}}), Difference::Changed),
+        (json!({"ids": ["a"]}), Difference::Changed),
+        (json!({"ids": ["a", "b", "c"]}), Difference::Changed),
+        (json!({"ids": ["a", "c"]}), Difference::Changed),
+        (json!({"ids": null}), Difference::Changed),
+        (json!({"id": "U9"}), Difference::Changed),
+        (json!({"updated": 4, "name": "other"}), Difference::Older),
+        (json!({"updated": null, "name": "other"}), Difference::Changed),
     ] {
         assert_eq!(news(change.clone()), expected, "{change}");
     }
@@ -218,7 +218,7 @@ fn a_status_is_news_where_the_attribute_reads_it() {
     };
     let known = snapshot("profile.status_text", &[told("badge 1")]);
     let none = ProfileFields::default();
-    for (status, expected) in [("badge 1", News::Same), ("badge 2", News::Changed)] {
+    for (status, expected) in [("badge 1", Difference::Same), ("badge 2", Difference::Changed)] {
         let told = serde_json::to_vec(&told(status)).unwrap();
         assert_eq!(known.news(&mapping, &told, &none, &Stop::default()), Ok(expected));
     }
@@ -229,15 +229,15 @@ fn fetched_custom_fields_are_news() {
     let mapping = mapping("profile.fields.XF1.value");
     let told = serde_json::to_vec(&member("U1", "a@x.org")).unwrap();
     let fetched = |value: &str| fields(&[("U1", json!({ "XF1": { "value": value } }))]);
-    let none = ProfileFields::default();
     let packed = snapshot("profile.fields.XF1.value", &[member("U1", "a@x.org")]);
-    assert_eq!(packed.news(&mapping, &told, &none, &Stop::default()), Ok(News::Same));
-    assert_eq!(packed.news(&mapping, &told, &fetched("E-1"), &Stop::default()), Ok(News::Changed));
+    let news = |of: &Snapshot, it: &ProfileFields| of.news(&mapping, &told, it, &Stop::default());
+    assert_eq!(news(&packed, &ProfileFields::default()), Ok(Difference::Same));
+    assert_eq!(news(&packed, &fetched("E-1")), Ok(Difference::Changed));
     let (above, _) = packed.with_changes(&mapping, [&*told], &fetched("E-1"), &Stop::default());
     assert_eq!(ids(&above.find(&key("E-1"))), ["U1"]);
     assert_eq!((packed.fields_complete(), above.fields_complete()), (false, true));
-    assert_eq!(above.news(&mapping, &told, &fetched("E-1"), &Stop::default()), Ok(News::Same));
-    assert_eq!(above.news(&mapping, &told, &fetched("E-2"), &Stop::default()), Ok(News::Changed));
+    assert_eq!(news(&above, &fetched("E-1")), Ok(Difference::Same));
+    assert_eq!(news(&above, &fetched("E-2")), Ok(Difference::Changed));
 }
 
 #[test]

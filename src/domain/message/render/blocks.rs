@@ -15,7 +15,7 @@
 
 use serde_json::{Map, Value};
 
-use super::bounds::Fitted;
+use super::bounds::FittedBlocks;
 use super::filters::{Mode, Scope, Strings};
 use super::kit::{FieldPlace, mode, parse};
 use super::{Problem, RenderError, bounds, escape};
@@ -41,7 +41,7 @@ impl Blocks {
         strings: &Strings,
         scope: &Scope,
         label: &str,
-    ) -> Result<Fitted, RenderError> {
+    ) -> Result<FittedBlocks, RenderError> {
         let parsed =
             self.parsed.as_ref().map_err(|problem| RenderError::Template(problem.clone()))?;
         let mut filled = Vec::with_capacity(parsed.len());

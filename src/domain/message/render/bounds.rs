@@ -17,18 +17,18 @@ const ELSEWHERE: usize = 2_000;
 /// The keys that a button keeps if the message is otherwise too long.
 const BARE: [&str; 5] = ["type", "text", "url", "action_id", "style"];
 
-pub(super) struct Fitted {
+pub(super) struct FittedBlocks {
     pub(super) blocks: Vec<Value>,
     pub(super) shortened: bool,
     /// The parts that were shortened, or of which something was omitted; `blocks` for a block.
     pub(super) cut: Vec<String>,
 }
 
-/// The name of all blocks, for [`Fitted::cut`].
+/// The name of all blocks, for [`FittedBlocks::cut`].
 const ALL: &str = "blocks";
 
 /// The blocks within all limits. `label` is that of a button that has none.
-pub(super) fn fitted(filled: &[Value], label: &str) -> Fitted {
+pub(super) fn fitted(filled: &[Value], label: &str) -> FittedBlocks {
     let (mut blocks, mut cut) = (Vec::new(), Vec::new());
     for cap in CAPS {
         let mut fitter =
@@ -36,14 +36,14 @@ pub(super) fn fitted(filled: &[Value], label: &str) -> Fitted {
         blocks = fitter.blocks(filled);
         cut = fitter.cut;
         if size(&blocks) <= fit::ALL_BLOCKS {
-            return Fitted { blocks, shortened: fitter.shortened, cut };
+            return FittedBlocks { blocks, shortened: fitter.shortened, cut };
         }
     }
     // Even without its values it is too long, or the URLs are.
     let (blocks, kept) = without_the_last(blocks);
     cut.retain(|path| (0..kept).any(|at| path.starts_with(&format!("{ALL}[{at}]"))));
     cut.push(ALL.to_owned());
-    Fitted { blocks, shortened: true, cut }
+    FittedBlocks { blocks, shortened: true, cut }
 }
 
 fn size(blocks: &[Value]) -> usize {

@@ -44,7 +44,7 @@ pub(super) type Kinds = &'static [&'static str];
 
 /// A kind of block or element. Keys that are not listed are literal and stay as they are.
 #[derive(Debug)]
-pub(super) struct Kind {
+pub(super) struct BlockKind {
     name: &'static str,
     pub(super) parts: &'static [(&'static str, Part)],
     /// Sets of keys of which at least one must be present.
@@ -91,7 +91,7 @@ const fn list(kinds: Kinds, most: usize) -> Part {
 
 macro_rules! kind {
     ($name:literal, $parts:expr, $needs:expr $(,)?) => {
-        Kind { name: $name, parts: $parts, needs: $needs }
+        BlockKind { name: $name, parts: $parts, needs: $needs }
     };
 }
 
@@ -99,7 +99,7 @@ const FIELDS: Part = Part::List { kinds: TEXTS, most: 10, text: 2_000 };
 const CHILDREN: Kinds = &["actions", "context", "divider", "header", "image", "section"];
 
 /// Slack's limits: "Reference: blocks", "Block elements" and, for the newer kinds, `@slack/types`.
-static KINDS: [Kind; 15] = [
+static KINDS: [BlockKind; 15] = [
     kind!("actions", &[("elements", list(BUTTON, 25))], &[&["elements"]]),
     kind!(
         "button",
@@ -175,7 +175,7 @@ static KINDS: [Kind; 15] = [
 ];
 
 /// The kind of this name; `None` for text objects, cells, and kinds that templates may not have.
-pub(super) fn find(name: &str) -> Option<&'static Kind> {
+pub(super) fn find(name: &str) -> Option<&'static BlockKind> {
     KINDS.iter().find(|kind| kind.name == name)
 }
 

@@ -1,4 +1,4 @@
-//! One transaction for the calls of a batch: as many statements as for one call.
+//! The statements of a transaction for a batch of calls: as many as for one call.
 //!
 //! Rows that several calls may share are written in the order of their keys, so that batches of
 //! different replicas do not deadlock.
@@ -8,38 +8,23 @@ use std::time::Duration;
 
 use sea_orm::{ConnectionTrait as _, Value};
 
-use super::{Call, Sealed};
+use super::StoredCall;
+use super::sealed::{Sealed, SealedCall};
 use crate::domain::delivery::State;
 use crate::domain::delivery::subject::Action;
 use crate::domain::ids::{DeliveryId, InstallationId, SubjectKey, TenantId, UserId};
 use crate::domain::time::{Timestamp, micros};
+use crate::store::Error;
 use crate::store::database::rows::{Column, Columns, given, numbered};
 use crate::store::database::sql;
-use crate::store::database::transaction::{Patience, Tx, scoped};
+use crate::store::database::transaction::{Patience, Tx};
 use crate::store::intake::new::{Accept, NewDelivery, Target};
-use crate::store::intake::subjects::{Overtaken, overtake};
+use crate::store::intake::subjects::overtake;
 use crate::store::lanes::lane;
 use crate::store::lanes::lane::Joining;
-use crate::store::lanes::unread::Unread;
 use crate::store::seal::person_keys::{hold_keys, key_lives};
 use crate::store::tenancy::people::{PersonKey, SealedIdentity, write_identities, write_records};
 use crate::store::waiting::held::expect_sweeps;
-use crate::store::{Error, Store};
-
-/// Like [`super::Accepted`], with the answer still encrypted.
-#[derive(Debug, Clone)]
-pub(in crate::store) enum Stored {
-    /// With the deliveries that it overtook.
-    New {
-        created_at: Timestamp,
-        overtaken: Overtaken,
-    },
-    Before {
-        id: String,
-        answer: Vec<u8>,
-    },
-    Other,
-}
 
 /// The values that the database chose for a new notification.
 struct Times {
@@ -66,75 +51,12 @@ impl Times {
 /// New notifications, by their indexes in the batch.
 type New = BTreeMap<usize, Times>;
 
-/// The outcome of one call of a batch.
-pub(in crate::store) enum Outcome {
-    Done(Result<Stored, Error>),
-    /// A locked row held the batch up: nothing was written, and the call is tried by itself.
-    HeldUp(Box<Call>),
-    /// A key of a person of the call was erased: nothing was written, and the call must be
-    /// encrypted again.
-    KeyErased(Box<Call>),
-}
-
-impl Store {
-    /// Stores the calls of a batch in one transaction. If that fails for a reason that may lie in
-    /// one of them, each is stored by itself: here, or apart from the batches (`apart`) if a locked
-    /// row may hold one up again.
-    pub(super) async fn accept_batch(&self, calls: Vec<Call>) -> Vec<Outcome> {
-        let stored = self.accept_together(&calls, Patience::Shared).await;
-        let outcomes: Vec<_> = match stored {
-            Ok(stored) => stored.into_iter().map(Ok).collect(),
-            Err(Error::Locked(_)) => {
-                return calls.into_iter().map(|call| Outcome::HeldUp(Box::new(call))).collect();
-            }
-            Err(Error::KeyErased) if calls.len() == 1 => {
-                return calls.into_iter().map(|call| Outcome::KeyErased(Box::new(call))).collect();
-            }
-            Err(error) if calls.len() == 1 || error.concerns_all() => {
-                calls.iter().map(|_| Err(error.clone())).collect()
-            }
-            Err(_) => {
-                let mut outcomes = Vec::with_capacity(calls.len());
-                for call in calls {
-                    match self.accept_one(&call, Patience::Shared).await {
-                        Err(Error::Locked(_)) => outcomes.push(Outcome::HeldUp(Box::new(call))),
-                        Err(Error::KeyErased) => outcomes.push(Outcome::KeyErased(Box::new(call))),
-                        stored => outcomes.push(Outcome::Done(stored)),
-                    }
-                }
-                return outcomes;
-            }
-        };
-        outcomes.into_iter().map(Outcome::Done).collect()
-    }
-
-    /// Stores one call in its own transaction.
-    pub(super) async fn accept_one(&self, call: &Call, wait: Patience) -> Result<Stored, Error> {
-        let stored = self.accept_together(std::slice::from_ref(call), wait).await;
-        stored.and_then(|mut stored| {
-            stored.pop().ok_or_else(|| Error::Bug("a call without an outcome".into()))
-        })
-    }
-
-    /// Stores all or none of these calls; notifies the tasks that wait for the commit.
-    async fn accept_together(&self, calls: &[Call], wait: Patience) -> Result<Vec<Stored>, Error> {
-        let stored = self.transaction(|tx| scoped(accept_within(tx, calls, wait))).await?;
-        if stored.iter().any(|stored| matches!(stored, Stored::New { .. })) {
-            self.wake();
-            self.changed();
-        }
-        for stored in &stored {
-            if let Stored::New { overtaken, .. } = stored {
-                self.tell_canceled(&overtaken.met);
-                self.pass_over(Unread::Subject, overtaken.unread);
-            }
-        }
-        Ok(stored)
-    }
-}
-
 /// One outcome for each call, in order.
-async fn accept_within(tx: &Tx, calls: &[Call], patience: Patience) -> Result<Vec<Stored>, Error> {
+pub(super) async fn accept_within(
+    tx: &Tx,
+    calls: &[SealedCall],
+    patience: Patience,
+) -> Result<Vec<StoredCall>, Error> {
     let mut new = insert_notifications(tx, calls, patience).await?;
     let mut before = before(tx, calls, &new).await?;
     let (mut records, mut identities) = (BTreeMap::new(), BTreeMap::new());
@@ -175,7 +97,7 @@ async fn accept_within(tx: &Tx, calls: &[Call], patience: Patience) -> Result<Ve
     insert_deliveries(tx, calls, &new, &instead).await?;
     insert_sharers(tx, calls, &new).await?;
     let outcomes = (0..calls.len()).map(|index| match new.get(&index) {
-        Some(times) => Ok(Stored::New {
+        Some(times) => Ok(StoredCall::New {
             created_at: times.created_at,
             overtaken: overtaken.remove(&index).unwrap_or_default(),
         }),
@@ -190,8 +112,12 @@ async fn accept_within(tx: &Tx, calls: &[Call], patience: Patience) -> Result<Ve
 /// Inserts the notifications whose request id was not taken, not even by an earlier call of the
 /// batch; they have no positions yet. This is the first statement of the transaction, so it sets
 /// how long all its statements wait for locks.
-async fn insert_notifications(tx: &Tx, calls: &[Call], patience: Patience) -> Result<New, Error> {
-    let mut ordered: Vec<&Call> = calls.iter().collect();
+async fn insert_notifications(
+    tx: &Tx,
+    calls: &[SealedCall],
+    patience: Patience,
+) -> Result<New, Error> {
+    let mut ordered: Vec<&SealedCall> = calls.iter().collect();
     ordered.sort_by(|(one, _), (other, _)| key(one).cmp(&key(other)));
     let rows = ordered.iter().map(|(accept, sealed)| notification(accept, sealed));
     let columns = [
@@ -254,7 +180,10 @@ fn joins<'a>(
 }
 
 /// The deliveries that join each lane.
-fn waiting<'a>(calls: &'a [Call], new: &New) -> BTreeMap<(InstallationId, &'a str), Joining<'a>> {
+fn waiting<'a>(
+    calls: &'a [SealedCall],
+    new: &New,
+) -> BTreeMap<(InstallationId, &'a str), Joining<'a>> {
     let mut waiting = BTreeMap::new();
     for (index, times) in new {
         let accept = &calls[*index].0;
@@ -297,7 +226,11 @@ fn notification(accept: &Accept, sealed: &Sealed) -> [Value; 11] {
 }
 
 /// The calls accepted earlier under the request ids of those that are not new.
-async fn before(tx: &Tx, calls: &[Call], new: &New) -> Result<BTreeMap<usize, Stored>, Error> {
+async fn before(
+    tx: &Tx,
+    calls: &[SealedCall],
+    new: &New,
+) -> Result<BTreeMap<usize, StoredCall>, Error> {
     let others = (0..).zip(calls).filter(|(index, _)| !new.contains_key(index));
     let rows = others.map(|(index, (accept, sealed))| {
         let (tenant, principal, request) = key(accept);
@@ -317,9 +250,9 @@ async fn before(tx: &Tx, calls: &[Call], new: &New) -> Result<BTreeMap<usize, St
             let index = columns.count()? as usize;
             let same = calls.get(index).map(|(accept, _)| accept.fingerprint.to_vec());
             let stored = if same == Some(columns.take::<Vec<u8>>()?) {
-                Stored::Before { id: columns.take()?, answer: columns.take()? }
+                StoredCall::Before { id: columns.take()?, answer: columns.take()? }
             } else {
-                Stored::Other
+                StoredCall::Other
             };
             found.insert(index, stored);
         }
@@ -377,7 +310,7 @@ type Instead = HashMap<DeliveryId, Action>;
 /// [`Error::KeyErased`]: the key of a person of these deliveries was erased.
 async fn insert_deliveries(
     tx: &Tx,
-    calls: &[Call],
+    calls: &[SealedCall],
     new: &New,
     instead: &Instead,
 ) -> Result<(), Error> {
@@ -409,7 +342,7 @@ async fn insert_deliveries(
 }
 
 /// Stores the recipients that share a delivery, which is rare.
-async fn insert_sharers(tx: &Tx, calls: &[Call], new: &New) -> Result<(), Error> {
+async fn insert_sharers(tx: &Tx, calls: &[SealedCall], new: &New) -> Result<(), Error> {
     let mut rows = Vec::new();
     for index in new.keys() {
         let (accept, _) = &calls[*index];

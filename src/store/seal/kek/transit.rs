@@ -21,7 +21,7 @@ use super::{KEK_ID_BYTES, Kek, Key, kek_id, key_of};
 use crate::domain::loopback::is_loopback;
 use crate::domain::secret::Secret;
 use crate::store::{Config, Error};
-use crate::web::{self, Unread};
+use crate::web::{self, BodyError};
 
 /// The time limit of one request to the key service.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -106,8 +106,8 @@ impl Transit {
         let mut answer = request.send().await.map_err(away)?;
         let status = answer.status();
         let bytes = web::body(&mut answer, ANSWER_BYTES).await.map_err(|unread| match unread {
-            Unread::TooLong => Error::KeyService("Vault's answer is too long".into()),
-            Unread::Broken(error) => away(error),
+            BodyError::TooLong => Error::KeyService("Vault's answer is too long".into()),
+            BodyError::Broken(error) => away(error),
         })?;
         if status == StatusCode::OK {
             let read = serde_json::from_slice(&bytes);

@@ -15,7 +15,7 @@ use crate::store::database::group::breathe;
 use crate::store::database::rows::{Column, given};
 use crate::store::database::sql;
 use crate::store::database::transaction::Tx;
-use crate::store::seal::data_keys::{Scope, ScopeKeys, SealedCell, person_of};
+use crate::store::seal::data_keys::{KeyScope, ScopeKeys, SealedCell, person_of};
 use crate::store::{Error, Store};
 
 /// People's keys by their ids, to open values.
@@ -100,7 +100,7 @@ impl Store {
         users: &[&UserId],
         need: Need,
     ) -> Result<SealingKeys, Error> {
-        let keys = self.keys(&Scope::Tenant(tenant.clone())).await?;
+        let keys = self.keys(&KeyScope::Tenant(tenant.clone())).await?;
         let cached = &self.inner.person_keys;
         let in_use = cached.in_use;
         if !in_use {
@@ -200,7 +200,7 @@ impl Store {
         if read.is_empty() {
             return Ok(opened);
         }
-        let keys = self.keys(&Scope::Tenant(tenant.clone())).await?;
+        let keys = self.keys(&KeyScope::Tenant(tenant.clone())).await?;
         let cached = &self.inner.person_keys;
         for (number, wrapped) in read.iter().enumerate() {
             breathe(number).await;

@@ -24,7 +24,7 @@ const NUMBER: Column = Column::Number;
 
 /// A message that Slack stored.
 #[derive(Debug, Clone)]
-pub(in crate::store) struct Sent {
+pub(in crate::store) struct SentMessage {
     pub(super) claim: LaneClaim,
     pub(super) delivery: DeliveryId,
     pub(super) channel: ChannelId,
@@ -38,7 +38,7 @@ pub(in crate::store) struct Sent {
 }
 
 /// Whether it was settled.
-pub(in crate::store) type Ended = Result<bool, Error>;
+pub(in crate::store) type SentOutcome = Result<bool, Error>;
 
 /// The limits of one transaction's lanes.
 pub(in crate::store) fn bounds(backend: Backend) -> Bounds {
@@ -47,9 +47,9 @@ pub(in crate::store) fn bounds(backend: Backend) -> Bounds {
 
 impl Store {
     /// `false`: nothing was written, and it must be settled by itself.
-    pub(super) async fn sent_together(&self, sent: Sent) -> Ended {
+    pub(super) async fn sent_together(&self, sent: SentMessage) -> SentOutcome {
         let store = self.clone();
-        let work = move |all: Vec<Sent>| {
+        let work = move |all: Vec<SentMessage>| {
             let store = store.clone();
             async move {
                 let sent = all.as_slice();
@@ -78,11 +78,12 @@ type Held = [String; 3];
 
 /// The claims whose requests ended. Their lanes' rows are locked first, in the order in which calls
 /// lock them (`lane::positions` and `lane::fill`).
-async fn settle(tx: &Tx, sent: &[Sent]) -> Result<HashSet<Held>, Error> {
+async fn settle(tx: &Tx, sent: &[SentMessage]) -> Result<HashSet<Held>, Error> {
     let held = lock(tx, sent).await?;
-    let held: Vec<&Sent> = sent.iter().filter(|one| held.contains(&one.claim.named())).collect();
+    let held: Vec<&SentMessage> =
+        sent.iter().filter(|one| held.contains(&one.claim.named())).collect();
     let requests = end(tx, &held).await?;
-    let ended: Vec<&Sent> =
+    let ended: Vec<&SentMessage> =
         held.into_iter().filter(|one| requests.contains_key(&one.delivery)).collect();
     log(tx, &ended, &requests).await?;
     unlease(tx, &ended).await?;
@@ -90,7 +91,7 @@ async fn settle(tx: &Tx, sent: &[Sent]) -> Result<HashSet<Held>, Error> {
 }
 
 /// Locks the lanes that are still held.
-async fn lock(tx: &Tx, sent: &[Sent]) -> Result<HashSet<Held>, Error> {
+async fn lock(tx: &Tx, sent: &[SentMessage]) -> Result<HashSet<Held>, Error> {
     let rows = sent.iter().map(|one| one.claim.named().map(Into::into));
     let mut held = HashSet::new();
     let backend = tx.get_database_backend();
@@ -117,7 +118,7 @@ struct Request {
 }
 
 /// Marks deliveries that are being sent as sent.
-async fn end(tx: &Tx, held: &[&Sent]) -> Result<HashMap<DeliveryId, Request>, Error> {
+async fn end(tx: &Tx, held: &[&SentMessage]) -> Result<HashMap<DeliveryId, Request>, Error> {
     let rows = held.iter().map(|one| {
         [
             one.delivery.to_string().into(),
@@ -153,7 +154,7 @@ async fn end(tx: &Tx, held: &[&Sent]) -> Result<HashMap<DeliveryId, Request>, Er
 /// The log of attempts.
 async fn log(
     tx: &Tx,
-    ended: &[&Sent],
+    ended: &[&SentMessage],
     requests: &HashMap<DeliveryId, Request>,
 ) -> Result<(), Error> {
     let rows = ended.iter().filter_map(|one| {
@@ -183,7 +184,7 @@ async fn log(
 
 /// Ends the leases. As a separate statement after the lock, it sees every delivery that was
 /// accepted earlier.
-async fn unlease(tx: &Tx, ended: &[&Sent]) -> Result<(), Error> {
+async fn unlease(tx: &Tx, ended: &[&SentMessage]) -> Result<(), Error> {
     let now = Instant::now();
     let rows = ended.iter().map(|one| {
         let rest = one.paced_until.map(|until| micros(until.saturating_duration_since(now)));

@@ -14,7 +14,7 @@ prop_compose! {
         (all, one) in (choice(), choice()),
         channel in any::<bool>(),
         action in prop::sample::select(Action::ALL),
-        kind in prop::sample::select(Kind::ALL),
+        kind in prop::sample::select(DeliveryKind::ALL),
     ) -> World {
         let rules: Vec<&Rule> = GATE.iter().chain(HEAD).collect();
         let mut world = world_of(set, &rules).0;
@@ -53,7 +53,7 @@ proptest! {
             settings: Settings { opt_in: false, ..world.settings.clone() },
             ..unchosen.clone()
         };
-        if world.channel || world.kind != Kind::Normal || !world.action.speaks() {
+        if world.channel || world.kind != DeliveryKind::Normal || !world.action.speaks() {
             prop_assert_eq!(world.head(), unchosen.head());
             prop_assert_eq!(world.head(), open.head());
         }
@@ -67,8 +67,8 @@ proptest! {
             prop_assert!(world.now < 100 && world.exists && world.dead.is_none());
             prop_assert_eq!(world.connected, Some(HERE));
             prop_assert!(world.channel || world.member_kind != Some(MemberKind::Deactivated));
-            let allowed = world.settings.sending_allowed || world.kind == Kind::AdministratorTest;
-            prop_assert!(allowed);
+            let is_trial = world.kind == DeliveryKind::AdministratorTest;
+            prop_assert!(world.settings.sending_allowed || is_trial);
         }
     }
 }
