@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::tenant::{Known, Tenant};
 use super::{App, Call, Error};
 use crate::domain::capacity::priority::Priority;
-use crate::domain::delivery::Kind;
+use crate::domain::delivery::DeliveryKind;
 use crate::domain::delivery::fingerprint::fingerprint;
 use crate::domain::delivery::subject::Action;
 use crate::domain::delivery::verdict::{Answer, FoundMember};
@@ -26,7 +26,7 @@ pub(super) struct Direct<'a> {
     pub(super) call: &'a Call,
     pub(super) user: &'a UserId,
     pub(super) member: &'a FoundMember,
-    pub(super) kind: Kind,
+    pub(super) kind: DeliveryKind,
     /// The message in its stored form.
     pub(super) content: Vec<u8>,
     /// The beginning of its request id.
@@ -132,7 +132,7 @@ impl App {
             event_type: test_message::event_type(),
             data: b"{}".to_vec(),
             link: None,
-            about: store::About::default(),
+            about: store::NotificationTerms::default(),
             answer: serde_json::to_vec(&answer).map_err(internal)?,
             deliveries: vec![delivery],
             people: Vec::new(),

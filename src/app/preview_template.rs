@@ -17,7 +17,7 @@ use super::test_slack::NOT_FOUND;
 use super::{App, Call, Error, Violation};
 use crate::directory::View;
 use crate::domain::access;
-use crate::domain::delivery::{Kind, State};
+use crate::domain::delivery::{DeliveryKind, State};
 use crate::domain::ids::{ChannelId, ContentId, EventType, NotificationId, SlackUserId, UserId};
 use crate::domain::message::event::tenant_types::KnownType;
 use crate::domain::message::preview::{Previewed, preview};
@@ -272,7 +272,7 @@ impl App {
         let in_slack = view.member(&member.slack_user_id);
         let reader = Reader::of(Some(&known.person), in_slack.as_ref(), &tenant.settings);
         let content = stored_form(&marked(message.clone(), event, reader.language()))?;
-        let (kind, purpose) = (Kind::AdministratorTest, "preview");
+        let (kind, purpose) = (DeliveryKind::AdministratorTest, "preview");
         let direct = Direct { call, user, member: &member, kind, content, purpose };
         let (record, _) = self.send_and_wait(direct, patience).await?;
         if record.state.is_terminal() && record.state != State::Sent {

@@ -5,7 +5,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::answer::Effect;
-use super::client::{Auth, Body, Call, Client};
+use super::client::{Auth, Body, MethodCall, Client};
 use super::{Error, wire};
 use crate::domain::capacity::slack_method::Method;
 use crate::domain::secret::Secret;
@@ -52,7 +52,7 @@ impl Client {
         token: &Secret,
         blocks: &Value,
     ) -> Result<Vec<Objection>, Error> {
-        let call = Call {
+        let call = MethodCall {
             method: Method::BlocksValidate,
             effect: Effect::Repeatable,
             auth: Auth::Bearer(token),

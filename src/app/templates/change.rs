@@ -13,7 +13,7 @@ use crate::app::changes::ATTEMPTS;
 use crate::app::tenant_types::Catalogue;
 use crate::app::{App, Call, Error, Violation};
 use crate::domain::access;
-use crate::domain::access::audit::{Detail, Entry};
+use crate::domain::access::audit::{AuditDetail, Entry};
 use crate::domain::ids::TenantId;
 use crate::domain::limits;
 use crate::domain::message::problem::Problem;
@@ -145,7 +145,7 @@ impl App {
         before: Option<Value>,
     ) -> Result<Option<TemplateChange>, Error> {
         let after = edit.form.map(|form| shown(edit.place, edit.version, form));
-        let detail = Detail { object: object(edit.place), before, after };
+        let detail = AuditDetail { object: object(edit.place), before, after };
         let entry = Entry { detail, ..call.entry(action) };
         let store = self.store.noting(&entry).await?;
         match store.templates().save(&call.tenant, edit).await {

@@ -18,7 +18,7 @@ use crate::domain::ids::{TenantId, UserId};
 use crate::domain::time::{Timestamp, micros};
 use crate::store::database::sql::{self, params};
 use crate::store::database::transaction::{Tx, scoped};
-use crate::store::seal::data_keys::{Scope, SealedCell};
+use crate::store::seal::data_keys::{KeyScope, SealedCell};
 use crate::store::{Error, Previews};
 
 /// Previews that a tenant has at most; calls at the same time may exceed it by as many as they are.
@@ -53,7 +53,7 @@ impl Previews<'_> {
             VALUES ($1, $2, $3, {now}, {now} + $4) RETURNING expires_at";
         let NewPreview { tenant, id, content, people, lifetime } = preview;
         let hash = hash(id);
-        let keys = self.store.keys(&Scope::Tenant(tenant.clone())).await?;
+        let keys = self.store.keys(&KeyScope::Tenant(tenant.clone())).await?;
         let sealed = keys.seal(&place(&hash), content)?;
         let values = &params![hash.as_str(), tenant.as_str(), sealed, micros(lifetime)];
         let saved = self.store.transaction(|tx| {

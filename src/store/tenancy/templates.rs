@@ -15,7 +15,7 @@ use crate::domain::message::template::{Form, Place};
 use crate::domain::time::Timestamp;
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, params};
-use crate::store::lanes::unread::Unread;
+use crate::store::database::unreadable::UnreadableRow;
 use crate::store::{Error, Templates};
 
 pub use change::TemplateEdit;
@@ -95,7 +95,7 @@ impl Templates<'_> {
             let (event, content) = (columns.take()?, columns.take()?);
             match rows::place(event, content, columns.take()?) {
                 Some(place) => keys.push((place, columns.count()?)),
-                None => self.store.pass_over(Unread::Template, 1),
+                None => self.store.pass_over(UnreadableRow::Template, 1),
             }
         }
         Ok(keys)
@@ -125,7 +125,7 @@ impl Templates<'_> {
                 Some((_, KeptWords::Unread)) | None => of.unread = true,
             }
         }
-        self.store.pass_over(Unread::Template, of.unread.into());
+        self.store.pass_over(UnreadableRow::Template, of.unread.into());
         Ok(of)
     }
 

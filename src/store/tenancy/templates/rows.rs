@@ -10,7 +10,7 @@ use crate::domain::message::template::{Locale, Place};
 use crate::domain::time::Timestamp;
 use crate::store::database::entity::template_version;
 use crate::store::database::sql::{self, Row, params};
-use crate::store::lanes::unread::Unread;
+use crate::store::database::unreadable::UnreadableRow;
 use crate::store::seal::data_keys::SealedCell;
 use crate::store::{Error, Store};
 
@@ -105,7 +105,7 @@ impl Store {
         let is_unread = |read: &&Option<(Read, KeptWords)>| {
             read.as_ref().is_none_or(|(_, words)| *words == KeptWords::Unread)
         };
-        self.pass_over(Unread::Template, read.iter().filter(is_unread).count() as u64);
+        self.pass_over(UnreadableRow::Template, read.iter().filter(is_unread).count() as u64);
         let read: Vec<_> = read.into_iter().flatten().collect();
         let ids = read.iter().map(|(read, _)| &read.actor_key).filter(|id| !id.is_empty());
         let ids: BTreeSet<_> = ids.cloned().collect();
