@@ -43,7 +43,7 @@ pub struct PreviewRequest {
     pub content_id: Option<ContentId>,
     /// `None`: the words in force.
     pub template: Option<GivenTemplate>,
-    pub source: Source,
+    pub source: PreviewSource,
     /// The person who reads it; `None`: a reader without a name.
     pub reader: Option<UserId>,
     /// `None`: the person's locale, or the tenant's.
@@ -65,7 +65,7 @@ pub struct GivenTemplate {
 
 /// The data of the message.
 #[derive(Debug, Clone)]
-pub enum Source {
+pub enum PreviewSource {
     /// The examples of the event type.
     Example,
     /// An object.
@@ -187,9 +187,9 @@ impl App {
         let given = request.link.clone();
         let example = || Some(EXAMPLE_LINK.to_owned());
         match &request.source {
-            Source::Example => Ok((None, given.or_else(example))),
-            Source::Given(data) => Ok((Some(data.clone()), given.or_else(example))),
-            Source::Past(id) => {
+            PreviewSource::Example => Ok((None, given.or_else(example))),
+            PreviewSource::Given(data) => Ok((Some(data.clone()), given.or_else(example))),
+            PreviewSource::Past(id) => {
                 let record = self.store.records().notification(&tenant.id, *id).await?;
                 let record = record.ok_or(Error::NotFound("notification"))?;
                 if record.event_type != request.event {

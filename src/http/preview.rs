@@ -19,16 +19,24 @@ use super::outcome;
 use super::page::{Page, Tone};
 use crate::app::preview_template::PreviewPage;
 use crate::app::{App, Error};
-use crate::message_page::{self, CONTENT_SECURITY_POLICY, CSS, File, HTML, JS, SVG};
+use crate::message_page::{self, CONTENT_SECURITY_POLICY, CSS, HTML, JS, PageFile, SVG};
 
 /// The page.
 const PAGE: &str = include_str!("preview/preview.html");
 
 /// The files of the page, besides those that draw messages.
-const FILES: [File; 3] = [
-    File { name: "preview.css", content_type: CSS, content: include_str!("preview/preview.css") },
-    File { name: "preview.svg", content_type: SVG, content: include_str!("preview/preview.svg") },
-    File { name: "preview.js", content_type: JS, content: include_str!("preview/preview.js") },
+const FILES: [PageFile; 3] = [
+    PageFile {
+        name: "preview.css",
+        content_type: CSS,
+        content: include_str!("preview/preview.css"),
+    },
+    PageFile {
+        name: "preview.svg",
+        content_type: SVG,
+        content: include_str!("preview/preview.svg"),
+    },
+    PageFile { name: "preview.js", content_type: JS, content: include_str!("preview/preview.js") },
 ];
 
 pub(super) fn router(app: App) -> Router {

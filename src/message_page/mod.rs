@@ -26,20 +26,20 @@ pub const JS: &str = "text/javascript; charset=utf-8";
 
 /// A static file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct File {
+pub struct PageFile {
     /// Its name, without a folder.
     pub name: &'static str,
     pub content_type: &'static str,
     pub content: &'static str,
 }
 
-const fn file(name: &'static str, content_type: &'static str, content: &'static str) -> File {
-    File { name, content_type, content }
+const fn file(name: &'static str, content_type: &'static str, content: &'static str) -> PageFile {
+    PageFile { name, content_type, content }
 }
 
 /// All files. `blocks.js` is the entry: its function `blocks` turns a message into nodes. A page
 /// links both style sheets, `base.css` first.
-pub const FILES: [File; 9] = [
+pub const FILES: [PageFile; 9] = [
     file("base.css", CSS, include_str!("base.css")),
     file("blocks.css", CSS, include_str!("blocks.css")),
     file("emoji.svg", SVG, include_str!("emoji.svg")),
@@ -86,7 +86,7 @@ mod tests {
     #[test]
     fn files_name_only_files_of_the_same_folder() {
         let mut named = 0;
-        for File { name, content, .. } in FILES {
+        for PageFile { name, content, .. } in FILES {
             assert!(!content.contains("_sandbox"), "{name} names a path");
             for part in content.split('"').filter_map(|part| part.strip_prefix("./")) {
                 assert!(FILES.iter().any(|file| file.name == part), "{name} names {part}");

@@ -8,7 +8,7 @@ use super::templates::{form_from, level_to_pb, number};
 use super::{encode, json, pb};
 use crate::app::Error;
 use crate::app::preview_template::{
-    GivenTemplate, PreviewRequest, PreviewSent, Source, TemplatePreview,
+    GivenTemplate, PreviewRequest, PreviewSent, PreviewSource, TemplatePreview,
 };
 use crate::domain::ids::ContentId;
 use crate::domain::message::render::PartSize;
@@ -44,9 +44,9 @@ fn decode(fields: &mut Fields, message: pb::PreviewTemplateRequest) -> Option<Pr
         Some(GivenTemplate { form: form_from(fields, template.form)?, locale })
     });
     let source = match message.source {
-        None => Some(Source::Example),
-        Some(Given::Data(data)) => fields.data(Some(data)).map(Source::Given),
-        Some(Given::NotificationId(id)) => fields.notification(&id).map(Source::Past),
+        None => Some(PreviewSource::Example),
+        Some(Given::Data(data)) => fields.data(Some(data)).map(PreviewSource::Given),
+        Some(Given::NotificationId(id)) => fields.notification(&id).map(PreviewSource::Past),
     };
     let reader = given(message.user_id).and_then(|id| fields.user("user_id", id));
     let send_to = given(message.send_to_user_id).and_then(|id| fields.user("send_to_user_id", id));

@@ -5,7 +5,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::answer::Effect;
-use super::client::{Auth, Body, MethodCall, Client};
+use super::client::{Auth, Body, Client, MethodCall};
 use super::{Error, wire};
 use crate::domain::capacity::slack_method::Method;
 use crate::domain::secret::Secret;

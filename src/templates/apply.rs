@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 
-use super::client::{Client, Refusal, Stored};
-use super::file::File;
+use super::client::{SaveRefusal, StoredTemplate, TemplatesClient};
+use super::file::TemplateFile;
 use super::{diff, folder, names, written};
 use crate::demo::say;
 use crate::domain::message::template::Place;
@@ -24,16 +24,16 @@ pub(super) struct Wish {
 
 /// A difference between the files and Herald.
 enum Change<'a> {
-    New(&'a File),
-    Changed(&'a File, &'a Stored),
-    Missing(&'a Stored),
+    New(&'a TemplateFile),
+    Changed(&'a TemplateFile, &'a StoredTemplate),
+    Missing(&'a StoredTemplate),
 }
 
 /// Shows the differences; then checks or saves them.
 pub(super) async fn run(
     root: &Path,
-    files: &BTreeMap<Place, File>,
-    client: &mut Client,
+    files: &BTreeMap<Place, TemplateFile>,
+    client: &mut TemplatesClient,
     wish: Wish,
 ) -> anyhow::Result<ExitCode> {
     let stored = client.list().await?;
@@ -59,8 +59,8 @@ pub(super) async fn run(
 }
 
 fn changes<'a>(
-    files: &'a BTreeMap<Place, File>,
-    stored: &'a BTreeMap<Place, Stored>,
+    files: &'a BTreeMap<Place, TemplateFile>,
+    stored: &'a BTreeMap<Place, StoredTemplate>,
 ) -> BTreeMap<&'a Place, Change<'a>> {
     let mut changes = BTreeMap::new();
     for (place, file) in files {
@@ -132,7 +132,7 @@ fn summary(changes: &BTreeMap<&Place, Change<'_>>, same: usize) -> String {
 async fn check(
     root: &Path,
     changes: &BTreeMap<&Place, Change<'_>>,
-    client: &mut Client,
+    client: &mut TemplatesClient,
 ) -> anyhow::Result<()> {
     let mut problems = Vec::new();
     for (place, change) in changes {
@@ -158,7 +158,7 @@ async fn check(
 async fn save(
     root: &Path,
     changes: &BTreeMap<&Place, Change<'_>>,
-    client: &mut Client,
+    client: &mut TemplatesClient,
 ) -> anyhow::Result<()> {
     let mut saved: Vec<String> = Vec::new();
     for (place, change) in changes {
@@ -184,20 +184,25 @@ async fn save(
 }
 
 /// A refusal as sentences with the places in the file.
-fn sentences(root: &Path, place: &Place, file: Option<&File>, refusal: Refusal) -> Vec<String> {
+fn sentences(
+    root: &Path,
+    place: &Place,
+    file: Option<&TemplateFile>,
+    refusal: SaveRefusal,
+) -> Vec<String> {
     let path = root.join(names::path(place));
     let path = path.display();
     match refusal {
-        Refusal::Invalid(violations) => violations
+        SaveRefusal::Invalid(violations) => violations
             .into_iter()
             .map(|(field, problem)| {
                 let (line, column) = file.map_or((1, 1), |file| file.place(&field, &problem));
                 format!("{path}:{line}:{column}: {}: {problem}", written::printable(&field))
             })
             .collect(),
-        Refusal::Changed => vec![format!(
+        SaveRefusal::Changed => vec![format!(
             "{path}: the template was changed in Herald after it was read; run this command again"
         )],
-        Refusal::Other(error) => vec![format!("{path}: {error:#}")],
+        SaveRefusal::Other(error) => vec![format!("{path}: {error:#}")],
     }
 }

@@ -31,7 +31,7 @@ const ANSWER_BYTES: usize = 16 << 20;
 
 // Where Herald is, and the tenant. No doc comment: clap would show it instead of the command's.
 #[derive(Debug, clap::Args)]
-pub(super) struct Server {
+pub(super) struct ServerAddress {
     /// The tenant.
     #[arg(long, value_name = "ID")]
     tenant: String,
@@ -46,16 +46,16 @@ pub(super) struct Server {
 }
 
 /// Calls for one tenant.
-pub(super) struct Client {
-    admin: AdminServiceClient<InterceptedService<Channel, Key>>,
+pub(super) struct TemplatesClient {
+    admin: AdminServiceClient<InterceptedService<Channel, CallerKey>>,
     tenant: String,
 }
 
 /// Adds the API key to each call.
 #[derive(Clone)]
-pub(super) struct Key(Option<MetadataValue<Ascii>>);
+pub(super) struct CallerKey(Option<MetadataValue<Ascii>>);
 
-impl Interceptor for Key {
+impl Interceptor for CallerKey {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         if let Some(key) = &self.0 {
             request.metadata_mut().insert("authorization", key.clone());
@@ -65,13 +65,13 @@ impl Interceptor for Key {
 }
 
 /// A template that Herald has.
-pub(super) struct Stored {
+pub(super) struct StoredTemplate {
     pub(super) form: Form,
     pub(super) etag: String,
 }
 
 /// Why Herald did not save a template.
-pub(super) enum Refusal {
+pub(super) enum SaveRefusal {
     /// Fields of the request with their problems.
     Invalid(Vec<(String, String)>),
     /// The template has another state than the one that was read.
@@ -79,7 +79,7 @@ pub(super) enum Refusal {
     Other(anyhow::Error),
 }
 
-impl From<Status> for Refusal {
+impl From<Status> for SaveRefusal {
     fn from(status: Status) -> Self {
         if status.code() == Code::Aborted {
             return Self::Changed;
@@ -101,8 +101,11 @@ fn refused(status: &Status) -> anyhow::Error {
     anyhow!("Herald: {:?}: {}", status.code(), printable(status.message()))
 }
 
-impl Client {
-    pub(super) async fn connect(server: &Server, key: Option<String>) -> anyhow::Result<Self> {
+impl TemplatesClient {
+    pub(super) async fn connect(
+        server: &ServerAddress,
+        key: Option<String>,
+    ) -> anyhow::Result<Self> {
         let key = key.filter(|key| !key.trim().is_empty()).map(|key| {
             let bearer = format!("Bearer {}", key.trim());
             let mut bearer: MetadataValue<Ascii> = bearer.try_into()?;
@@ -112,13 +115,13 @@ impl Client {
         let key = key.transpose().map_err(|_| anyhow!("HERALD_KEY is not an API key"))?;
         let cannot = || format!("cannot connect to {}", server.address);
         let channel = endpoint(server)?.connect().await.with_context(cannot)?;
-        let admin = AdminServiceClient::with_interceptor(channel, Key(key))
+        let admin = AdminServiceClient::with_interceptor(channel, CallerKey(key))
             .max_decoding_message_size(ANSWER_BYTES);
         Ok(Self { admin, tenant: server.tenant.clone() })
     }
 
     /// All templates of the tenant.
-    pub(super) async fn list(&mut self) -> anyhow::Result<BTreeMap<Place, Stored>> {
+    pub(super) async fn list(&mut self) -> anyhow::Result<BTreeMap<Place, StoredTemplate>> {
         let mut all = BTreeMap::new();
         let mut page_token = String::new();
         for _ in 0..PAGES {
@@ -149,7 +152,7 @@ impl Client {
         form: &Form,
         etag: &str,
         dry_run: bool,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), SaveRefusal> {
         let template = pb::Template {
             event_type: place.event.as_str().to_owned(),
             content_id: content_id(place),
@@ -169,7 +172,7 @@ impl Client {
     }
 
     /// Removes a template that is in this state.
-    pub(super) async fn reset(&mut self, place: &Place, etag: &str) -> Result<(), Refusal> {
+    pub(super) async fn reset(&mut self, place: &Place, etag: &str) -> Result<(), SaveRefusal> {
         let request = pb::ResetTemplateRequest {
             tenant_id: self.tenant.clone(),
             event_type: place.event.as_str().to_owned(),
@@ -183,7 +186,7 @@ impl Client {
     }
 }
 
-fn endpoint(server: &Server) -> anyhow::Result<Endpoint> {
+fn endpoint(server: &ServerAddress) -> anyhow::Result<Endpoint> {
     let address = Endpoint::from_shared(server.address.clone());
     let endpoint =
         address.context("--address must be a URL such as https://herald.example:50051")?;
@@ -212,7 +215,7 @@ fn content_id(place: &Place) -> String {
 }
 
 /// A template of an answer. A name in it becomes a path, so it is checked like one of a request.
-fn stored(template: pb::Template) -> anyhow::Result<(Place, Stored)> {
+fn stored(template: pb::Template) -> anyhow::Result<(Place, StoredTemplate)> {
     let unusable = "Herald's answer has a template that this version cannot use";
     let content = Some(template.content_id).filter(|content| !content.is_empty());
     let place = Place {
@@ -221,5 +224,5 @@ fn stored(template: pb::Template) -> anyhow::Result<(Place, Stored)> {
         locale: Locale::parse(&template.locale).context(unusable)?,
     };
     let form = template.form.context(unusable)?;
-    Ok((place, Stored { form, etag: template.etag }))
+    Ok((place, StoredTemplate { form, etag: template.etag }))
 }

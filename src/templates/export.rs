@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 
-use super::client::Stored;
-use super::file::File;
+use super::client::StoredTemplate;
+use super::file::TemplateFile;
 use super::{folder, names, written};
 use crate::demo::say;
 use crate::domain::message::template::Place;
 
 /// Writes each template to its file. Files of other templates are an error, and remain.
-pub(super) fn run(root: &Path, stored: &BTreeMap<Place, Stored>) -> anyhow::Result<()> {
+pub(super) fn run(root: &Path, stored: &BTreeMap<Place, StoredTemplate>) -> anyhow::Result<()> {
     let texts: BTreeMap<PathBuf, String> = stored
         .iter()
         .map(|(place, template)| {
@@ -54,8 +54,8 @@ pub(super) fn run(root: &Path, stored: &BTreeMap<Place, Stored>) -> anyhow::Resu
 
 /// Whether the file has this template already, perhaps with comments and in another order.
 fn says_the_same(root: &Path, path: &Path, text: &str) -> anyhow::Result<bool> {
-    let Ok(file) = File::parse(folder::text(root, path)?) else { return Ok(false) };
-    let wanted = File::parse(text.to_owned());
+    let Ok(file) = TemplateFile::parse(folder::text(root, path)?) else { return Ok(false) };
+    let wanted = TemplateFile::parse(text.to_owned());
     Ok(wanted.is_ok_and(|wanted| {
         let same_form = written::text(None, &file.form) == written::text(None, &wanted.form);
         let stated = file.content_id.as_ref();

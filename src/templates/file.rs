@@ -56,7 +56,7 @@ struct Blocks {
 }
 
 /// A template that was read from a file.
-pub(super) struct File {
+pub(super) struct TemplateFile {
     pub(super) form: Form,
     /// The content item that the file states.
     pub(super) content_id: Option<String>,
@@ -66,11 +66,11 @@ pub(super) struct File {
 }
 
 /// Why a file has no template: a sentence, with its line and column.
-pub(super) type Fault = ((usize, usize), String);
+pub(super) type FileFault = ((usize, usize), String);
 
-impl File {
+impl TemplateFile {
     /// Reads the text of a file.
-    pub(super) fn parse(source: String) -> Result<Self, Fault> {
+    pub(super) fn parse(source: String) -> Result<Self, FileFault> {
         let toml: Toml = toml::from_str(&source).map_err(|error| {
             let at = error.span().map_or(0, |span| span.start);
             (position::line_and_column(&source, at), error.message().trim().replace('\n', ": "))

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 
-use super::file::{File, MOST_BYTES};
+use super::file::{MOST_BYTES, TemplateFile};
 use super::names;
 use crate::domain::ids::EventType;
 use crate::domain::message::template::{Locale, Place};
@@ -185,7 +185,7 @@ pub(super) fn text(root: &Path, path: &Path) -> anyhow::Result<String> {
 }
 
 /// All templates in this folder. If one is bad, none is returned, and the error names each.
-pub(super) fn read(root: &Path) -> anyhow::Result<BTreeMap<Place, File>> {
+pub(super) fn read(root: &Path) -> anyhow::Result<BTreeMap<Place, TemplateFile>> {
     let (mut files, mut faults) = (BTreeMap::new(), Vec::new());
     for found in list(root)? {
         match template(root, &found) {
@@ -199,12 +199,13 @@ pub(super) fn read(root: &Path) -> anyhow::Result<BTreeMap<Place, File>> {
     Ok(files)
 }
 
-fn template(root: &Path, found: &Found) -> anyhow::Result<(Place, File)> {
+fn template(root: &Path, found: &Found) -> anyhow::Result<(Place, TemplateFile)> {
     let name = root.join(&found.path);
     let name = name.display();
-    let file = File::parse(text(root, &found.path)?).map_err(|((line, column), sentence)| {
-        anyhow::anyhow!("{name}:{line}:{column}: {sentence}")
-    })?;
+    let file =
+        TemplateFile::parse(text(root, &found.path)?).map_err(|((line, column), sentence)| {
+            anyhow::anyhow!("{name}:{line}:{column}: {sentence}")
+        })?;
     let stated = file.content_id.as_deref();
     let content = match &found.content {
         Some(folder) => Some(

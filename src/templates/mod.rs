@@ -20,7 +20,7 @@ mod export;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use client::{Client, Server};
+use client::{ServerAddress, TemplatesClient};
 
 /// The commands.
 #[derive(Debug, clap::Subcommand)]
@@ -38,7 +38,7 @@ pub struct Export {
     /// The folder of the files. It is created if there is none.
     dir: PathBuf,
     #[command(flatten)]
-    server: Server,
+    server: ServerAddress,
 }
 
 /// Shows the differences between files and the templates of a tenant, and saves the files. Herald
@@ -50,7 +50,7 @@ pub struct Apply {
     /// The folder of the files.
     dir: PathBuf,
     #[command(flatten)]
-    server: Server,
+    server: ServerAddress,
     /// Shows the differences and checks the files, and saves nothing. Exits with 2 if there are
     /// differences.
     #[arg(long)]
@@ -64,13 +64,13 @@ pub struct Apply {
 pub async fn run(command: Command, key: Option<String>) -> anyhow::Result<ExitCode> {
     match command {
         Command::Export(Export { dir, server }) => {
-            let stored = Client::connect(&server, key).await?.list().await?;
+            let stored = TemplatesClient::connect(&server, key).await?.list().await?;
             export::run(&dir, &stored)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Apply(Apply { dir, server, dry_run, reset_missing }) => {
             let files = folder::read(&dir)?;
-            let mut client = Client::connect(&server, key).await?;
+            let mut client = TemplatesClient::connect(&server, key).await?;
             apply::run(&dir, &files, &mut client, apply::Wish { dry_run, reset_missing }).await
         }
     }

@@ -4,7 +4,7 @@
 //! of a template. It takes templates that minijinja has accepted; of others it returns the names
 //! that it finds.
 
-use super::tokens::{RESERVED, Tag, Token, clean, split, tokens};
+use super::tokens::{RESERVED, Tag, TemplateToken, clean, split, tokens};
 
 /// A name that is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,7 +100,7 @@ impl Names {
     }
 
     /// `for a, b in items if condition`.
-    fn open_for(&mut self, tokens: &[Token<'_>], at: usize) {
+    fn open_for(&mut self, tokens: &[TemplateToken<'_>], at: usize) {
         let split = tokens.iter().position(|token| token.text == "in").unwrap_or(tokens.len());
         let (targets, rest) = tokens.split_at(split);
         let rest = rest.get(1..).unwrap_or_default();
@@ -113,7 +113,7 @@ impl Names {
     }
 
     /// The names of an expression that begins at `start`.
-    fn expression(&mut self, tokens: &[Token<'_>], start: usize) {
+    fn expression(&mut self, tokens: &[TemplateToken<'_>], start: usize) {
         let text = |at: usize| tokens.get(at).map_or("", |token| token.text);
         let mut at = 0;
         while let Some(token) = tokens.get(at) {
@@ -137,14 +137,20 @@ impl Names {
     }
 
     /// A filter or a test; returns the place of the token after it. A name may have dots.
-    fn simple(&mut self, kind: NameKind, tokens: &[Token<'_>], at: usize, place: usize) -> usize {
+    fn simple(
+        &mut self,
+        kind: NameKind,
+        tokens: &[TemplateToken<'_>],
+        at: usize,
+        place: usize,
+    ) -> usize {
         let (path, next) = path(tokens, at, false);
         self.found.push(Name { kind, path: vec![path.join(".")], at: place });
         next
     }
 
     /// A variable or a function; returns the place of the token after it.
-    fn variable(&mut self, tokens: &[Token<'_>], at: usize, place: usize) -> usize {
+    fn variable(&mut self, tokens: &[TemplateToken<'_>], at: usize, place: usize) -> usize {
         let (mut path, next) = path(tokens, at, true);
         let given = self.scopes.iter().flatten().any(|name| *name == path[0]);
         if given {
@@ -162,7 +168,7 @@ impl Names {
 
 /// The parts of the name that begins here, and the place of the token after it. `items`: `['a']`
 /// counts as `.a`.
-fn path(tokens: &[Token<'_>], at: usize, items: bool) -> (Vec<String>, usize) {
+fn path(tokens: &[TemplateToken<'_>], at: usize, items: bool) -> (Vec<String>, usize) {
     let text = |at: usize| tokens.get(at).map_or("", |token| token.text);
     let (mut path, mut next) = (vec![text(at).to_owned()], at + 1);
     loop {
@@ -185,7 +191,7 @@ fn literal(token: &str) -> Option<&str> {
 }
 
 /// The place of the `if` that ends the list of a `for`.
-fn condition(tokens: &[Token<'_>]) -> Option<usize> {
+fn condition(tokens: &[TemplateToken<'_>]) -> Option<usize> {
     let mut open = 0_usize;
     tokens.iter().position(|token| {
         match token.text {

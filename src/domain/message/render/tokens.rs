@@ -87,13 +87,13 @@ pub(super) fn end(text: &str, close: &str) -> usize {
 
 /// A word, a quoted text or a sign, with its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Token<'a> {
+pub(super) struct TemplateToken<'a> {
     pub(super) at: usize,
     pub(super) text: &'a str,
 }
 
 /// The tokens of an expression or a statement.
-pub(super) fn tokens(source: &str) -> Vec<Token<'_>> {
+pub(super) fn tokens(source: &str) -> Vec<TemplateToken<'_>> {
     let mut tokens = Vec::new();
     let mut at = 0;
     while let Some(first) = source[at..].chars().next() {
@@ -104,7 +104,7 @@ pub(super) fn tokens(source: &str) -> Vec<Token<'_>> {
             c => c.len_utf8(),
         };
         if !first.is_whitespace() {
-            tokens.push(Token { at, text: &rest[..length] });
+            tokens.push(TemplateToken { at, text: &rest[..length] });
         }
         at += length;
     }
@@ -166,7 +166,7 @@ mod tests {
     fn tokens_have_their_places() {
         let texts: Vec<&str> = tokens("a.b | f(one='x y') ").iter().map(|it| it.text).collect();
         assert_eq!(texts, ["a", ".", "b", "|", "f", "(", "one", "=", "'x y'", ")"]);
-        assert_eq!(tokens(" é a")[1], Token { at: 4, text: "a" });
+        assert_eq!(tokens(" é a")[1], TemplateToken { at: 4, text: "a" });
     }
 
     proptest! {

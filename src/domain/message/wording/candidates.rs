@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::form::Form;
-use super::levels::{Level, Place, choose};
+use super::levels::{Level, WordingPlace, choose};
 use super::{Wording, open};
 use crate::domain::message::render::{Compiled, Language, Reader, Template};
 
@@ -112,13 +112,14 @@ impl Candidates {
     }
 
     fn choice(&self, reader: &Reader) -> Chosen<'_> {
-        let own = self.own.iter().map(|it| Place { level: it.level, locale: &it.locale });
+        let own = self.own.iter().map(|it| WordingPlace { level: it.level, locale: &it.locale });
         // The words below are there for every language.
-        let below = Language::ALL.map(|it| Place { level: Level::BuiltIn, locale: it.tag() });
-        let places: Vec<Place<'_>> = own.chain(below).collect();
+        let below =
+            Language::ALL.map(|it| WordingPlace { level: Level::BuiltIn, locale: it.tag() });
+        let places: Vec<WordingPlace<'_>> = own.chain(below).collect();
         let at = choose(&places, &reader.locales);
         let (level, locale) = at.map_or((Level::BuiltIn, ""), |at| {
-            let Place { level, locale } = places[at];
+            let WordingPlace { level, locale } = places[at];
             (level, locale)
         });
         // Templates come first.
@@ -268,9 +269,9 @@ mod tests {
             let body = if personal { "{{ reader.name }}" } else { "x" };
             let own: Vec<Candidate> =
                 own.iter().map(|(level, locale)| candidate(*level, locale, body)).collect();
-            let mut places: Vec<Place<'_>> =
-                own.iter().map(|it| Place { level: it.level, locale: &it.locale }).collect();
-            let tags = Language::ALL.map(|it| Place { level: Level::BuiltIn, locale: it.tag() });
+            let mut places: Vec<WordingPlace<'_>> =
+                own.iter().map(|it| WordingPlace { level: it.level, locale: &it.locale }).collect();
+            let tags = Language::ALL.map(|it| WordingPlace { level: Level::BuiltIn, locale: it.tag() });
             places.extend(tags);
             let expected = places[choose(&places, &locales).expect("a wording")];
             let words = words(own.clone());

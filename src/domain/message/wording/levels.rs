@@ -29,7 +29,7 @@ pub enum Level {
 
 /// The level and the locale (a BCP 47 tag) of one wording.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place<'a> {
+pub struct WordingPlace<'a> {
     pub level: Level,
     pub locale: &'a str,
 }
@@ -39,7 +39,7 @@ const ENGLISH: &str = "en";
 
 /// The index of the wording for a reader with these locales; `None` if no level has one for them.
 #[must_use]
-pub fn choose(wordings: &[Place<'_>], locales: &[String]) -> Option<usize> {
+pub fn choose(wordings: &[WordingPlace<'_>], locales: &[String]) -> Option<usize> {
     let of = |level: Level| {
         let all = wordings.iter().enumerate();
         let mut of_it: Vec<(usize, String)> = all
@@ -87,8 +87,8 @@ mod tests {
 
     /// The wording that is chosen, as `level locale`.
     fn chosen(wordings: &[(Level, &str)], locales: &[&str]) -> Option<String> {
-        let places: Vec<Place<'_>> =
-            wordings.iter().map(|(level, locale)| Place { level: *level, locale }).collect();
+        let places: Vec<WordingPlace<'_>> =
+            wordings.iter().map(|(level, locale)| WordingPlace { level: *level, locale }).collect();
         let locales: Vec<String> = locales.iter().map(ToString::to_string).collect();
         let place = places[choose(&places, &locales)?];
         Some(format!("{:?} {}", place.level, place.locale))
@@ -156,11 +156,11 @@ mod tests {
             wordings in wordings(),
             locales in prop::collection::vec(tag(), 0..4),
         ) {
-            let places: Vec<Place<'_>> =
-                wordings.iter().map(|(level, locale)| Place { level: *level, locale }).collect();
+            let places: Vec<WordingPlace<'_>> =
+                wordings.iter().map(|(level, locale)| WordingPlace { level: *level, locale }).collect();
             let at = choose(&places, &locales);
             // A higher level with the first locale's language is never passed over.
-            let speaks = |place: &Place<'_>, locale: &str| {
+            let speaks = |place: &WordingPlace<'_>, locale: &str| {
                 language(&canonical(place.locale)) == language(&canonical(locale))
             };
             let top = places.iter().map(|place| place.level).min();
@@ -177,7 +177,7 @@ mod tests {
             }
             // English readers of a level that has English get no other language of it.
             if let Some(at) = at {
-                let same = |place: &&Place<'_>| place.level == places[at].level;
+                let same = |place: &&WordingPlace<'_>| place.level == places[at].level;
                 let english = places.iter().filter(same).any(|place| speaks(place, "en"));
                 let known = locales.iter().any(|locale| speaks(&places[at], locale));
                 prop_assert!(known || !english || speaks(&places[at], "en"));
@@ -186,9 +186,9 @@ mod tests {
             if let Some(at) = at {
                 let again = choose(&places, &[places[at].locale.to_owned()]).expect("a wording");
                 prop_assert_eq!(places[again], places[at]);
-                let turned: Vec<Place<'_>> = places.iter().rev().copied().collect();
+                let turned: Vec<WordingPlace<'_>> = places.iter().rev().copied().collect();
                 let turned_at = choose(&turned, &locales).expect("a wording");
-                let tag = |place: Place<'_>| (place.level, canonical(place.locale));
+                let tag = |place: WordingPlace<'_>| (place.level, canonical(place.locale));
                 prop_assert_eq!(tag(turned[turned_at]), tag(places[at]));
             }
         }
@@ -196,7 +196,7 @@ mod tests {
         #[test]
         fn built_in_words_follow_the_same_rules(locales in prop::collection::vec(tag(), 0..4)) {
             let tags = Language::ALL.map(Language::tag);
-            let places = tags.map(|locale| Place { level: Level::BuiltIn, locale });
+            let places = tags.map(|locale| WordingPlace { level: Level::BuiltIn, locale });
             let at = choose(&places, &locales).expect("a wording");
             prop_assert_eq!(Language::ALL[at], Language::preferred(&locales));
         }

@@ -19,7 +19,7 @@ pub(super) const KEY: &str =
     "t.tenant = $1 AND t.event_type = $2 AND t.content_id = $3 AND t.locale = $4";
 
 /// A row, before the person in it is decrypted.
-pub(super) struct Read {
+pub(super) struct ReadVersion {
     pub(super) place: Place,
     pub(super) version: u32,
     present: u32,
@@ -55,7 +55,7 @@ pub(super) fn place(event: String, content: String, locale: String) -> Option<Pl
 }
 
 /// One row of [`select`]; `None`: only a newer release can read its place.
-pub(super) fn read(row: &Row) -> Result<Option<(Read, KeptWords)>, Error> {
+pub(super) fn read(row: &Row) -> Result<Option<(ReadVersion, KeptWords)>, Error> {
     let damaged = || Error::Bug("a version of a template has a number that is none".into());
     let number = |number: i64| u32::try_from(number).map_err(|_| damaged());
     let model: template_version::Model = row.model()?;
@@ -77,7 +77,7 @@ pub(super) fn read(row: &Row) -> Result<Option<(Read, KeptWords)>, Error> {
     };
     let present = number(row.named("present")?)?;
     let (actor, actor_key) = (model.actor, model.actor_key);
-    Ok(Some((Read { place, version, present, change, actor, actor_key }, words)))
+    Ok(Some((ReadVersion { place, version, present, change, actor, actor_key }, words)))
 }
 
 /// The name of a version within its tenant, to which the person in it is bound.
@@ -102,7 +102,7 @@ impl Store {
         rows: &[Row],
     ) -> Result<Vec<TemplateVersion>, Error> {
         let read = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
-        let is_unread = |read: &&Option<(Read, KeptWords)>| {
+        let is_unread = |read: &&Option<(ReadVersion, KeptWords)>| {
             read.as_ref().is_none_or(|(_, words)| *words == KeptWords::Unread)
         };
         self.pass_over(UnreadableRow::Template, read.iter().filter(is_unread).count() as u64);
@@ -121,7 +121,7 @@ impl Store {
                 }
             };
             let change = TemplateChange { actor, ..read.change };
-            let Read { place, present, .. } = read;
+            let ReadVersion { place, present, .. } = read;
             opened.push(TemplateVersion { place, words, change, present });
         }
         Ok(opened)
