@@ -13,15 +13,15 @@ export function card(block, names, press) {
   return el("div.block.card", {},
     block.hero_image && image(block.hero_image, "hero"),
     (headed || block.body || block.subtext) && el("div.inside", {},
-      headed && el("div.head", {}, heading(block, names)),
+      headed && el("div.lead", {}, heading(block, names)),
       block.body && el("div.text", {}, text(block.body, names)),
       block.subtext && el("div.subtext", {}, text(block.subtext, names))),
     buttons.length > 0 && el("div.buttons", {}, el("div.left", {}, styled("danger")), el("div.right", {}, right)));
 }
 
 function heading(block, names) {
-  return [block.icon && image(block.icon, "icon"), el("div.titles", {},
-    block.title && el("div.title", {}, text(block.title, names)),
+  return [block.icon && image(block.icon, "icon"), el("div.words", {},
+    block.title && el("div.headline", {}, text(block.title, names)),
     block.subtitle && el("div.subtitle", {}, text(block.subtitle, names)))];
 }
 
@@ -49,15 +49,15 @@ const WIDTHS = ["narrow", "standard", "wide", "full"];
 export function container(block, names, children) {
   const width = WIDTHS.includes(block.width) ? block.width : "standard";
   const title = block.rich_text_title
-    ? el("div.title.rich", {}, richText(block.rich_text_title, names))
-    : block.title && el("div.title", {}, text(block.title, names));
-  const head = (block.icon || title || block.subtitle) && [block.icon && image(block.icon, "icon"), el("div.titles", {},
+    ? el("div.headline.rich", {}, richText(block.rich_text_title, names))
+    : block.title && el("div.headline", {}, text(block.title, names));
+  const head = (block.icon || title || block.subtitle) && [block.icon && image(block.icon, "icon"), el("div.words", {},
     title, block.subtitle && el("div.subtitle", {}, text(block.subtitle, names)))];
   const inside = el("div.children", {}, children);
   if (block.is_collapsible === true) {
     return el(`details.block.container.${width}`, { open: block.default_collapsed !== true },
-      el("summary.head", {}, head || "Details"), inside);
+      el("summary.lead", {}, head || "Details"), inside);
   }
   const divided = block.has_header_divider === true ? ".divided" : "";
-  return el(`div.block.container.${width}${divided}`, {}, head && el("div.head", {}, head), inside);
+  return el(`div.block.container.${width}${divided}`, {}, head && el("div.lead", {}, head), inside);
 }

@@ -9,7 +9,9 @@ const POINTS = 20;
 /** Beyond this a number is left out: coordinates would lose their precision. */
 const LARGEST = 1e15;
 const HEIGHT = 176;
+/** The width of a letter, about, and the letters of a slanted name. */
 const LETTER = 6.4;
+const SLANTED = 15;
 
 /** A data_visualization block: title, drawing, legend. */
 export function chart(block) {
@@ -25,7 +27,7 @@ function unsupported(given) {
 }
 
 function empty() {
-  return el("p.empty", {}, "This chart has no data.");
+  return el("p.nothing", {}, "This chart has no data.");
 }
 
 const drawable = (value) => typeof value === "number" && Math.abs(value) <= LARGEST;
@@ -104,7 +106,10 @@ function ticks(values) {
 function drawing(data, width) {
   const { kind, series, categories, title } = data;
   const marks = data.ticks.map(short);
-  const left = Math.max(...marks.map((mark) => mark.length)) * LETTER + 10;
+  let left = Math.max(...marks.map((mark) => mark.length)) * LETTER + 10;
+  const longest = Math.max(...categories.map((category) => [...category].length));
+  const slanted = longest * LETTER + 8 > (width - left) / categories.length;
+  if (slanted) left = Math.max(left, Math.min(longest, SLANTED) * LETTER * 0.77 - (width - left) / categories.length / 2);
   const slot = (width - left) / categories.length;
   const low = data.ticks[0];
   const high = data.ticks.at(-1);
@@ -113,7 +118,7 @@ function drawing(data, width) {
   const grid = data.ticks.flatMap((tick, index) => [
     svg(tick === 0 ? "line.zero" : "line.rule", { x1: left, x2: width, y1: y(tick), y2: y(tick) }),
     svg("text.tick", { x: left - 8, y: y(tick) + 4, "text-anchor": "end" }, marks[index])]);
-  const below = labels(categories, slot, x);
+  const below = slanted ? slantedNames(categories, longest, slot, x) : levelNames(categories, x);
   const shapes = (kind === "bar" ? bars : curves)({ kind, series, categories, slot, x, y });
   const said = series.map((one) => `${one.name}: ${categories.filter((category) => one.values.has(category))
     .map((category) => `${category} ${full(one.values.get(category))}`).join(", ")}`).join("; ");
@@ -122,18 +127,18 @@ function drawing(data, width) {
     grid, shapes, below.nodes);
 }
 
-/** The names of the categories: level where there is room, otherwise slanted and shortened, and at worst not all. */
-function labels(categories, slot, x) {
-  const longest = Math.max(...categories.map((category) => [...category].length));
-  if (longest * LETTER + 8 <= slot) {
-    return { height: 14, nodes: categories.map((category, index) => svg("text.tick", { x: x(index), y: HEIGHT + 8, "text-anchor": "middle" }, category)) };
-  }
-  const most = 12;
+/** The names of the categories, where there is room. */
+function levelNames(categories, x) {
+  return { height: 14, nodes: categories.map((category, index) => svg("text.tick", { x: x(index), y: HEIGHT + 8, "text-anchor": "middle" }, category)) };
+}
+
+/** Slanted and shortened names, and on a narrow screen not all. */
+function slantedNames(categories, longest, slot, x) {
   const every = Math.ceil(16 / slot);
-  const cut = (text) => ([...text].length > most ? `${[...text].slice(0, most - 1).join("")}…` : text);
+  const cut = (text) => ([...text].length > SLANTED ? `${[...text].slice(0, SLANTED - 1).join("")}…` : text);
   const nodes = categories.map((category, index) => index % every === 0 && svg("text.tick",
     { x: x(index) + 4, y: HEIGHT + 4, "text-anchor": "end", transform: `rotate(-40 ${x(index) + 4} ${HEIGHT + 4})` }, svg("title", {}, category), cut(category)));
-  return { height: Math.min(longest, most) * LETTER * 0.64 + 12, nodes };
+  return { height: Math.min(longest, SLANTED) * LETTER * 0.64 + 12, nodes };
 }
 
 function tip(one, category) {

@@ -7,9 +7,9 @@ import { richText } from "./rich_text.js";
 /** A title above tasks, which can be folded. */
 export function plan(block, names) {
   const tasks = list(block.tasks);
-  const title = el("span.title", {}, withEmoji(block.title));
-  if (tasks.length === 0) return el("div.block.plan", {}, el("div.head", {}, title));
-  return el("details.block.plan", { open: true }, el("summary.head", {}, title),
+  const title = el("span.headline", {}, withEmoji(block.title));
+  if (tasks.length === 0) return el("div.block.plan", {}, el("div.lead", {}, title));
+  return el("details.block.plan", { open: true }, el("summary.lead", {}, title),
     el("ol.tasks", {}, tasks.map((one) => el("li", {}, task(one, names)))));
 }
 
@@ -21,10 +21,10 @@ export function taskCard(block, names) {
 function task(block, names) {
   const sources = list(block.sources);
   const rich = (part) => part && el("div.rich", {}, richText(part, names));
-  const head = [sign(block.status), el("span.title", {}, withEmoji(block.title))];
-  if (!block.details && !block.output && sources.length === 0) return el("div.task", {}, el("div.head", {}, head));
-  return el("details.task", { open: true }, el("summary.head", {}, head),
-    el("div.more", {}, rich(block.details), rich(block.output),
+  const head = [sign(block.status), el("span.headline", {}, withEmoji(block.title))];
+  if (!block.details && !block.output && sources.length === 0) return el("div.task", {}, el("div.lead", {}, head));
+  return el("details.task", { open: true }, el("summary.lead", {}, head),
+    el("div.result", {}, rich(block.details), rich(block.output),
       sources.length > 0 && el("div.sources", {}, sources.map((source) => link(source.url, withEmoji(source.text ?? source.url))))));
 }
 
