@@ -23,7 +23,7 @@ function node(block, names, press) {
 
 const KINDS = {
   header: (block) => el("h3.block.header", {}, withEmoji(block.text?.text)),
-  divider: () => el("hr.block"),
+  divider: () => el("hr.block.divider"),
   section,
   context,
   actions: (block, _, press) => el("div.block.actions", {}, list(block.elements).map((element) => interactive(element, press))),

@@ -109,7 +109,7 @@ function drawing(data, width) {
   let left = Math.max(...marks.map((mark) => mark.length)) * LETTER + 10;
   const longest = Math.max(...categories.map((category) => [...category].length));
   const slanted = longest * LETTER + 8 > (width - left) / categories.length;
-  if (slanted) left = Math.max(left, Math.min(longest, SLANTED) * LETTER * 0.77 - (width - left) / categories.length / 2);
+  if (slanted) left = Math.max(left, ...categories.map((category, index) => room(category, (index + 0.5) / categories.length, width)));
   const slot = (width - left) / categories.length;
   const low = data.ticks[0];
   const high = data.ticks.at(-1);
@@ -130,6 +130,11 @@ function drawing(data, width) {
 /** The names of the categories, where there is room. */
 function levelNames(categories, x) {
   return { height: 14, nodes: categories.map((category, index) => svg("text.tick", { x: x(index), y: HEIGHT + 8, "text-anchor": "middle" }, category)) };
+}
+
+/** The least left edge with which a slanted name, which ends at this part of the width, begins within the drawing. */
+function room(category, part, width) {
+  return (Math.min([...category].length, SLANTED) * LETTER * 0.77 - width * part) / (1 - part);
 }
 
 /** Slanted and shortened names, and on a narrow screen not all. */
@@ -159,7 +164,8 @@ function bars({ series, categories, slot, x, y }) {
 }
 
 /** Lines with their points; an area is filled down to zero, and the first is at the back. */
-function curves({ kind, series, categories, x, y }) {
+function curves({ kind, series, categories, slot, x, y }) {
+  const radius = kind === "area" || slot < 24 ? 2.5 : 3.5;
   return series.map((one, place) => {
     const runs = [];
     categories.forEach((category, index) => {
@@ -171,6 +177,6 @@ function curves({ kind, series, categories, x, y }) {
     return svg(`g.series${place + 1}`, {},
       kind === "area" && runs.map((run) => svg("path.fill", { d: `${path(run)}V${y(0)}H${run[0][0]}Z` })),
       runs.map((run) => svg("path.line", { d: path(run) })),
-      runs.flat().map(([cx, cy, category]) => svg("circle.point", { cx, cy, r: kind === "area" ? 2.5 : 3.5 }, tip(one, category))));
+      runs.flat().map(([cx, cy, category]) => svg("circle.point", { cx, cy, r: radius }, tip(one, category))));
   });
 }
