@@ -59,10 +59,10 @@ CARD = {
     "subtitle": text("Step 3"), "body": text("Due on *Friday*"), "actions": [BUTTON],
 }
 TASK = {"type": "task_card", "task_id": "1", "title": "{{ task.name }}", "status": "in_progress"}
-WORDS = ["Task", "{{ task.name }}"] + ["A value"] * 5
-ROWS = [[text(word, "raw_text") for _ in range(6)] for word in WORDS]
+ROWS = [[text(cell, "raw_text")] * 6 for cell in ["A column"] + ["A value"] * 6]
+ROWS[1][0] = text("{{ task.name }}", "raw_text")
 WEEKS = ["Week %d" % week for week in range(9)]
-SERIES = {"name": "Done", "data": [{"label": week, "value": 7 * len(week)} for week in WEEKS]}
+SERIES = {"name": "Done", "data": [{"label": week, "value": len(week)} for week in WEEKS]}
 # Each kind of block that a template may have, and the classes of its element.
 SAMPLES = [
     ("actions", {"elements": [BUTTON]}),
