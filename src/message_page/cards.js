@@ -4,7 +4,7 @@ import { el, image, list } from "./dom.js";
 import { interactive, text } from "./elements.js";
 import { richText } from "./rich_text.js";
 
-/** A card. Buttons of the style danger stand on the left, others on the right, those of the style primary last. */
+/** A card. Buttons of the style danger stand on the left, others on the right, primary ones last. */
 export function card(block, names, press) {
   const buttons = list(block.actions);
   const styled = (...styles) => buttons.filter((button) => styles.includes(button.style)).map((button) => interactive(button, press));
