@@ -30,7 +30,7 @@ export function carousel(block, names, press) {
   const cards = list(block.elements);
   const row = el("ul.cards", { tabindex: 0, "aria-label": `Carousel of ${cards.length}` },
     cards.map((one) => el("li", {}, card(one, names, (element) => press(element, one)))));
-  const arrow = (side, sign, direction) => el(`button.arrow.${side}`,
+  const arrow = (side, sign, direction) => el(`button.slide.${side}`,
     { type: "button", tabindex: -1, "aria-hidden": "true", onclick: () => row.scrollBy(direction * row.clientWidth * 0.8, 0) }, sign);
   const back = arrow("back", "‹", -1);
   const next = arrow("next", "›", 1);
