@@ -152,7 +152,7 @@ mod tests {
         let of_page = PAGE.split('"').filter_map(|part| part.strip_prefix("files/"));
         let of_script = script.split('"').filter_map(|part| part.strip_prefix("./"));
         let named: Vec<&str> = of_page.chain(of_script).collect();
-        assert_eq!(named.len(), 9);
+        assert_eq!(named.len(), 11);
         for name in named {
             assert!(all.iter().any(|file| file.name == name), "{name}");
         }

@@ -3,8 +3,17 @@
 /** A new element: `el("p.big", { title: "x" }, "text", node)`. Missing children and attributes are left out. */
 export function el(name, attributes, ...children) {
   const [tag, ...classes] = name.split(".");
-  const node = document.createElement(tag);
-  if (classes.length > 0) node.className = classes.join(" ");
+  return filled(document.createElement(tag), classes, attributes, children);
+}
+
+/** The same for the elements of a drawing: `svg("path.line", { d })`. */
+export function svg(name, attributes, ...children) {
+  const [tag, ...classes] = name.split(".");
+  return filled(document.createElementNS("http://www.w3.org/2000/svg", tag), classes, attributes, children);
+}
+
+function filled(node, classes, attributes, children) {
+  if (classes.length > 0) node.setAttribute("class", classes.join(" "));
   for (const [key, value] of Object.entries(attributes ?? {})) {
     if (value === undefined || value === null || value === false) continue;
     if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
@@ -12,6 +21,11 @@ export function el(name, attributes, ...children) {
   }
   node.append(...children.flat(9).filter((child) => child !== undefined && child !== null && child !== false));
   return node;
+}
+
+/** The objects of a value that should be an array of objects. */
+export function list(value) {
+  return Array.isArray(value) ? value.filter((item) => item !== null && typeof item === "object") : [];
 }
 
 /** The address where it is one that a message may link to; otherwise null (`javascript:` and the like). */

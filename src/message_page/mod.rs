@@ -38,12 +38,19 @@ const fn file(name: &'static str, content_type: &'static str, content: &'static 
 }
 
 /// All files. `blocks.js` is the entry: its function `blocks` turns a message into nodes. A page
-/// links both style sheets, `base.css` first.
-pub const FILES: [PageFile; 9] = [
+/// links all style sheets, `base.css` first.
+pub const FILES: [PageFile; 16] = [
     file("base.css", CSS, include_str!("base.css")),
     file("blocks.css", CSS, include_str!("blocks.css")),
+    file("cards.css", CSS, include_str!("cards.css")),
+    file("data.css", CSS, include_str!("data.css")),
     file("emoji.svg", SVG, include_str!("emoji.svg")),
     file("blocks.js", JS, include_str!("blocks.js")),
+    file("cards.js", JS, include_str!("cards.js")),
+    file("tasks.js", JS, include_str!("tasks.js")),
+    file("tables.js", JS, include_str!("tables.js")),
+    file("charts.js", JS, include_str!("charts.js")),
+    file("elements.js", JS, include_str!("elements.js")),
     file("rich_text.js", JS, include_str!("rich_text.js")),
     file("markdown.js", JS, include_str!("markdown.js")),
     file("mrkdwn.js", JS, include_str!("mrkdwn.js")),

@@ -1,6 +1,6 @@
 // The rich_text block: what Slack's own composer writes. Sections, lists, quotes and preformatted text.
 
-import { el, link } from "./dom.js";
+import { el, link, list } from "./dom.js";
 import { emoji, pictures } from "./emoji.js";
 import { broadcast, channelMention, date, userMention } from "./mrkdwn.js";
 
@@ -8,8 +8,6 @@ import { broadcast, channelMention, date, userMention } from "./mrkdwn.js";
 export function richText(block, names) {
   return list(block.elements).map((element) => container(element, names));
 }
-
-const list = (value) => (Array.isArray(value) ? value : []);
 
 function container(element, names) {
   const children = list(element.elements);

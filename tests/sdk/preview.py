@@ -1,8 +1,9 @@
 """The page of a preview, as a browser draws it.
 
 Usage: preview.py HERALD CHROMIUM GRPCURL. The page is opened as Herald serves it, so that its
-policy is in force: the message must be drawn. Then it is measured in frames of 390 px, in light and
-in dark mode. Its headers forbid frames, so a proxy serves the same bytes without these headers.
+policy is in force: the message must be drawn, and so must each kind of block that a template may
+have. Then it is measured in frames of 390 px, in light and in dark mode. Its headers forbid frames,
+so a proxy serves the same bytes without these headers.
 """
 
 import http.server
@@ -20,23 +21,70 @@ HERALD, CHROMIUM, GRPCURL = sys.argv[1:]
 WIDTH = 390
 NAME = "Prüfe den <b>Vertrag</b> & " + "unterschreibe_" * 12
 MEASURE = """<!doctype html><meta charset="utf-8"><body>
-<iframe src="PAGE" style="width: 390px; height: 4000px; border: 0"></iframe><script>
+<iframe src="PAGE" style="width: 390px; height: 8000px; border: 0"></iframe><script>
 addEventListener("load", async () => {
   const frame = document.querySelector("iframe");
   const drawn = () => frame.contentDocument.querySelector("article.message");
   while (!drawn()) await new Promise((next) => setTimeout(next, 50));
   const page = frame.contentDocument;
+  // A chart is drawn again for the width that it got.
+  const fits = (chart) => Number(chart.firstChild.getAttribute("width")) === chart.clientWidth;
+  const settled = () => [...page.querySelectorAll(".frame")].every(fits);
+  while (!settled()) await new Promise((next) => setTimeout(next, 50));
+  // Tables and carousels scroll inside themselves.
+  const scrolls = (part) => part.parentElement.closest(".scroller, .cards");
   const box = (part) => part.getBoundingClientRect().toJSON();
   const style = frame.contentWindow.getComputedStyle(page.body);
   const measured = {
     width: page.documentElement.scrollWidth,
-    parts: [...page.querySelectorAll("main *")].map(box).filter((part) => part.width > 2),
+    parts: [...page.querySelectorAll("main *")].filter((part) => !scrolls(part)).map(box)
+      .filter((part) => part.width > 2),
     back: style.backgroundColor,
     text: style.color,
   };
   document.body.textContent = `MEASURED ${JSON.stringify(measured)}`;
 });
 </script>"""
+
+
+def text(words, kind="mrkdwn"):
+    return {"type": kind, "text": words}
+
+
+LABEL = text("Open", "plain_text")
+BUTTON = {"type": "button", "text": LABEL, "url": "{{ link.url }}"}
+IMAGE = {"type": "image", "image_url": "https://images.invalid/1.png", "alt_text": "a picture"}
+CARD = {
+    "type": "card", "hero_image": IMAGE, "icon": IMAGE, "title": text("{{ task.name }}"),
+    "subtitle": text("Step 3"), "body": text("Due on *Friday*"), "actions": [BUTTON],
+}
+TASK = {"type": "task_card", "task_id": "1", "title": "{{ task.name }}", "status": "in_progress"}
+ROWS = [[text(cell, "raw_text")] * 6 for cell in ["A column"] + ["A value"] * 6]
+ROWS[1][0] = text("{{ task.name }}", "raw_text")
+WEEKS = ["Week %d" % week for week in range(9)]
+SERIES = {"name": "Done", "data": [{"label": week, "value": len(week)} for week in WEEKS]}
+# Each kind of block that a template may have, and the classes of its element.
+SAMPLES = [
+    ("actions", {"elements": [BUTTON]}),
+    ("card", CARD),
+    ("carousel", {"elements": [CARD, CARD, CARD]}),
+    ("container standard", {"title": LABEL, "child_blocks": [
+        {"type": "section", "text": text("Inside"), "accessory": BUTTON}]}),
+    ("context", {"elements": [text("A note")]}),
+    ("table data", {"type": "data_table", "caption": "Tasks", "rows": ROWS}),
+    ("chart", {"type": "data_visualization", "title": "Tasks", "chart": {
+        "type": "line", "series": [SERIES], "axis_config": {"categories": WEEKS}}}),
+    ("chart", {"type": "data_visualization", "title": "Tasks", "chart": {
+        "type": "pie", "segments": [{"label": "Done", "value": 3}, {"label": "Late", "value": 1}],
+    }}),
+    ("divider", {}),
+    ("header", {"text": LABEL}),
+    ("picture", IMAGE),
+    ("plan", {"title": "Plan", "tasks": [TASK, {**TASK, "task_id": "2", "status": "error"}]}),
+    ("section", {"text": text("{{ task.name }}"), "fields": [text("One"), text("Two")]}),
+    ("table", {"rows": ROWS}),
+    ("task-card", TASK),
+]
 
 
 def started(command, ready, environment=None):
@@ -56,12 +104,25 @@ def started(command, ready, environment=None):
     raise AssertionError(f"{command} ended:\n{printed}")
 
 
-def preview(port):
-    """The link to a preview."""
+def samples():
+    """A block of each kind of BLOCK_KINDS, which the program knows."""
+    blocks = [{"type": classes.split()[0], **block} for classes, block in SAMPLES]
+    root = pathlib.Path(__file__).resolve().parents[2]
+    known = (root / "src/domain/message/render/kit.rs").read_text()
+    known = re.search(r"BLOCK_KINDS: Kinds = &\[(.*?)\];", known, re.DOTALL).group(1)
+    kinds = {block["type"] for block in blocks}
+    assert kinds == set(re.findall(r'"(\w+)"', known)), "SAMPLES must have every kind"
+    return blocks
+
+
+def preview(port, template=None):
+    """The link to a preview of the template, or of the built-in message."""
     request = {
         "tenant_id": "acme", "event_type": "task.assigned", "open_in_browser": True,
         "data": {"task": {"name": NAME}, "process": {"name": "Einarbeitung"}}, "locale": "de",
     }
+    if template:
+        request["template"] = template
     person = {"tenant_id": "acme", "people": [{"user_id": "u-1"}]}
     for method, message in [("UpsertPeople", person), ("PreviewTemplate", request)]:
         answer = subprocess.run(
@@ -117,6 +178,20 @@ def check(url, folder):
     assert '<article class="message" lang="de">' in drawn, drawn
     assert "Prüfe den &lt;b&gt;Vertrag&lt;/b&gt; &amp; unterschreibe" in drawn, "as text only"
     assert "Aufgabe öffnen" in drawn and "This link works until" in drawn, drawn
+    measure(url, folder)
+
+
+def check_kinds(url, folder):
+    """No block may appear as one that the page does not know."""
+    drawn = chromium(folder, url, dark=False)
+    assert "This link works until" in drawn, drawn
+    assert "unsupported" not in drawn, re.findall(r"unsupported[^<]*", drawn)
+    for classes, _ in SAMPLES:
+        assert f'class="block {classes}"' in drawn, f"no block {classes}"
+    measure(url, folder)
+
+
+def measure(url, folder):
     base, path = re.fullmatch(r"(http://[^/]+)(/.*)", url).groups()
     beside = proxy(base)
     for dark in (False, True):
@@ -145,7 +220,10 @@ def main():
         try:
             herald, found = started([HERALD, "serve", *flags], r'"rpc":"127.0.0.1:(\d+)"')
             try:
-                check(preview(found.group(1)), folder)
+                port = found.group(1)
+                check(preview(port), folder)
+                form = {"text": "Samples", "blocks_json": json.dumps(samples())}
+                check_kinds(preview(port, {"locale": "de", "blocks": form}), folder)
             finally:
                 herald.terminate()
                 herald.wait(30)

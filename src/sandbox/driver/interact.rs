@@ -122,18 +122,34 @@ impl State {
     }
 }
 
-/// The pressed element, with its block's id.
+/// The pressed element, with the id of its block.
 fn element<'a>(blocks: &'a Value, press: &Press) -> Option<(&'a Value, &'a Value)> {
-    let wanted = blocks
-        .as_array()?
-        .iter()
-        .filter(|block| press.block_id.as_ref().is_none_or(|id| block["block_id"] == id.as_str()));
-    let elements = wanted.flat_map(|block| {
-        let inner = block["elements"].as_array().into_iter().flatten();
-        inner.chain(block.get("accessory")).map(move |element| (&block["block_id"], element))
-    });
-    let mut buttons = elements.filter(|(_, element)| element["action_id"].is_string());
-    buttons.find(|(_, e)| press.action_id.as_ref().is_none_or(|id| e["action_id"] == id.as_str()))
+    blocks.as_array()?.iter().find_map(|block| within(block, &block["block_id"], press))
+}
+
+/// The pressed element in this part of a block. Cards and containers have blocks inside them: the
+/// innermost block that has an id counts.
+fn within<'a>(
+    part: &'a Value,
+    block_id: &'a Value,
+    press: &Press,
+) -> Option<(&'a Value, &'a Value)> {
+    match part {
+        Value::Array(items) => items.iter().find_map(|item| within(item, block_id, press)),
+        Value::Object(object) => {
+            let block_id = object.get("block_id").unwrap_or(block_id);
+            let right_block = press.block_id.as_ref().is_none_or(|id| block_id == id.as_str());
+            let right_element = |action_id: &str| {
+                press.action_id.as_ref().is_none_or(|wanted| wanted.as_str() == action_id)
+            };
+            let action_id = object.get("action_id").and_then(Value::as_str);
+            if right_block && action_id.is_some_and(right_element) {
+                return Some((block_id, part));
+            }
+            object.values().find_map(|inner| within(inner, block_id, press))
+        }
+        _ => None,
+    }
 }
 
 /// `POST /_sandbox/responses/{id}`.

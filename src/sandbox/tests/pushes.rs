@@ -113,3 +113,27 @@ async fn a_press_is_told_and_can_be_answered() {
     }
     assert_eq!(slack.sandbox.messages()[0].text, "Muted");
 }
+
+#[tokio::test]
+async fn buttons_in_cards_and_containers_can_be_pressed() {
+    let (url, mut received) = app(Vec::new()).await;
+    let slack = start(Config { interactions_url: Some(url), ..config() }).await;
+    let text = json!({"type": "plain_text", "text": "Open"});
+    let button = |id: &str| json!({"type": "button", "action_id": id, "text": text});
+    let card = json!({"type": "card", "block_id": "inner", "actions": [button("card")]});
+    let section = json!({"type": "section", "text": text, "accessory": button("section")});
+    let blocks = json!([
+        {"type": "carousel", "block_id": "b1", "elements": [card]},
+        {"type": "container", "block_id": "b2", "child_blocks": [section]},
+    ]);
+    let body = json!({"channel": "U0DEMOADA", "text": "t", "blocks": blocks});
+    let posted = slack.json("chat.postMessage", body).await;
+    let (channel, ts) = (posted["channel"].as_str().unwrap(), posted["ts"].as_str().unwrap());
+    for (action_id, block_id) in [("card", "inner"), ("section", "b2")] {
+        assert_eq!(slack.sandbox.press_button(channel, ts, action_id).await.unwrap(), 200);
+        let (_, form) = received.recv().await.unwrap();
+        let payload = url::form_urlencoded::parse(&form).next().unwrap().1.into_owned();
+        let payload: Value = serde_json::from_str(&payload).unwrap();
+        assert_eq!(payload["actions"][0]["block_id"], block_id);
+    }
+}
