@@ -50,7 +50,7 @@ pub struct PreviewRequest {
     pub locale: Option<Locale>,
     pub link: Option<String>,
     pub open_in_browser: bool,
-    /// The person to whom it is sent.
+    /// The person who gets it.
     pub send_to: Option<UserId>,
     pub check_with_slack: bool,
 }

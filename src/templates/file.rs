@@ -1,4 +1,4 @@
-//! A template's file: its message, and the places of its parts for what Herald says about them.
+//! A template's file: its message, and the places of its parts, which refusals name.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

@@ -22,7 +22,7 @@ async fn links_and_unknown_files_are_refused() {
         };
         desk.set(simple("", "de", "Yours")).await.unwrap();
         for (path, sentence) in [
-            ("notes.txt", "wording/notes.txt is not the name of an event type"),
+            ("notes.txt", "wording/notes.txt is a file, but an event type has a folder"),
             ("task.assigned", "wording/task.assigned is a file, but an event type has a folder"),
             ("Task.Assigned/de.toml", "wording/Task.Assigned is not the name of an event type"),
             ("task.assigned/de.yaml", "task.assigned/de.yaml is not the name of a template's file"),

@@ -1,4 +1,4 @@
-//! What was exported is not changed when it is applied.
+//! Exported templates are not changed when they are applied.
 
 use herald::rpc::pb;
 use herald::rpc::pb::template::Form;
