@@ -150,7 +150,7 @@ impl App {
         event: &EventType,
         plan: impl Fn(Option<&EventTypeState>, &TenantTypes) -> Planned,
     ) -> Planned {
-        let _turn = self.changes.turn(&call.tenant).await;
+        let _turn = self.changes.turn(call.tenant.clone()).await;
         for _ in 0..ATTEMPTS {
             let Some(found) = self.store.event_types().list(&call.tenant).await? else {
                 return Err(Error::NotFound("tenant"));

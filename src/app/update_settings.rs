@@ -59,7 +59,7 @@ impl App {
         call.may(right)?;
         let (_, action) = right.names();
         self.store.tenancy().ensure_tenant(&call.tenant).await?;
-        let _turn = self.changes.turn(&call.tenant).await;
+        let _turn = self.changes.turn(call.tenant.clone()).await;
         for _ in 0..ATTEMPTS {
             let current = self.store.tenancy().settings(&call.tenant).await?.unwrap_or_default();
             if change.expected_version.is_some_and(|expected| expected != current.version) {

@@ -74,6 +74,7 @@ pub use budgets::posts::{Posting, Throttled};
 pub use config::{Config, Pooler};
 pub use database::backend::Backend;
 pub use database::exclusive::Exclusive;
+pub use database::in_turn::{InTurn, Turn};
 pub use database::migrate::SchemaStatus;
 pub use database::protection::Protection;
 pub use ends::cancel::Canceled;
@@ -166,6 +167,8 @@ struct Inner {
     ending: group::Group<TenantId, settle::batch::SentMessage, settle::batch::SentOutcome>,
     /// Calls held up by a locked row, apart from the shared transactions.
     apart: apart::Apart,
+    /// Reservations in a budget take turns.
+    reserving: InTurn<(InstallationId, String)>,
     /// Calls that share reads.
     reading_tenants: group::Group<TenantId, TenantId, shared_reads::Tenants>,
     reading_people: group::Group<TenantId, shared_reads::Lookup, Result<shared_reads::Rows, Error>>,
@@ -202,6 +205,7 @@ impl Store {
                 intending: group::Group::new(intend::batch::bounds(backend)),
                 ending: group::Group::new(settle::batch::bounds(backend)),
                 apart: apart::Apart::new(config.max_connections),
+                reserving: InTurn::default(),
                 reading_tenants: group::Group::new(shared_reads::bounds()),
                 reading_people: group::Group::new(shared_reads::bounds()),
                 reading_heads: group::Group::new(shared_reads::bounds()),

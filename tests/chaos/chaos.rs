@@ -160,7 +160,8 @@ async fn start(options: Options) -> io::Result<bool> {
 }
 
 fn plan(options: Options, seed: u64) -> io::Result<run::Plan> {
-    let (kinds, mut left_out) = kinds(&options, clock::faketime().is_some());
+    let kinds = kinds(&options);
+    let mut left_out = Vec::new();
     let program = options.herald.map_or_else(beside, Ok)?;
     let releases = match (options.before, options.upgrade) {
         (None, _) => [program.clone(), program.clone()],
@@ -194,9 +195,8 @@ fn plan(options: Options, seed: u64) -> io::Result<run::Plan> {
     })
 }
 
-/// All kinds, except those that need an option of their own and those that this machine cannot
-/// produce; and the names of the latter, with the reason.
-fn kinds(options: &Options, faketime: bool) -> (Vec<Kind>, Vec<String>) {
+/// All kinds, except those that need an option of their own.
+fn kinds(options: &Options) -> Vec<Kind> {
     let mut kinds = options.faults.clone();
     if kinds.is_empty() {
         let left_out = |kind: &Kind| options.before.is_some() && NEW.contains(kind);
@@ -205,10 +205,7 @@ fn kinds(options: &Options, faketime: bool) -> (Vec<Kind>, Vec<String>) {
     }
     let asked = [(Kind::Failover, options.failover), (Kind::Upgrade, options.before.is_some())];
     kinds.extend(asked.into_iter().filter(|(_, asked)| *asked).map(|(kind, _)| kind));
-    let is_possible = |kind: &Kind| faketime || ![Kind::Clock, Kind::Step].contains(kind);
-    let (possible, others): (Vec<Kind>, Vec<Kind>) = kinds.into_iter().partition(is_possible);
-    let others = others.iter().map(|kind| format!("{} (no libfaketime)", kind.name()));
-    (possible, others.collect())
+    kinds
 }
 
 /// `herald` in the folder above the one with this program.
@@ -291,19 +288,12 @@ mod tests {
     }
 
     #[test]
-    fn faults_that_the_machine_cannot_produce_are_named() {
-        let kinds = |line: &str, faketime| {
-            let words = line.split_whitespace();
-            kinds(&Options::try_parse_from(words).unwrap(), faketime)
-        };
-        let (all, none) = kinds("chaos", true);
-        assert!(all.contains(&Kind::Clock) && all.contains(&Kind::Step) && none.is_empty());
-        let (possible, left_out) = kinds("chaos", false);
-        assert_eq!(left_out, ["clock (no libfaketime)", "step (no libfaketime)"]);
-        assert_eq!(possible.len() + 2, all.len());
-        let (possible, left_out) = kinds("chaos --faults dark,step", false);
-        assert_eq!((possible, left_out.len()), (vec![Kind::Dark], 1));
-        assert_eq!(kinds("chaos --faults dark", false), (vec![Kind::Dark], Vec::new()));
+    fn options_bring_their_kinds() {
+        let kinds = |line: &str| kinds(&Options::try_parse_from(line.split_whitespace()).unwrap());
+        let all = kinds("chaos");
+        assert!(all.contains(&Kind::Step) && !all.contains(&Kind::Failover));
+        assert_eq!(kinds("chaos --failover").len(), all.len() + 1);
+        assert_eq!(kinds("chaos --faults dark"), [Kind::Dark]);
     }
 
     /// The options of the runs in step_chaos of tests/run, except for seeds and folders.

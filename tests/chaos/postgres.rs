@@ -58,7 +58,7 @@ impl Postgres {
         let port = ports::free()?;
         let clock = steps.then(|| dir.path().join("clock"));
         if let Some(clock) = &clock {
-            std::fs::write(clock, "+0")?;
+            clock::create(clock)?;
         }
         let cluster = Cluster {
             bin,
@@ -135,9 +135,9 @@ impl Postgres {
         self.psql("postgres", &sql).map(drop)
     }
 
-    /// The server's clock is wrong by this many seconds from now on, such as `-600`.
-    pub(crate) fn set_clock(&self, offset: &str) -> io::Result<()> {
-        self.0.clock.as_ref().map_or(Ok(()), |clock| std::fs::write(clock, offset))
+    /// The server's clock is wrong by this many seconds from now on.
+    pub(crate) fn set_clock(&self, seconds: i64) -> io::Result<()> {
+        self.0.clock.as_ref().map_or(Ok(()), |clock| clock::set(clock, seconds))
     }
 
     /// Queries the run's database and returns the rows, unaligned.

@@ -109,7 +109,7 @@ impl Site {
         };
         let audiences = tenants.into_iter().map(audience).collect();
         let clock = dir.join("clock");
-        std::fs::write(&clock, "+0")?;
+        clock::create(&clock)?;
         migrate(size, &postgres)?;
         let (replicas, routes) = (Vec::new(), Routes::default());
         let pooler = match size.pooler {

@@ -18,6 +18,7 @@ use crate::domain::ids::TenantId;
 use crate::domain::limits;
 use crate::domain::message::problem::Problem;
 use crate::domain::message::template::{Form, Place, check, etag as etag_of};
+use crate::domain::settings::Settings;
 use crate::store::{self, KeptWords, TemplateChange, TemplateEdit, TemplateVersion};
 
 /// The wanted change of a place.
@@ -95,11 +96,13 @@ impl App {
         action: &str,
         wanted: Wanted<'_>,
     ) -> Result<Option<TemplateState>, Error> {
-        let _turn = self.changes.turn(&call.tenant).await;
+        let _turn = self.changes.turn(call.tenant.clone()).await;
         let place = wanted.place;
         for _ in 0..ATTEMPTS {
             let settings = self.store.tenancy().settings(&call.tenant).await?;
-            let settings = settings.ok_or(Error::NotFound("tenant"))?;
+            // A real call creates the tenant first; a dry run answers as if it had.
+            let of_new = || wanted.dry_run.then(Settings::default);
+            let settings = settings.or_else(of_new).ok_or(Error::NotFound("tenant"))?;
             let types = self.types_of(&call.tenant, settings.version).await?;
             let present = self.store.templates().get(&call.tenant, place, None).await?;
             let etag = etag_now(place, present.as_ref())?;

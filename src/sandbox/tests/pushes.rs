@@ -120,14 +120,16 @@ async fn buttons_in_cards_and_containers_can_be_pressed() {
     let slack = start(Config { interactions_url: Some(url), ..config() }).await;
     let text = json!({"type": "plain_text", "text": "Open"});
     let button = |id: &str| json!({"type": "button", "action_id": id, "text": text});
-    let card = json!({"type": "card", "block_id": "inner", "actions": [button("card")]});
+    let card =
+        json!({"type": "card", "block_id": "inner", "title": text, "actions": [button("card")]});
     let section = json!({"type": "section", "text": text, "accessory": button("section")});
     let blocks = json!([
         {"type": "carousel", "block_id": "b1", "elements": [card]},
-        {"type": "container", "block_id": "b2", "child_blocks": [section]},
+        {"type": "container", "block_id": "b2", "title": text, "child_blocks": [section]},
     ]);
     let body = json!({"channel": "U0DEMOADA", "text": "t", "blocks": blocks});
     let posted = slack.json("chat.postMessage", body).await;
+    assert_eq!(posted["ok"], true, "{posted}");
     let (channel, ts) = (posted["channel"].as_str().unwrap(), posted["ts"].as_str().unwrap());
     for (action_id, block_id) in [("card", "inner"), ("section", "b2")] {
         assert_eq!(slack.sandbox.press_button(channel, ts, action_id).await.unwrap(), 200);

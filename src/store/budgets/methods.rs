@@ -67,7 +67,9 @@ impl Budgets<'_> {
         let key = params![installation.to_string(), method];
         let mut values = key.clone();
         values.extend(params![micros(interval), micros(patience)]);
-        if let Some(row) = sql::one(self.store.writer(), &take, values).await? {
+        let taken = sql::one(self.store.writer(), &take, values);
+        let budget = (installation, method.to_owned());
+        if let Some(row) = self.store.inner.reserving.run(budget, taken).await? {
             return Ok(Reservation { taken: true, wait: from_micros(row.get(0)?) });
         }
         let row = sql::one(self.store.reader(), &when, key).await?;

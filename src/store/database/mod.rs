@@ -4,12 +4,14 @@
 //! `pool` and `connection`, from one connection to the pools; `transaction`; `sql` and `rows`,
 //! statements and their answers; `unreadable`, rows that are skipped; `era`, the time since the
 //! last copy; `group` and `apart`, calls that share a transaction and calls that must not;
-//! `entity`; then the care of the whole: `migrate`, `exclusive`, `tidy`.
+//! `in_turn`, calls that would wait for the same row; `entity`; then the care of the
+//! whole: `migrate`, `exclusive`, `tidy`.
 
 pub(in crate::store) mod backend;
 pub(in crate::store) mod entity;
 pub(in crate::store) mod era;
 pub(in crate::store) mod group;
+pub(in crate::store) mod in_turn;
 pub(in crate::store) mod protection;
 mod pulse;
 pub(in crate::store) mod sql;

@@ -82,12 +82,12 @@ impl Stage {
         // pg_ctl takes a server that started before pg_ctl's own time for an old one, and would
         // wait until its timeout.
         let _held = self.postgres.held().await;
-        let offset = *dice.one(&["-600", "+600"]);
-        let what = format!("the database's clock is off by {offset} s");
+        let offset = *dice.one(&[-600, 600]);
+        let what = format!("the database's clock is off by {offset:+} s");
         let blow = self.book.strike(Kind::Step.name(), None, what);
         self.postgres.set_clock(offset)?;
         sleep(dice.millis(500, 4_000)).await;
-        self.postgres.set_clock("+0")?;
+        self.postgres.set_clock(0)?;
         blow.over();
         Ok(())
     }

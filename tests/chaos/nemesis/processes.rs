@@ -9,6 +9,7 @@ use herald::sandbox::{Fault, FaultKind};
 use tokio::time::{Instant, sleep};
 
 use super::{Kind, Stage};
+use crate::clock;
 use crate::dice::Dice;
 use crate::link::Weather;
 use crate::replica::Replica;
@@ -180,12 +181,12 @@ impl Stage {
 
     /// The clock of replica 0 is wrong by up to two hours, and is set back.
     pub(super) async fn set_clock(&self, dice: &mut Dice) -> io::Result<()> {
-        let offset = *dice.one(&["+3600", "-3600", "+7200", "-60"]);
-        let what = format!("the clock is off by {offset} s");
+        let offset = *dice.one(&[3600, -3600, 7200, -60]);
+        let what = format!("the clock is off by {offset:+} s");
         let blow = self.book.strike(Kind::Clock.name(), Some(0), what);
-        std::fs::write(&self.clock, offset)?;
+        clock::set(&self.clock, offset)?;
         sleep(dice.millis(500, 4000)).await;
-        std::fs::write(&self.clock, "+0")?;
+        clock::set(&self.clock, 0)?;
         blow.over();
         Ok(())
     }

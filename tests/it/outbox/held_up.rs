@@ -340,3 +340,40 @@ async fn a_small_call_goes_before_broadcasts_that_have_not_begun() {
         assert!(before <= BROADCASTS / 2, "{before} broadcasts went before it");
     }
 }
+
+/// As many calls as a replica has workers need a start of a budget whose row a frozen replica keeps
+/// locked. They do not take the connections that other calls need.
+#[tokio::test]
+async fn a_locked_budget_holds_one_connection() {
+    let Some(store) = postgres().await else { return };
+    let reserve = async |store: Store| {
+        let second = Duration::from_secs(1);
+        store.budgets().reserve(installation(), "conversations.open", second, 60 * second).await
+    };
+    assert!(reserve(store.clone()).await.unwrap().taken);
+    let held = forgotten(&store, "SELECT 1 FROM budgets FOR UPDATE").await;
+    let calls: Vec<_> = (0..64).map(|_| tokio::spawn(reserve(store.clone()))).collect();
+    let mut all = Box::pin(join_all(calls));
+    let raw = store.raw().await;
+    let mut most = 0;
+    let ended = loop {
+        let waiting = "SELECT COUNT(*) FROM pg_stat_activity \
+                       WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        tokio::select! {
+            biased;
+            ended = &mut all => break ended,
+            waiting = count(&raw, waiting) => most = most.max(waiting),
+        }
+    };
+    assert_eq!(most, 1, "connections that waited for the row");
+    for call in ended {
+        assert!(matches!(call.unwrap(), Err(Error::Locked(_))));
+    }
+    held.rollback().await.unwrap();
+    assert!(reserve(store.clone()).await.unwrap().taken);
+}
+
+async fn count(database: &DatabaseConnection, sql: &str) -> i64 {
+    let row = database.query_one_raw(Statement::from_string(database.get_database_backend(), sql));
+    row.await.unwrap().unwrap().try_get_by_index(0).unwrap()
+}

@@ -131,6 +131,14 @@ async fn a_dry_run_and_the_same_words_store_nothing() {
         assert_eq!(bad_fields(&refused), ["template.simple.heading"]);
         assert_eq!(stored(world).await, before);
 
+        // A real call would create the tenant.
+        let of_new = |text| pb::SetTemplateRequest { tenant_id: "newcomer".into(), ..tried(text) };
+        let first = client.set_template(of_new("First")).await.unwrap().template.unwrap();
+        assert_eq!(first.version, 1);
+        let refused = client.set_template(of_new("{{ tsk.name }}")).await.unwrap_err();
+        assert_eq!(bad_fields(&refused), ["template.simple.heading"]);
+        assert_eq!(world.count("SELECT COUNT(*) FROM tenants").await, 1);
+
         let saved = set(client, HERE, "First").await.unwrap();
         let before = stored(world).await;
         // The answer was lost, and the call is repeated.

@@ -271,8 +271,8 @@ mod tests {
                 own.iter().map(|(level, locale)| candidate(*level, locale, body)).collect();
             let mut places: Vec<WordingPlace<'_>> =
                 own.iter().map(|it| WordingPlace { level: it.level, locale: &it.locale }).collect();
-            let tags = Language::ALL.map(|it| WordingPlace { level: Level::BuiltIn, locale: it.tag() });
-            places.extend(tags);
+            let tags = Language::ALL.map(Language::tag);
+            places.extend(tags.map(|locale| WordingPlace { level: Level::BuiltIn, locale }));
             let expected = places[choose(&places, &locales).expect("a wording")];
             let words = words(own.clone());
             let reader = Reader { name: None, locales, time_zone: "UTC".into() };

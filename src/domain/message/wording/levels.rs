@@ -150,14 +150,17 @@ mod tests {
         prop::collection::vec((level, tag()), 0..8)
     }
 
+    fn of(wordings: &[(Level, String)]) -> Vec<WordingPlace<'_>> {
+        wordings.iter().map(|(level, locale)| WordingPlace { level: *level, locale }).collect()
+    }
+
     proptest! {
         #[test]
         fn the_choice_keeps_its_rules(
             wordings in wordings(),
             locales in prop::collection::vec(tag(), 0..4),
         ) {
-            let places: Vec<WordingPlace<'_>> =
-                wordings.iter().map(|(level, locale)| WordingPlace { level: *level, locale }).collect();
+            let places = of(&wordings);
             let at = choose(&places, &locales);
             // A higher level with the first locale's language is never passed over.
             let speaks = |place: &WordingPlace<'_>, locale: &str| {
