@@ -74,7 +74,7 @@ pub use budgets::posts::{Posting, Throttled};
 pub use config::{Config, Pooler};
 pub use database::backend::Backend;
 pub use database::exclusive::Exclusive;
-pub use database::in_turn::{InTurn, Turn};
+pub use database::in_turn::{HeldTurn, InTurn};
 pub use database::migrate::SchemaStatus;
 pub use database::protection::Protection;
 pub use ends::cancel::Canceled;

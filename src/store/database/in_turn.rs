@@ -26,7 +26,7 @@ struct Last(Option<(Instant, Error)>);
 
 /// The turn of one key; it ends when it is dropped.
 #[derive(Debug)]
-pub struct Turn(OwnedMutexGuard<Last>);
+pub struct HeldTurn(OwnedMutexGuard<Last>);
 
 impl<K> Clone for InTurn<K> {
     fn clone(&self) -> Self {
@@ -42,7 +42,7 @@ impl<K> Default for InTurn<K> {
 
 impl<K: Hash + Eq> InTurn<K> {
     /// Waits until no other work with this key is under way.
-    pub async fn turn(&self, key: K) -> Turn {
+    pub async fn turn(&self, key: K) -> HeldTurn {
         let of_key = {
             let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             if all.len() >= MANY {
@@ -55,7 +55,7 @@ impl<K: Hash + Eq> InTurn<K> {
                 new
             })
         };
-        Turn(of_key.lock_owned().await)
+        HeldTurn(of_key.lock_owned().await)
     }
 
     /// Does the work in turn. [`Error::Locked`] also if the work of another call found the row
