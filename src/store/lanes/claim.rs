@@ -24,7 +24,7 @@ use crate::domain::time::{Timestamp, micros};
 use crate::store::database::era::doubt;
 use crate::store::database::rows::{Column, Columns, given};
 use crate::store::database::sql::{self, Row, params};
-use crate::store::database::transaction::{Tx, scoped};
+use crate::store::database::transaction::{Patience, Scoped, Tx, scoped};
 use crate::store::records::deliveries::IN_LANE;
 use crate::store::seal::data_keys::SealedCell;
 use crate::store::seal::person_keys::{KEY_COLUMNS, KeysById, WrappedKey, join_key};
@@ -154,7 +154,7 @@ impl Lanes<'_> {
     /// has passed. Do not call this while a request is under way: the next holder would find the
     /// delivery in `Sending` and count a crash. `false`: the claim is stale and nothing changed.
     pub async fn release(self, claim: &LaneClaim, next: Duration) -> Result<bool, Error> {
-        self.store.transaction(|tx| scoped(release_within(tx, claim, next))).await
+        self.store.of_lane(|tx, patience| scoped(release_within(tx, claim, next, patience))).await
     }
 }
 
@@ -306,8 +306,13 @@ impl Store {
     }
 }
 
-async fn release_within(tx: &Tx, claim: &LaneClaim, next: Duration) -> Result<bool, Error> {
-    if !lock(tx, claim).await? {
+async fn release_within(
+    tx: &Tx,
+    claim: &LaneClaim,
+    next: Duration,
+    patience: Patience,
+) -> Result<bool, Error> {
+    if !lock(tx, claim, patience).await? {
         return Ok(false);
     }
     if !next.is_zero() {
@@ -331,19 +336,46 @@ pub(in crate::store) async fn extend(
     claim: &LaneClaim,
     lease: Duration,
 ) -> Result<bool, Error> {
-    const SQL: &str = "UPDATE lanes SET lease_until = clock.now + $4, next_at = clock.now + $4 \
-        FROM (SELECT {now} AS now) AS clock \
-        WHERE installation = $1 AND lane = $2 AND lease_token = $3";
+    let text = format!(
+        "UPDATE lanes SET lease_until = clock.now + $4, next_at = clock.now + $4 FROM {} \
+         WHERE installation = $1 AND lane = $2 AND lease_token = $3",
+        Patience::Shared.clock(db.get_database_backend())
+    );
     let mut values = claim.key();
     values.push(micros(lease).into());
-    Ok(sql::execute(db, SQL, values).await? == 1)
+    Ok(sql::execute(db, &text, values).await? == 1)
 }
 
 /// Locks the lane's row. `false`: the claim is stale.
-pub(in crate::store) async fn lock(tx: &Tx, claim: &LaneClaim) -> Result<bool, Error> {
-    const SQL: &str = "SELECT 1 FROM lanes \
-        WHERE installation = $1 AND lane = $2 AND lease_token = $3 {for_update}";
-    Ok(sql::one(tx, SQL, claim.key()).await?.is_some())
+pub(in crate::store) async fn lock(
+    tx: &Tx,
+    claim: &LaneClaim,
+    patience: Patience,
+) -> Result<bool, Error> {
+    let text = format!(
+        "SELECT 1 FROM {}, lanes \
+         WHERE installation = $1 AND lane = $2 AND lease_token = $3 {{for_update}}",
+        patience.clock(tx.get_database_backend())
+    );
+    Ok(sql::one(tx, &text, claim.key()).await?.is_some())
+}
+
+impl Store {
+    /// A transaction that locks one lane's row first, with the patience that it is given. If the
+    /// row is locked, it waits as one of the few that may: workers whose lanes a frozen replica
+    /// keeps locked must not take the connections that others need.
+    pub(in crate::store) async fn of_lane<'env, T, F>(&self, work: F) -> Result<T, Error>
+    where
+        F: for<'tx> Fn(&'tx Tx, Patience) -> Scoped<'env, 'tx, T> + Send + Sync,
+        T: Send,
+    {
+        match self.transaction(|tx| work(tx, Patience::Brief)).await {
+            Err(Error::Locked(_)) => {}
+            done => return done,
+        }
+        let _turn = self.inner.apart.turn().await?;
+        self.transaction(|tx| work(tx, Patience::Long)).await
+    }
 }
 
 /// Changes to a lane at the end of its lease.

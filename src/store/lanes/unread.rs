@@ -10,7 +10,7 @@ use crate::domain::reason::Failure;
 use crate::domain::time::{Timestamp, micros};
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, Row, params};
-use crate::store::database::transaction::{Tx, scoped};
+use crate::store::database::transaction::{Patience, Tx, scoped};
 use crate::store::database::unreadable::UnreadableRow;
 use crate::store::lanes::claim::{LaneClaim, Unlease, lock, unlease};
 use crate::store::{Error, Store, Upkeep};
@@ -36,7 +36,8 @@ impl Store {
         self.pass_over(UnreadableRow::Head, 1);
         let (id, newer) = (row.get::<String>(0)?, is_newer(row));
         let id = id.as_str();
-        let parked = self.transaction(|tx| scoped(leave(tx, claim, id, newer))).await?;
+        let parked =
+            self.of_lane(|tx, patience| scoped(leave(tx, claim, (id, newer), patience))).await?;
         if parked {
             tracing::error!(delivery = id, "a message cannot be read and was parked");
             if let Some(metrics) = self.inner.unreadable.metrics() {
@@ -51,14 +52,19 @@ impl Store {
 }
 
 /// Returns whether it is parked.
-async fn leave(tx: &Tx, claim: &LaneClaim, id: &str, newer: bool) -> Result<bool, Error> {
+async fn leave(
+    tx: &Tx,
+    claim: &LaneClaim,
+    (id, newer): (&str, bool),
+    patience: Patience,
+) -> Result<bool, Error> {
     const REST_IT: &str = "UPDATE deliveries SET due_at = {greatest}(due_at, clock.now + $2), \
         code = $3, \
         updated_at = CASE WHEN code = $3 THEN updated_at ELSE clock.now END \
         FROM (SELECT {now} AS now) AS clock WHERE id = $1 RETURNING {now}, updated_at";
     const PARK: &str = "UPDATE deliveries SET state = 'parked', reason = $2, code = $3, \
         updated_at = {now} WHERE id = $1";
-    if !lock(tx, claim).await? {
+    if !lock(tx, claim, patience).await? {
         return Ok(false);
     }
     let mut parked = !newer;

@@ -84,9 +84,9 @@ impl Outbox<'_> {
     ) -> Result<RecoverOutcome, Error> {
         let outcome = self
             .store
-            .transaction(|tx| {
+            .of_lane(|tx, patience| {
                 scoped(async move {
-                    if !lock(tx, claim).await? {
+                    if !lock(tx, claim, patience).await? {
                         return Ok(RecoverOutcome::Fenced);
                     }
                     let Some(head) = Crashing::read(tx, claim).await? else {
@@ -112,9 +112,9 @@ impl Outbox<'_> {
     ) -> Result<Option<(DeliveryId, RecoverOutcome)>, Error> {
         let crashed = self
             .store
-            .transaction(|tx| {
+            .of_lane(|tx, patience| {
                 scoped(async move {
-                    if !lock(tx, claim).await? {
+                    if !lock(tx, claim, patience).await? {
                         return Ok(None);
                     }
                     let crashed = match Crashing::read(tx, claim).await? {

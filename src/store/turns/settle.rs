@@ -22,7 +22,7 @@ use crate::domain::ids::{DeliveryId, InstallationId, TenantId, UserId};
 use crate::domain::time::{Timestamp, micros};
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, params};
-use crate::store::database::transaction::{Tx, scoped};
+use crate::store::database::transaction::{Patience, Tx, scoped};
 use crate::store::intake::subjects::mark;
 use crate::store::lanes::claim::{LaneClaim, Unlease, lock, unlease};
 use crate::store::lanes::lane::{self, Joining};
@@ -99,7 +99,6 @@ impl Outbox<'_> {
             }
             None => None,
         };
-        let mut turn = None;
         if let Settle::Delivered { channel, ts } = settle {
             let sent = SentMessage {
                 claim: claim.clone(),
@@ -114,17 +113,15 @@ impl Outbox<'_> {
                 self.store.delivery_ended(delivery);
                 return Ok(true);
             }
-            // Its lane's row may be locked for as long as a transaction may live.
-            turn = Some(self.store.inner.apart.turn().await?);
         }
         let trace = trace.as_ref();
         let settled = self
             .store
-            .transaction(|tx| {
-                scoped(self.store.settle_within(tx, claim, delivery, settle, context, trace))
+            .of_lane(|tx, patience| {
+                let ended = (delivery, settle);
+                scoped(self.store.settle_within(tx, (claim, patience), ended, context, trace))
             })
             .await?;
-        drop(turn);
         if let Some(state) = settled {
             self.store.changed();
             if state.is_terminal() {
@@ -149,13 +146,12 @@ impl Store {
     async fn settle_within(
         &self,
         tx: &Tx,
-        claim: &LaneClaim,
-        delivery: DeliveryId,
-        settle: &Settle,
+        (claim, patience): (&LaneClaim, Patience),
+        (delivery, settle): (DeliveryId, &Settle),
         context: SettleContext<'_>,
         trace: Option<&Vec<u8>>,
     ) -> Result<Option<State>, Error> {
-        if !lock(tx, claim).await? {
+        if !lock(tx, claim, patience).await? {
             return Ok(None);
         }
         let paced = context.pace.map(|pace| micros(pace.interval) - micros(pace.started_ago));

@@ -341,6 +341,41 @@ async fn a_small_call_goes_before_broadcasts_that_have_not_begun() {
     }
 }
 
+/// As many workers as a replica has give back lanes that a frozen replica keeps locked, and renew
+/// their leases. A call of another tenant gets a connection meanwhile.
+#[tokio::test]
+async fn locked_lanes_leave_connections_to_others() {
+    let Some(store) = postgres().await else { return };
+    let to = (0..64).map(|number| delivery(lane(&format!("U{number}")))).collect();
+    store.outbox().accept(call("many", to)).await.unwrap();
+    store.outbox().accept(call_of("beta", "warm", "V0")).await.unwrap();
+    let mut claims = store.lanes().claim(65, LEASE).await.unwrap();
+    claims.retain(|claim| claim.tenant.as_str() != "beta");
+    assert_eq!(claims.len(), 64);
+    let held = forgotten(&store, "SELECT 1 FROM lanes WHERE lane LIKE 'U%' FOR UPDATE").await;
+    let releases: Vec<_> = claims
+        .into_iter()
+        .map(|claim| {
+            let store = store.store.clone();
+            tokio::spawn(async move {
+                let beaten = store.lanes().heartbeat(&claim, LEASE).await;
+                assert!(matches!(beaten, Err(Error::Locked(_))), "{beaten:?}");
+                store.lanes().release(&claim, Duration::ZERO).await
+            })
+        })
+        .collect();
+    let raw = store.raw().await;
+    until("they wait", async || (waiting(&raw).await > 0).then_some(())).await;
+    let small = spawn(&store, call_of("beta", "small", "V0"));
+    let small = tokio::time::timeout(PATIENCE, small).await.unwrap().unwrap();
+    assert!(matches!(small, Ok(Accepted::New { .. })), "{small:?}");
+    assert!(!releases.iter().any(tokio::task::JoinHandle::is_finished));
+    held.rollback().await.unwrap();
+    for release in releases {
+        assert_eq!(release.await.unwrap(), Ok(true));
+    }
+}
+
 /// As many calls as a replica has workers need a start of a budget whose row a frozen replica keeps
 /// locked. They do not take the connections that other calls need.
 #[tokio::test]
@@ -357,12 +392,10 @@ async fn a_locked_budget_holds_one_connection() {
     let raw = store.raw().await;
     let mut most = 0;
     let ended = loop {
-        let waiting = "SELECT COUNT(*) FROM pg_stat_activity \
-                       WHERE datname = current_database() AND wait_event_type = 'Lock'";
         tokio::select! {
             biased;
             ended = &mut all => break ended,
-            waiting = count(&raw, waiting) => most = most.max(waiting),
+            waiting = waiting(&raw) => most = most.max(waiting),
         }
     };
     assert_eq!(most, 1, "connections that waited for the row");
@@ -373,7 +406,10 @@ async fn a_locked_budget_holds_one_connection() {
     assert!(reserve(store.clone()).await.unwrap().taken);
 }
 
-async fn count(database: &DatabaseConnection, sql: &str) -> i64 {
-    let row = database.query_one_raw(Statement::from_string(database.get_database_backend(), sql));
+/// The number of connections that wait for a row.
+async fn waiting(database: &DatabaseConnection) -> i64 {
+    const SQL: &str = "SELECT COUNT(*) FROM pg_stat_activity \
+        WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let row = database.query_one_raw(Statement::from_string(database.get_database_backend(), SQL));
     row.await.unwrap().unwrap().try_get_by_index(0).unwrap()
 }
