@@ -44,7 +44,7 @@ pub enum Error {
     Telemetry(#[from] telemetry::Error),
     #[error("the database has an older schema ({0} migrations are missing): run `herald migrate`")]
     Schema(usize),
-    #[error("the database has a schema that this version does not work on: run a newer version")]
+    #[error("this version does not work with the schema of the database: run a newer version")]
     SchemaTooNew,
     #[error("{0} ended unexpectedly")]
     Ended(&'static str),

@@ -63,7 +63,7 @@ impl Manager {
         let administers = own.may_administer_for_users || own.role == Role::Administrator;
         if given.may_administer_for_users && !administers {
             return refused(
-                "a caller whose actors may not administer may not create a key whose actors may",
+                "a caller that may not administer for users may not create a key that may",
             );
         }
         // Other names could belong to others: they count toward limits and appear in the trail.

@@ -114,7 +114,7 @@ fn heed(right: &Right, acting: &Acting, whose: Whose) -> Result<(), Error> {
         Cell::Absent => return Err(Error::NotFound("notification")),
         Cell::Refused(Refusal::Role) => (
             "ROLE_NOT_ALLOWED",
-            "this is not for callers of this role; docs/access.md says who may call what",
+            "callers of this role may not make this call; docs/access.md lists the permissions",
         ),
         Cell::Refused(Refusal::NotOwn) => {
             ("NOT_OWN_PROFILE", "only an administrator may do this for another person")

@@ -386,7 +386,7 @@ impl App {
         let found = self.store.outbox().subject_conversations(&tenant.id, subject).await?;
         if everybody && found.len() > limits::SUBJECT_CONVERSATIONS {
             let most = limits::SUBJECT_CONVERSATIONS;
-            let problem = format!("must be named: the subject is in over {most} conversations");
+            let problem = format!("must be named: the subject has more than {most} conversations");
             return Err(Error::invalid("recipients", problem));
         }
         let mut named = HashSet::new();

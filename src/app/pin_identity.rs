@@ -22,7 +22,7 @@ impl App {
         let installation = tenant.installation.ok_or_else(not_connected)?.id;
         let refused = |problem: &str| Error::invalid("slack_user_id", problem);
         let Some(found) = self.workspaces.user_info(installation, &member).await? else {
-            return Err(refused("is no member of the connected workspace"));
+            return Err(refused("is not a member of the connected workspace"));
         };
         let found = Member::from_slice(found.get().as_bytes())
             .map_err(|error| Error::Internal(error.into()))?;

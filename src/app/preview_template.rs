@@ -323,7 +323,7 @@ fn is_erased(kind: &KnownType<'_>, data: &Value) -> bool {
 fn erased() -> Error {
     Error::Precondition {
         reason: "NOTIFICATION_ERASED",
-        sentence: "the notification has no texts any more: give data instead",
+        sentence: "the notification has no data for a message: give data instead",
     }
 }
 

@@ -1,7 +1,7 @@
 //! Templates: the words of messages, as a tenant's administrators change them.
 //!
 //! `read` (GetTemplate, ListTemplates), `change` (SetTemplate, ResetTemplate, RollbackTemplate),
-//! `guard` (changes of event types that templates would not survive), `words` (Notify).
+//! `guard` (changes of event types that would break templates), `words` (Notify).
 
 mod guard;
 mod read;

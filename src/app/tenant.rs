@@ -1,4 +1,4 @@
-//! The data needed by every call about a tenant: its settings, its compiled mapping and its
+//! The data that every call about a tenant needs: its settings, its compiled mapping and its
 //! workspace, read together.
 
 use std::sync::Arc;

@@ -3,8 +3,8 @@
 //! A message is looked for by the delivery id in its metadata, from a little before the request was
 //! begun. If it is found, it is adopted. If not, the look is repeated, and after the third look,
 //! some 30 s after the request ended, the message counts as not stored (invariant I7). A look that
-//! Slack's limits postponed does not count. A message during which three workers died is looked for
-//! like any other, and parked only if it is not found. After a recovery of the store
+//! Slack's limits postponed does not count. A message during whose turns three workers died is
+//! looked for like any other, and parked only if it is not found. After a recovery of the store
 //! (docs/recovery.md) every waiting message is looked for, from its acceptance on.
 
 use std::time::Duration;

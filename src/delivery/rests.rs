@@ -1,6 +1,6 @@
 //! Claims that got nothing: a queue with a due lane whose row is locked, or that another replica
 //! served faster; an account that another transaction holds. They are tried again after a wait that
-//! doubles, so that one locked row neither makes the loop spin nor stops it.
+//! doubles each time, so that one locked row neither makes the loop spin nor stops it.
 
 use std::collections::HashMap;
 use std::hash::Hash;

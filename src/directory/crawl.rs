@@ -48,7 +48,7 @@ pub(super) enum CrawlEnd {
 pub(super) enum CrawlFault {
     #[error(transparent)]
     Workspace(workspace::Error),
-    #[error("Slack's cursor was unusable ({0}), also after the reading began again")]
+    #[error("Slack's cursor was unusable ({0}), even after the reading began again")]
     Cursor(&'static str),
     #[error("the list does not end: {MOST_PAGES} pages were read")]
     Endless,

@@ -5,8 +5,8 @@
 //! The questions are about members who can match: new ones first (among these, people whose e-mail
 //! address the platform knows), then those whose `updated` changed, then, slowly, all members
 //! again, since an edit of a custom field sends no event and does not change `updated`. Fetched
-//! fields are kept per member, so another field of the same profiles costs no question. Snapshots
-//! take fields up in batches.
+//! fields are kept per member, so another field of the same profiles costs no question. Fetched
+//! fields reach the snapshots in batches.
 
 mod plan;
 

@@ -2,8 +2,8 @@
 //! that acknowledged them died.
 //!
 //! Applying is idempotent and does not depend on the order of arrival: the newest object of a
-//! member (by `updated`) counts. An event that cannot be read is parked, and so is one during which
-//! replicas died; an event that fails for other reasons is tried again later.
+//! member (by `updated`) counts. An event is parked if it cannot be read, or if replicas died while
+//! they applied it; an event that fails for other reasons is tried again later.
 
 use std::collections::HashMap;
 use std::time::Duration;

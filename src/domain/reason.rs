@@ -131,8 +131,8 @@ reasons! {
         RetriesExhausted = "retries_exhausted",
             "Slack did not accept the message in any of the allowed attempts.";
         Unconfirmed = "unconfirmed",
-            "It could not be settled whether Slack stored the message, and policy says not to send \
-             it again.";
+            "It is unknown whether Slack stored the message, and the settings say not to send it \
+             again.";
         Template = "template", "The message could not be rendered.";
         Deactivated = "recipient_deactivated",
             "The Slack account was deactivated before the message went out.";

@@ -66,7 +66,7 @@ pub(super) fn delivery(
         State::Unreachable => NoMatch::from_code(reason)
             .map_or_else(|| "No member in Slack.".into(), |reason| reason.sentence().into()),
         State::Failed | State::Parked => failure(to, reason, code),
-        State::Newer => "A newer release of Herald knows its state.".into(),
+        State::Newer => "Only a newer release of Herald knows its state.".into(),
     }
 }
 

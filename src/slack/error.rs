@@ -33,7 +33,7 @@ pub enum Error {
     Transient { code: String },
     /// The call may or may not have been executed, and repeating it could execute it twice: find
     /// out first.
-    #[error("Slack may or may not have done it: {code}")]
+    #[error("Slack may or may not have executed the call: {code}")]
     Unknown { code: String },
 }
 

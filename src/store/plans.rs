@@ -2,7 +2,7 @@
 //! keys and by the index of the lane's head, whatever its statistics say.
 //!
 //! The statements are not listed here: a message is taken from its acceptance to its end, and the
-//! statements that the store executes on the way are explained.
+//! statements that the store executes on the way are examined with EXPLAIN.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};

@@ -1,4 +1,4 @@
-//! Herald's API, called like by any other client.
+//! Herald's API, called as any other client calls it.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -1,10 +1,11 @@
 //! The file of a template: `task.assigned/de.toml`; for a content item
 //! `task.assigned/content/course-7/de.toml`.
 //!
-//! The id of a content item may have any printable characters, so its folder is not named by it:
-//! the name has only lower-case letters, digits, `-` and `_`, and other bytes are written as `%2e`.
-//! No id leads out of the folder, and no two ids have names that differ only in case. An id whose
-//! name would be too long for a file system is named by its hash, and stated in the files.
+//! The id of a content item may have any printable characters, so it cannot be the name of its
+//! folder: in that name, bytes other than lower-case letters, digits, `-` and `_` are written in
+//! hexadecimal (`.` is `%2e`). No id leads out of the folder, and no two ids have names that differ
+//! only in case. An id whose name would be too long for a file system has a folder that is named by
+//! its hash, and is stated in the files.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -72,7 +73,7 @@ pub(super) fn content(name: &str, stated: Option<&str>) -> Result<ContentId, Str
     };
     let content = ContentId::parse(id).map_err(|error| format!("content_id {error}"))?;
     if stated.is_some_and(|stated| stated != content.as_str()) {
-        return Err(format!("content_id must be {:?}, as its folder is named", content.as_str()));
+        return Err(format!("content_id must be {:?}, the id of its folder", content.as_str()));
     }
     let wanted = folder(&content);
     if wanted != name {

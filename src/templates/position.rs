@@ -1,5 +1,5 @@
-//! Places in a file: the line and the column of a byte, and the byte of a TOML string in which one
-//! of its value's is written.
+//! Places in a file: the line and the column of a byte, and the byte in the source of a TOML string
+//! at which a byte of its value is written.
 
 /// The line and the column of a byte of this text, from 1, in characters.
 pub(super) fn line_and_column(text: &str, offset: usize) -> (usize, usize) {

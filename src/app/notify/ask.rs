@@ -1,6 +1,7 @@
 //! Notify that waits for Slack: people missing from the member list are looked up before the plan
-//! is made, so that the answer says whether they can be reached, not that they are being looked up.
-//! People that Slack does not answer about in time stay queued, as without the wait.
+//! is made, so that the answer says whether they can be reached, not just that they are being
+//! looked up. If Slack does not answer about a person in time, that person's message stays queued,
+//! as without the wait.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

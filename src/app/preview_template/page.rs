@@ -1,8 +1,8 @@
 //! The page that shows a preview: its link, and its content.
 //!
-//! Everything that the page shows is stored when the preview is made, encrypted, so that each
-//! replica can show it, and as it was. The link is the permission: nothing but its random id finds
-//! the content.
+//! Everything that the page shows is stored, encrypted, when the preview is made, so that every
+//! replica can show it unchanged. The link is the permission: nothing but its random id finds the
+//! content.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -265,7 +265,7 @@ fn words(kept: Option<TemplateVersion>, version: u32) -> Result<Form, Error> {
         KeptWords::Form(form) => Ok(form),
         KeptWords::Unread => Err(Error::newer_template()),
         KeptWords::Reset => {
-            let problem = format!("{version} has no words: call ResetTemplate");
+            let problem = format!("{version} is a removal: call ResetTemplate to repeat it");
             Err(Error::invalid("version", problem))
         }
     }

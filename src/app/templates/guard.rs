@@ -1,4 +1,4 @@
-//! Changes of event types that their templates would not survive are refused.
+//! Changes of event types that would break their templates are refused.
 
 use crate::app::{App, Error};
 use crate::domain::ids::{EventType, TenantId};

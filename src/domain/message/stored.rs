@@ -6,8 +6,8 @@
 //! tenant's templates. The messages keep the words that were in force when the notification was
 //! accepted, whatever happens to the type and to the templates.
 //!
-//! Earlier releases read the list as the data and one template. So a built-in type has one there
-//! too, the first of the tenant's; this release does not read it.
+//! Earlier releases read the list as the data and one template. So for a built-in type the list has
+//! a template in that place too: the first of the tenant's, which this release does not read.
 
 use std::sync::Arc;
 

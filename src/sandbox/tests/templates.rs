@@ -1,7 +1,7 @@
 //! Any template with any data: Slack's checks, which were written apart from the fitting, accept
 //! the message, nothing in it comes alive, and its button stays.
 //!
-//! `tests/run` gives the messages to checks of others, too: `tests/blocks`.
+//! `tests/run` also gives the messages to checkers by other authors: `tests/blocks`.
 
 mod data;
 

@@ -3,8 +3,8 @@
 //! A write may be about to use the key. If so, it either holds a lock on the key's row, which is
 //! then skipped; or it has committed, and its rows are found; or it comes later, finds no key, and
 //! encrypts again with a new one (`person_keys`). Entries of the audit trail and versions of
-//! templates are written without this check. Their use of a key is recorded before
-//! ([`NOTED_EVERY`]), and a key that was used lately is kept.
+//! templates are written without this check. Their use of a key is recorded beforehand
+//! ([`NOTED_EVERY`]), and a key that was used recently is kept.
 
 use std::collections::HashSet;
 use std::time::Duration;

@@ -3,8 +3,8 @@
 //! On PostgreSQL it is one statement, which the server finishes by itself: a replica that freezes
 //! keeps neither the turn nor the heads of tenants locked. A sequencer that finds the turn taken
 //! returns. One that took its snapshot before another's commit still sees the changes that the
-//! other moved, but their rows are gone when it tries to delete them, and heads are read as they
-//! are when they are locked.
+//! other moved, but their rows are gone when it tries to delete them, and it reads each head as it
+//! is at the moment of locking.
 
 use std::collections::BTreeMap;
 

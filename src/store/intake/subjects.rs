@@ -1,5 +1,5 @@
 //! Messages about one subject: the ones that a later notification overtakes at its acceptance, and
-//! the ones that it finds in Slack when its turn comes.
+//! those that it finds in Slack when its turn comes.
 //!
 //! There is no table of subjects: each delivery stores its subject, in the hot table and in
 //! history, so the knowledge of a subject ends with the retention of its deliveries.

@@ -6,7 +6,7 @@
 //! accepted later for the person resolves after it, and so joins a lane behind it. Three places
 //! keep this rule: Notify checks [`behind`] and makes deliveries that must wait resolve; a claim
 //! skips deliveries that [`waits_behind`] finds behind one that is not due; and no settlement puts
-//! a delivery into a lane while another stands before it.
+//! a delivery into a lane while another is ahead of it.
 //!
 //! No lock is needed. Notify checks after its call began, hence after the calls that were answered
 //! before it. It either sees that one of their deliveries is resolving, or such a delivery already

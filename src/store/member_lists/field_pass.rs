@@ -2,7 +2,7 @@
 //!
 //! As with crawls, every holder of the lease gets its own epoch, and every write names it
 //! (invariants I6, I10). The fetched fields are the checkpoint: a replica that takes over reads
-//! which are stored and continues with the rest.
+//! which fields are stored, and continues with the rest.
 
 use std::time::Duration;
 

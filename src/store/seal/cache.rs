@@ -1,4 +1,4 @@
-//! Opened keys in memory.
+//! Unwrapped keys in memory.
 
 use std::hash::Hash;
 use std::time::Duration;

@@ -6,8 +6,8 @@
 //!
 //! Layout, version 1: version (1 byte), key id (4, big-endian), nonce (24), ciphertext and tag.
 //! Version 2 has the id of a person's key (16 bytes, `person_keys`) in place of the key id. Data of
-//! one person was sealed by the tenant's key, in version 1, before there were keys for it, and is
-//! without `store.person_keys`.
+//! one person is sealed by the tenant's key, in version 1, if it was written before people had
+//! keys, or without `store.person_keys`.
 //!
 //! Deadlock trap: making a data key writes. Call [`Store::keys`] *before* a transaction; sealing
 //! itself does not use the database. Opening may read, on the readers' pool.

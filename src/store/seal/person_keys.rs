@@ -7,11 +7,11 @@
 //! identifies no person. The user id itself is stored encrypted, to find keys that encrypt nothing
 //! any more (`ends::unused_keys`).
 //!
-//! Opened keys are kept in memory for a short time, so another replica may have erased one of them.
-//! Therefore a statement that stores a value also checks that the value's key still exists, and
-//! locks the key's row until the commit ([`key_lives`]). If the key is gone, nothing is written
-//! ([`Error::KeyErased`]) and the value is encrypted again, with a new key. Only a trace that is
-//! added to is written without the check: it decides nothing.
+//! Unwrapped keys are kept in memory for a short time, so another replica may have erased one of
+//! them. Therefore a statement that stores a value also checks that the value's key still exists,
+//! and locks the key's row until the commit ([`key_lives`]). If the key is gone, nothing is written
+//! ([`Error::KeyErased`]) and the value is encrypted again, with a new key. Only an addition to a
+//! trace is written without the check, because nothing depends on a trace.
 //!
 //! Releases before these keys cannot decrypt such values. While they run, `store.person_keys` is
 //! off: the tenant's key encrypts new values, and entries of the audit trail have the layout that

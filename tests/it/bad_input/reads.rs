@@ -144,10 +144,10 @@ const PINNED: &[Case<pb::PinIdentityRequest>] = &[
     Case { what: "pin, no user", spoil: |r| r.user_id.clear(), problems: &[("user_id", EMPTY)] },
     Case {
         what: "pin to a stranger", spoil: |r| r.slack_user_id = "U0NOBODY".into(),
-        problems: &[("slack_user_id", "is no member of the connected workspace")] },
+        problems: &[("slack_user_id", "is not a member of the connected workspace")] },
     Case {
         what: "pin to a channel", spoil: |r| r.slack_user_id = "C0GENERAL".into(),
-        problems: &[("slack_user_id", "is no member of the connected workspace")] },
+        problems: &[("slack_user_id", "is not a member of the connected workspace")] },
     Case {
         what: "pin to a deactivated member", spoil: |r| r.slack_user_id = "U0DEMOJON".into(),
         problems: &[("slack_user_id", "is a deactivated member")] },

@@ -131,7 +131,7 @@ const PREVIEWED: &[Case] = &[
         || blocks(r#"[{"type": "image", "alt_text": "x", "image_url": "{{ task.name }}"}]"#),
         &["blocks[0].image_url must be an absolute http or https URL"]),
     ("placeholder inside a link", || section("<{{ task.name }}|x>"),
-        &["blocks[0].text.text (line 3) does not work: a placeholder stands inside <...>; write \
+        &["blocks[0].text.text (line 3) does not work: a placeholder is inside <...>; write \
         {{ label | linked(url) }} instead"]),
 ];
 

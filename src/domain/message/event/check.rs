@@ -78,10 +78,8 @@ impl Found {
         } else if before.iter().any(|other| other.path == field.path) {
             self.bad(&path, format!("{} is named twice", field.path));
         } else if let Some(other) = before.iter().find(|other| excludes(other, field)) {
-            self.bad(
-                &path,
-                format!("does not fit {}: one of them is inside the other", other.path),
-            );
+            let problem = format!("conflicts with {}: one of them contains the other", other.path);
+            self.bad(&path, problem);
         }
         self.text(&format!("{at}.meaning"), &field.meaning, limits::EVENT_FIELD_MEANING_BYTES);
         let Some(example) = &field.example else { return };
@@ -262,7 +260,7 @@ mod tests {
                 own.fields.remove(0);
                 own.fields.push(field(path, Kind::Text));
             });
-            let problem = "does not fit course.name: one of them is inside the other";
+            let problem = "conflicts with course.name: one of them contains the other";
             assert_eq!(inside, [format!("event_type.fields[1].path {problem}")]);
         }
         let other = told(|own| own.fields.push(field("course.names", Kind::Text)));

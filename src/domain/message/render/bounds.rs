@@ -1,7 +1,8 @@
 //! Filled-in blocks are brought within Slack's limits ([`kit`](super::kit)), whatever the data.
 //!
-//! Values are shortened first, all to the same length; if that is not enough, the last blocks make
-//! way for "…". A message that has a button with a URL keeps one: it leads to what was shortened.
+//! Values are shortened first, all to the same length; if that is not enough, "…" replaces the
+//! last blocks. A message that has buttons with URLs keeps at least one, because it leads to the
+//! full content.
 
 use std::fmt::{self, Write as _};
 

@@ -93,7 +93,7 @@ pub(super) struct Strings {
 
 /// The problem of a text that contains [`fit::MENTION`].
 const MENTION_PROBLEM: &str =
-    "`<@herald:` is what `mention` leaves in a message; write {{ id | mention }} instead";
+    "`<@herald:` is the placeholder of `mention`; write {{ id | mention }} instead";
 
 /// The prefix in the name of an expression, in place of a mode.
 const CONDITION: &str = "if";
@@ -143,7 +143,7 @@ impl Strings {
             rendered(&self.environment.template_from_named_str(&name, &cleaned)?, scope)?
         };
         let problem = if mode == Mode::Mrkdwn && fit::value_inside_token(&filled) {
-            "a placeholder stands inside <...>; write {{ label | linked(url) }} instead"
+            "a placeholder is inside <...>; write {{ label | linked(url) }} instead"
         } else if mode != Mode::Url && fit::forges_mention(&filled) {
             MENTION_PROBLEM
         } else {
@@ -263,7 +263,7 @@ fn takes_data(statement: &str, start: usize) -> Result<(), Error> {
             _ => false,
         };
         if literal {
-            let problem = "`for` takes a list of data, without `recursive`".to_owned();
+            let problem = "`for` takes a list from the data, and cannot be `recursive`".to_owned();
             return refuse(problem, start + token.at);
         }
         if matches!(token.text, "]" | ")") {

@@ -4,8 +4,8 @@
 //! into the mrkdwn. So data is never read as Markdown, and is escaped as in any other template. The
 //! author's own `<`, `>` and `&` are text: markup comes from Markdown and from filters only.
 //!
-//! A line that has only statements (`{% endif %}`) is no line of the message. The information after
-//! an opening fence is dropped, with any placeholder in it.
+//! A line that has only statements (`{% endif %}`) adds no line to the message. The information
+//! after an opening fence is dropped, with any placeholder in it.
 
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 

@@ -1,7 +1,7 @@
 //! The names that a template reads, with their places: variables, filters, tests and functions.
 //!
-//! minijinja reports the unknown ones only where a message comes upon them. This reads every branch
-//! of a template. It takes templates that minijinja has accepted; of others it returns the names
+//! minijinja reports an unknown name only if a message reaches it; this reads every branch of a
+//! template. It is meant for templates that minijinja has accepted; of others it returns the names
 //! that it finds.
 
 use super::tokens::{RESERVED, Tag, TemplateToken, clean, split, tokens};

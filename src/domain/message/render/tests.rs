@@ -308,7 +308,7 @@ fn data_and_words_make_no_mention_together() {
     let template = Template { text: "x".into(), blocks: literal.to_string() };
     assert_eq!(template.check().len(), 1);
     let error = filled("<{{ id | mention }}|x>", json!([]), data, None).unwrap_err();
-    assert!(error.to_string().contains("stands inside"), "{error}");
+    assert!(error.to_string().contains("a placeholder is inside"), "{error}");
     let name = json!({"name": "{{ '<@herald:u|n>' }}"});
     assert_eq!(text("{{ '<@herald:u|n>' }}{{ name }}", name).matches("&lt;@").count(), 2);
 }

@@ -1,5 +1,5 @@
-//! The messages with which a template is tried before it is saved: the type's examples, and data
-//! as hostile as the type allows. Data that Notify would refuse proves nothing, so there is none.
+//! The messages with which a template is tried before it is saved: the type's examples, and data as
+//! hostile as the type allows. Data that Notify would refuse proves nothing, so it is not tried.
 
 use serde_json::{Map, Value, json};
 

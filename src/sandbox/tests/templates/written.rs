@@ -1,5 +1,5 @@
-//! Templates in both forms. Four of five press on a limit: with a long value, with a long text of
-//! their own, or with many parts.
+//! Templates in both forms. Four of five push against a limit: with a long value, with a long text
+//! of their own, or with many parts.
 
 use proptest::prelude::*;
 use proptest::sample::select;
