@@ -8,6 +8,9 @@ use super::kit::{self, BLOCKS, CHARTS, FieldPlace, Part, mode, parse};
 use super::names::{self, Name, NameKind};
 use super::{Problem, Template, filters, fit, places};
 
+/// The most problems that are placed: an answer has no more.
+const PLACED: usize = 50;
+
 impl Template {
     /// All problems that can be found without data; empty if the template is valid. Problems that
     /// depend on data appear in a [`preview`](crate::domain::message::preview::preview).
@@ -21,10 +24,24 @@ impl Template {
             problems.push(places::failed(&error, "text", &self.text));
         }
         match parse(&self.blocks) {
-            Ok(array) => blocks_problems(&array, &self.blocks, &mut problems),
+            Ok(array) => {
+                let before = problems.len();
+                blocks_problems(&array, &self.blocks, &mut problems);
+                problems.iter_mut().skip(before).take(PLACED).for_each(|it| self.place(it));
+            }
             Err(problem) => problems.push(problem),
         }
         problems
+    }
+
+    /// Gives a problem of a part of the blocks the place of that part, unless it has one.
+    pub(in crate::domain::message) fn place(&self, problem: &mut Problem) {
+        if let Some(path) = problem.field.strip_prefix("blocks")
+            && problem.line.is_none()
+        {
+            let (line, column) = places::of_part(&self.blocks, path);
+            (problem.line, problem.column) = (Some(line), Some(column));
+        }
     }
 }
 
