@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::kit::{self, BLOCKS, CHARTS, FieldPlace, Part, mode, parse};
 use super::names::{self, Name, NameKind};
-use super::{Problem, Template, filters, fit, places};
+use super::{Problem, Template, filters, fit, keys, places};
 
 /// The most problems that are placed: an answer has no more.
 const PLACED: usize = 50;
@@ -189,6 +189,9 @@ fn unique<'v>(
 fn shape(node: &Value, kinds: &[&str], place: &FieldPlace<'_>, problems: &mut Vec<Problem>) {
     if !typed(node, kinds, place, problems) {
         return;
+    }
+    if let (Some(kind), Some(object)) = (node["type"].as_str(), node.as_object()) {
+        keys::check(kind, object, place, problems);
     }
     let Some(kind) = node["type"].as_str().and_then(kit::find) else {
         // A text object or a cell.
