@@ -37,7 +37,6 @@ use crate::domain::message::draft::Draft;
 use crate::domain::message::event::tenant_types::KnownType;
 use crate::domain::message::event::words::ReadyWords;
 use crate::domain::message::render::Rendered;
-use crate::domain::message::render::mentions::Mentions;
 use crate::domain::message::stored;
 use crate::domain::time::Timestamp;
 use crate::{store, telemetry};
@@ -191,13 +190,7 @@ impl App {
         let words = self.words_of(&tenant, &types, &kind, &request).await?;
         let mut planned = self.plan(&tenant, &mut request, (&kind, &words), asked).await?;
         self.estimate(&tenant, &request, &mut planned).await?;
-        let people = match &tenant.installation {
-            Some(workspace) => {
-                let users = planned.mentioned();
-                self.store.people().mentions(&tenant.id, workspace.id, &users).await?
-            }
-            None => Mentions::default(),
-        };
+        let people = self.mentions(&tenant, &planned.mentioned()).await?;
         let details = planned.details(&people);
         Ok(Tried { answer: planned.answer, details })
     }

@@ -234,9 +234,7 @@ impl App {
 
     /// The people that the message mentions, as they are known now.
     async fn mentions_of(&self, tenant: &Tenant, previewed: &Previewed) -> Result<Mentions, Error> {
-        let Some(workspace) = &tenant.installation else { return Ok(Mentions::default()) };
-        let users = mentioned(&stored_form(&previewed.rendered)?);
-        Ok(self.store.people().mentions(&tenant.id, workspace.id, &users).await?)
+        self.mentions(tenant, &mentioned(&stored_form(&previewed.rendered)?)).await
     }
 
     async fn objections(

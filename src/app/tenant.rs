@@ -1,6 +1,7 @@
 //! The data that every call about a tenant needs: its settings, its compiled mapping and its
 //! workspace, read together.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{App, Error};
@@ -11,6 +12,7 @@ use crate::domain::identity::matching::{Match, MemberDecision};
 use crate::domain::identity::person::Person;
 use crate::domain::ids::{TenantId, UserId};
 use crate::domain::mapping::{Mapping, Values};
+use crate::domain::message::render::mentions::Mentions;
 use crate::domain::settings::{Identity, Preferences, Settings};
 use crate::domain::time::Timestamp;
 use crate::store::{self, Installation};
@@ -50,6 +52,17 @@ impl App {
             Some(installation) => Ok(self.directory.view(installation.id, &tenant.mapping).await?),
             None => Ok(View::default()),
         }
+    }
+
+    /// The people that a message mentions, as they are now.
+    pub(super) async fn mentions(
+        &self,
+        tenant: &Tenant,
+        users: &BTreeSet<UserId>,
+    ) -> Result<Mentions, Error> {
+        let Some(workspace) = &tenant.installation else { return Ok(Mentions::default()) };
+        let people = self.store.people().mentions(&tenant.id, workspace.id, users).await?;
+        Ok(self.view(tenant).await?.mentionable(people))
     }
 
     /// The store's data about one person. An unknown person has an empty record.

@@ -74,7 +74,13 @@ impl App {
             let (attribute, before) = (current.slack_attribute.clone(), current.clone());
             let wanted = change.apply(current);
             check((&before, &wanted), &change, &types)?;
-            let store = self.store.noting(&changed(call, action, &before, &wanted)).await?;
+            let entry = changed(call, action, &before, &wanted);
+            if wanted == before {
+                // The call is recorded; the version, and everything that was read with it, stays.
+                self.store.audit().write(&[entry]).await?;
+                return Ok(wanted);
+            }
+            let store = self.store.noting(&entry).await?;
             match store.tenancy().save_settings(&call.tenant, &wanted).await {
                 Ok(version) => {
                     if attribute != wanted.slack_attribute {

@@ -72,7 +72,7 @@ impl Delivery {
     }
 
     /// The member list, if it can be read: sending does not depend on it.
-    async fn list(&self, installation: InstallationId, settings: &Settings) -> View {
+    pub(super) async fn list(&self, installation: InstallationId, settings: &Settings) -> View {
         let view = async {
             let mapping = self.inner.directory.mapping(settings).await?;
             self.inner.directory.view(installation, &mapping).await

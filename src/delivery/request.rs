@@ -111,8 +111,16 @@ impl Delivery {
         if users.is_empty() {
             return Ok(Some(message));
         }
-        let (people, installation) = (self.inner.store.people(), turn.claim.installation);
-        let people = people.mentions(&turn.head.tenant, installation, &users).await?;
+        let (store, installation) = (&self.inner.store, turn.claim.installation);
+        let tenant = &turn.head.tenant;
+        let (people, facts) = tokio::try_join!(
+            store.people().mentions(tenant, installation, &users),
+            store.tenancy().tenant_facts(tenant),
+        )?;
+        let people = match facts {
+            Some(facts) => self.list(installation, &facts.settings).await.mentionable(people),
+            None => people,
+        };
         Ok(Some(resolved(message, &people)))
     }
 }

@@ -9,6 +9,7 @@ use crate::domain::directory::snapshot::{MemberView, Snapshot};
 use crate::domain::identity::matching::{self, Match, MemberDecision};
 use crate::domain::ids::SlackUserId;
 use crate::domain::mapping::{Mapping, Values};
+use crate::domain::message::render::mentions::Mentions;
 use crate::domain::settings::Identity;
 use crate::domain::time::Timestamp;
 use crate::store::DirectoryState;
@@ -94,6 +95,13 @@ impl View {
     #[must_use]
     pub fn member(&self, id: &SlackUserId) -> Option<MemberView<'_>> {
         self.snapshot.as_ref()?.member(id)
+    }
+
+    /// The people that a message mentions, as this list knows them: a member whose account is
+    /// deactivated is named, because a mention would notify no person.
+    #[must_use]
+    pub fn mentionable(&self, people: Mentions) -> Mentions {
+        people.only_members(|member| self.kind(member) != Some(MemberKind::Deactivated))
     }
 
     /// The kind of the member; `None` if the list does not contain it.

@@ -223,6 +223,9 @@ async fn settings_change_only_where_they_are_named_and_not_behind_ones_back() {
         let second = world.client.update_settings(request(first.version, "de-AT")).await.unwrap();
         let second = second.settings.unwrap();
         assert_eq!((&*second.locale, &*second.time_zone), ("de-AT", "Europe/Vienna"));
+        // The same again is no change.
+        let same = world.client.update_settings(request(second.version, "de-AT")).await.unwrap();
+        assert_eq!(same.settings.as_ref(), Some(&second));
         let stale = world.client.update_settings(request(first.version, "fr")).await.unwrap_err();
         assert_eq!(stale.code(), Code::Aborted);
         let zone = Settings { time_zone: "Mars/Olympus".into(), ..Settings::default() };

@@ -6,8 +6,8 @@ use herald::rpc::pb;
 use herald::sandbox::{Fault, FaultKind, StoredMessage};
 use tonic::Code;
 
-use super::{data, preview, request};
-use crate::support::client::{demo_person, person, reason};
+use super::{data, preview, request, shows, simple};
+use crate::support::client::{demo_person, person, reason, task};
 use crate::support::world::{Plan, TENANT, World, for_each_database};
 
 fn to(user: &str) -> pb::PreviewTemplateRequest {
@@ -61,6 +61,42 @@ async fn it_is_marked_and_arrives_whatever_is_switched_off() {
         let (_, message) = sent(world, "ada", 2).await;
         let mark = "Preview of task.assigned · not sent to anyone else";
         assert_eq!(message.blocks[0]["elements"][0]["text"], mark);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_deactivated_member_is_named_and_not_mentioned() {
+    for_each_database(async |world| {
+        let ben = pb::Person { display_name: "Ben Sample".into(), ..demo_person("ben") };
+        world.client.upsert(TENANT, vec![ben, demo_person("ada")]).await;
+        let found = world.client.notify(task("Find ben", &["ben"])).await.unwrap();
+        world.client.ended(TENANT, &found.notification_id).await;
+        let by_ben = || pb::PreviewTemplateRequest {
+            template: Some(simple("en", "Task", "By {{ task.name | mention }}")),
+            source: Some(data("ben")),
+            ..to("ada")
+        };
+        let mentioned = preview(world, by_ben()).await;
+        assert!(shows(&mentioned, "By <@U0DEMOBEN>"), "{:?}", mentioned.blocks);
+        let message = world.messages(2).await.pop().unwrap();
+        world.replayed(delivery(&message));
+        assert!(message.text.contains("By <@U0DEMOBEN>"), "{}", message.text);
+
+        world.sandbox.deactivate("U0DEMOBEN");
+        // A test looks up the one person in Slack, and all replicas learn the answer.
+        let request = pb::TestSlackRequest {
+            tenant_id: TENANT.into(),
+            subject: Some(pb::test_slack_request::Subject::UserId("ben".into())),
+            actor: None,
+        };
+        world.client.test_slack(request).await.unwrap();
+        let named = preview(world, by_ben()).await;
+        assert!(shows(&named, "By Ben Sample") && !shows(&named, "<@"), "{:?}", named.blocks);
+        let message = world.messages(3).await.pop().unwrap();
+        world.replayed(delivery(&message));
+        let text = &message.text;
+        assert!(text.contains("By Ben Sample") && !text.contains("<@"), "{text}");
     })
     .await;
 }

@@ -50,7 +50,11 @@ fn forms() -> Vec<(Form, &'static str, Vec<&'static str>)> {
         (blocks("Hello {{ tsk }}", "[]"), "template.blocks.text", vec!["tsk", "line 1"]),
         (blocks(&long, "[]"), "template.blocks.text", vec![too_long]),
         (blocks("Hello", "{"), "template.blocks", Vec::new()),
-        (blocks("Hello", r#"[{"type": "nonsense"}]"#), "template.blocks", Vec::new()),
+        (
+            blocks("Hello", "[\n  {\"type\": \"nonsense\"}]"),
+            "template.blocks.blocks_json[0].type",
+            vec!["line 2, column 12", "must be one of"],
+        ),
         (
             blocks("Hello", &large),
             "template.blocks.blocks_json",

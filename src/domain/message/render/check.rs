@@ -6,7 +6,10 @@ use serde_json::Value;
 
 use super::kit::{self, BLOCKS, CHARTS, FieldPlace, Part, mode, parse};
 use super::names::{self, Name, NameKind};
-use super::{Problem, Template, filters, fit, places};
+use super::{Problem, Template, filters, fit, keys, places};
+
+/// The most problems that are placed: an answer has no more.
+const PLACED: usize = 50;
 
 impl Template {
     /// All problems that can be found without data; empty if the template is valid. Problems that
@@ -21,10 +24,24 @@ impl Template {
             problems.push(places::failed(&error, "text", &self.text));
         }
         match parse(&self.blocks) {
-            Ok(array) => blocks_problems(&array, &self.blocks, &mut problems),
+            Ok(array) => {
+                let before = problems.len();
+                blocks_problems(&array, &self.blocks, &mut problems);
+                problems.iter_mut().skip(before).take(PLACED).for_each(|it| self.place(it));
+            }
             Err(problem) => problems.push(problem),
         }
         problems
+    }
+
+    /// Gives a problem of a part of the blocks the place of that part, unless it has one.
+    pub(in crate::domain::message) fn place(&self, problem: &mut Problem) {
+        if let Some(path) = problem.field.strip_prefix("blocks")
+            && problem.line.is_none()
+        {
+            let (line, column) = places::of_part(&self.blocks, path);
+            (problem.line, problem.column) = (Some(line), Some(column));
+        }
     }
 }
 
@@ -172,6 +189,9 @@ fn unique<'v>(
 fn shape(node: &Value, kinds: &[&str], place: &FieldPlace<'_>, problems: &mut Vec<Problem>) {
     if !typed(node, kinds, place, problems) {
         return;
+    }
+    if let (Some(kind), Some(object)) = (node["type"].as_str(), node.as_object()) {
+        keys::check(kind, object, place, problems);
     }
     let Some(kind) = node["type"].as_str().and_then(kit::find) else {
         // A text object or a cell.

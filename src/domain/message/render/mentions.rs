@@ -73,6 +73,15 @@ pub fn resolved(mut message: Rendered, people: &Mentions) -> Rendered {
 }
 
 impl Mentions {
+    /// The same people; members for which `stays` is false are named instead of mentioned.
+    #[must_use]
+    pub fn only_members(mut self, stays: impl Fn(&SlackUserId) -> bool) -> Self {
+        for person in self.0.values_mut() {
+            person.member = person.member.take().filter(&stays);
+        }
+        self
+    }
+
     fn written(&self, text: &str, mrkdwn: bool) -> String {
         let write = |part: Part<'_>| match part {
             Part::Text(text) => text.to_owned(),
@@ -254,6 +263,16 @@ mod tests {
         }
         let nameless = placeholder(&user("u 1"), " ");
         assert_eq!(resolved(message(&nameless, "mrkdwn"), &Mentions::default()).text, "u 1");
+    }
+
+    #[test]
+    fn a_member_that_may_not_be_mentioned_is_named() {
+        let token = placeholder(&user("ada"), "");
+        let people: Mentions = [(user("ada"), ada())].into_iter().collect();
+        let stays = people.clone().only_members(|member| member.as_str() == "U0ADA");
+        assert_eq!(resolved(message(&token, "mrkdwn"), &stays).text, "<@U0ADA>");
+        let gone = people.only_members(|_| false);
+        assert_eq!(resolved(message(&token, "mrkdwn"), &gone).text, "Ada ‹L›");
     }
 
     #[test]

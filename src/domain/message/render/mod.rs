@@ -36,6 +36,7 @@ mod places;
 pub mod kit;
 
 mod bounds;
+mod keys;
 mod sizes;
 
 pub mod blocks;

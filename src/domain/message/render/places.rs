@@ -18,6 +18,15 @@ pub(super) fn in_text(source: &str, at: usize) -> (Option<usize>, Option<usize>)
     (Some(line), Some(column))
 }
 
+/// The place of the part at this path of a JSON text, or, if there is none, of the innermost part
+/// in which it should be. The JSON is valid.
+pub(super) fn of_part(json: &str, path: &str) -> (usize, usize) {
+    let mut paths =
+        std::iter::successors(Some(path), |path| path.rfind(['.', '[']).map(|at| &path[..at]));
+    let at = paths.find_map(|path| find(json, 0, path));
+    line_and_column(json, at.unwrap_or_default())
+}
+
 /// The problem of a template that is a field of its own.
 pub(super) fn failed(error: &minijinja::Error, field: &str, source: &str) -> Problem {
     let place = match place_of(error) {
@@ -174,6 +183,24 @@ mod tests {
         assert!(place("[0].b.c.x", None).is_some());
         for nowhere in ["[0].a", "[0].b", "[2]", "[0].text[5]", "[1].text.texts", "x"] {
             assert_eq!(place(nowhere, None), None, "{nowhere}");
+        }
+    }
+
+    #[test]
+    fn a_part_that_is_missing_is_placed_where_it_should_be() {
+        let json = "\n[{\"é\": 1, \"rows\": [[7, {}]]},\n {\"text\": {\"text\": 5}}]";
+        serde_json::from_str::<serde_json::Value>(json).unwrap();
+        for (path, place) in [
+            ("", (2, 1)),
+            ("[0]", (2, 2)),
+            ("[0].type", (2, 2)),
+            ("[0].rows", (2, 19)),
+            ("[0].rows[0][1].type", (2, 24)),
+            ("[0].rows[0][0].type", (2, 21)),
+            ("[1].text.text", (3, 20)),
+            ("[1].text.type", (3, 11)),
+        ] {
+            assert_eq!(of_part(json, path), place, "{path}");
         }
     }
 

@@ -374,7 +374,10 @@ fn ids_are_unique() {
     assert!(problems(json!([actions("b", 1), actions("c", 1)])).is_empty());
     assert_eq!(
         problems(json!([actions("b", 2), actions("b", 1)])),
-        ["blocks[0].elements[1].action_id must be unique", "blocks[1].block_id must be unique"]
+        [
+            "blocks[0].elements[1].action_id (line 1, column 141) must be unique",
+            "blocks[1].block_id (line 1, column 257) must be unique",
+        ]
     );
 }
 
@@ -392,13 +395,13 @@ fn check_tells_everything_that_is_wrong_with_its_line() {
     let starts = [
         "text (line 2, column 10) does not work: ",
         "blocks[0].text.text (line 2, column 64) does not work: ",
-        "blocks[1].type must be one of actions, ",
-        "blocks[2].type must be literal",
-        "blocks[2].type must be one of",
+        "blocks[1].type (line 3, column 13) must be one of actions, ",
+        "blocks[2].type (line 4, column 13) must be literal",
+        "blocks[2].type (line 4, column 13) must be one of",
         "blocks[3].if (line 5, column 33) does not work: ",
-        "blocks[3].elements[0].type must be one of button",
-        "blocks[3].elements[1] must have text",
-        "blocks[4] must have image_url",
+        "blocks[3].elements[0].type (line 5, column 61) must be one of button",
+        "blocks[3].elements[1] (line 5, column 73) must have text",
+        "blocks[4] (line 6, column 3) must have image_url",
     ];
     assert_eq!(problems.len(), starts.len(), "{problems:#?}");
     for (problem, start) in problems.iter().zip(starts) {

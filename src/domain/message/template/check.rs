@@ -113,11 +113,11 @@ fn failure(form: &Form, error: RenderError, case: &Case) -> Option<Problem> {
         RenderError::Url { .. } => "; an \"if\" omits a part without a URL",
         RenderError::Template(_) => "",
     };
-    let problem = Problem::from(error);
-    let problem = match form {
-        Form::Simple(simple) => simple.named(problem),
-        Form::Blocks(_) => problem,
-    };
+    let mut problem = Problem::from(error);
+    match form {
+        Form::Simple(simple) => problem = simple.named(problem),
+        Form::Blocks(template) => template.place(&mut problem),
+    }
     let sentence = format!("{} (with {}{advice})", problem.problem, case.name);
     Some(Problem { problem: sentence, ..problem })
 }

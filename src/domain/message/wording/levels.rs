@@ -7,7 +7,9 @@
 //! - Within a level the locales are tried in the order of [`Reader::locales`] (the person's, the
 //!   one in Slack, the tenant's default), and then English.
 //! - A locale finds the wording with the same tag, then one with a shorter tag (`de-AT`, then
-//!   `de`), then one of the same language for another region (`de-CH`).
+//!   `de`), then one of the same language for another region (`de-CH`), but not one in another
+//!   script: who reads `zh-TW` gets no words in `zh-CN`. A tag without a script or a region (`zh`)
+//!   is for all scripts.
 //! - If the tenant's wordings have none of these locales, the built-in wording is used: a tenant
 //!   that words a type in German only does not take English from its English readers, unless its
 //!   default locale is German.
@@ -65,12 +67,28 @@ fn find(wordings: &[(usize, String)], locale: &str) -> Option<usize> {
     let mut shorter = std::iter::successors(Some(wanted.as_str()), |tag| {
         tag.rsplit_once('-').map(|(shorter, _)| shorter)
     });
-    let other_region = || wordings.iter().find(|(_, tag)| language(tag) == language(&wanted));
+    let other_region = || wordings.iter().find(|(_, tag)| serves(tag, &wanted));
     shorter.find_map(tagged).or_else(other_region).map(|(index, _)| *index)
+}
+
+/// Whether readers of one canonical tag can read words of the other.
+fn serves(tag: &str, wanted: &str) -> bool {
+    let scripts = script(tag).zip(script(wanted));
+    language(tag) == language(wanted) && scripts.is_none_or(|(one, other)| one == other)
 }
 
 fn language(tag: &str) -> &str {
     tag.split_once('-').map_or(tag, |(language, _)| language)
+}
+
+/// The script that a canonical tag names, or that the region of a Chinese one implies.
+fn script(tag: &str) -> Option<&str> {
+    let second = tag.split('-').nth(1)?;
+    match (language(tag), second) {
+        ("zh", "cn" | "my" | "sg") => Some("hans"),
+        ("zh", "hk" | "mo" | "tw") => Some("hant"),
+        _ => Some(second).filter(|it| it.len() == 4 && it.chars().all(char::is_alphabetic)),
+    }
 }
 
 /// Case and `_` or `-` make no difference.
@@ -117,6 +135,16 @@ mod tests {
             (vec![(Tenant, "de"), (Tenant, "de-AT")], vec!["DE_at"], "Tenant de-AT"),
             (vec![(Tenant, "de"), (Tenant, "de-AT")], vec!["de-CH"], "Tenant de"),
             (vec![(Tenant, "zh-Hant")], vec!["zh-Hant-TW"], "Tenant zh-Hant"),
+            // Words in another script are no help, words without one may be.
+            (vec![(Tenant, "zh-Hans")], vec!["zh-Hant-TW", "de"], "BuiltIn de"),
+            (vec![(Tenant, "zh-CN")], vec!["zh-TW"], "BuiltIn en"),
+            (vec![(Tenant, "zh-CN"), (Tenant, "zh-Hant")], vec!["zh-HK"], "Tenant zh-Hant"),
+            (vec![(Tenant, "zh-TW")], vec!["zh-Hant"], "Tenant zh-TW"),
+            (vec![(Tenant, "zh")], vec!["zh-TW"], "Tenant zh"),
+            (vec![(Tenant, "zh-SG")], vec!["zh"], "Tenant zh-SG"),
+            (vec![(Tenant, "sr-Latn")], vec!["sr-Cyrl-RS"], "BuiltIn en"),
+            (vec![(Tenant, "sr-Latn")], vec!["sr-RS"], "Tenant sr-Latn"),
+            (vec![(Tenant, "de-1996")], vec!["de-1901"], "Tenant de-1996"),
         ] {
             let shown = chosen(&with(&more), &locales);
             assert_eq!(shown.as_deref(), Some(expected), "{more:?} {locales:?}");
@@ -139,7 +167,10 @@ mod tests {
             "pt-BR",
             "ja",
             "tr",
+            "zh",
+            "zh-CN",
             "zh-Hant-TW",
+            "zh-TW",
             "x",
         ])
         .prop_map(str::to_owned)
@@ -162,9 +193,10 @@ mod tests {
         ) {
             let places = of(&wordings);
             let at = choose(&places, &locales);
-            // A higher level with the first locale's language is never passed over.
+            // A higher level with words that readers of the first locale can read is never passed
+            // over.
             let speaks = |place: &WordingPlace<'_>, locale: &str| {
-                language(&canonical(place.locale)) == language(&canonical(locale))
+                serves(&canonical(place.locale), &canonical(locale))
             };
             let top = places.iter().map(|place| place.level).min();
             if let (Some(top), Some(locale)) = (top, locales.first())
