@@ -179,7 +179,7 @@ impl App {
             Wish::Reset => return Err(Error::NotFound(NAME)),
             Wish::Set(form) => {
                 let violation = |it: Problem| Violation::new(it.field.clone(), sentence(&it));
-                let problems = self.problems(&call.tenant, types, place, form).await?;
+                let problems = self.template_problems(&call.tenant, types, place, form).await?;
                 let violations: Vec<_> = problems.into_iter().map(violation).collect();
                 if !violations.is_empty() {
                     return Err(Error::Invalid(violations));
@@ -189,7 +189,7 @@ impl App {
             Wish::Rollback(version) => {
                 let kept = self.store.templates().get(&call.tenant, place, Some(version)).await?;
                 let form = words(kept, version)?;
-                let problems = self.problems(&call.tenant, types, place, &form).await?;
+                let problems = self.template_problems(&call.tenant, types, place, &form).await?;
                 let violation = |it: &Problem| {
                     let problem = format!("{version} is no longer accepted: {it}");
                     Violation::new("version", problem)
@@ -207,7 +207,7 @@ impl App {
     }
 
     /// All problems of words for a place.
-    async fn problems(
+    async fn template_problems(
         &self,
         tenant: &TenantId,
         types: &Arc<Catalogue>,
