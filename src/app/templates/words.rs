@@ -114,3 +114,27 @@ fn weight(form: &Form) -> usize {
     let template = form.template();
     TEMPLATE_BYTES + TEXT_BYTES * (template.text.len() + template.blocks.len())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::message::render::simple::Simple;
+
+    #[test]
+    fn templates_that_no_reader_can_get_are_left_out() {
+        use Level::{ContentItem, Tenant};
+        for (levels, kept) in [
+            (vec![Tenant, ContentItem, Tenant], vec![ContentItem]),
+            (vec![Tenant, Tenant], vec![Tenant, Tenant]),
+            (vec![], vec![]),
+        ] {
+            let candidate = |level| {
+                let form = Form::Simple(Simple::default());
+                Candidate { level, locale: "en".into(), version: 1, form }
+            };
+            let candidates = in_force(levels.into_iter().map(candidate).collect());
+            let of: Vec<Level> = candidates.iter().map(|candidate| candidate.level).collect();
+            assert_eq!(of, kept);
+        }
+    }
+}
