@@ -87,10 +87,9 @@ async fn names_in_problems_do_not_act_on_the_terminal() {
     for_each_database(async |world| {
         let desk = Desk::new(world);
         let key = format!("\"\\u001b[2J\" = 1\n{}", file("x"));
-        for (path, text) in [
-            ("task.assigned/content/\u{1b}[2J/de.toml", file("x")),
-            ("task.assigned/de.toml", key),
-        ] {
+        for (path, text) in
+            [("task.assigned/content/\u{1b}[2J/de.toml", file("x")), ("task.assigned/de.toml", key)]
+        {
             desk.write(path, &text);
             let ran = desk.apply(&[]).await;
             assert_eq!(ran.code, Some(1), "{ran:?}");
