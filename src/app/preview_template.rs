@@ -100,8 +100,8 @@ pub struct PreviewSent {
 
 impl App {
     /// Renders the message, and does with it what the request asks for. It is sent last: a caller
-    /// whose call failed may make it again, and nobody gets the message twice. Waits up to
-    /// `patience` for it to be sent.
+    /// whose call failed may make it again, and the person does not get the message twice. Waits up
+    /// to `patience` for it to be sent.
     pub async fn preview_template(
         &self,
         call: &Call,

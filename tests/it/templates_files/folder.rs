@@ -81,7 +81,7 @@ async fn a_folder_that_stands_for_no_content_item_is_refused() {
     .await;
 }
 
-/// Files come from authors whom the person at the terminal does not know.
+/// Files may come from authors that the person at the terminal does not know.
 #[tokio::test(flavor = "multi_thread")]
 async fn names_in_problems_do_not_act_on_the_terminal() {
     for_each_database(async |world| {
