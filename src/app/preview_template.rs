@@ -18,7 +18,9 @@ use super::{App, Call, Error, Violation};
 use crate::directory::View;
 use crate::domain::access;
 use crate::domain::delivery::{DeliveryKind, State};
-use crate::domain::ids::{ChannelId, ContentId, EventType, NotificationId, SlackUserId, UserId};
+use crate::domain::ids::{
+    ChannelId, ContentId, EventType, NotificationId, SlackUserId, TenantId, UserId,
+};
 use crate::domain::message::event::tenant_types::KnownType;
 use crate::domain::message::preview::{Previewed, preview};
 use crate::domain::message::problem::Problem;
@@ -97,9 +99,9 @@ pub struct PreviewSent {
 }
 
 impl App {
-    /// Renders the message, and does with it what the request asks for: Slack is asked about it
-    /// first, so that nothing was sent if Slack does not answer. Waits up to `patience` for a
-    /// message to be sent.
+    /// Renders the message, and does with it what the request asks for. It is sent last: a caller
+    /// whose call failed may make it again, and the person does not get the message twice. Waits up
+    /// to `patience` for it to be sent.
     pub async fn preview_template(
         &self,
         call: &Call,
@@ -128,14 +130,14 @@ impl App {
             objections,
             rendered,
         };
+        if request.open_in_browser {
+            let link = self.store_preview(&tenant, &view, &request, message, &shown).await?;
+            shown.page = Some(link);
+        }
         if let Some(user) = &request.send_to {
             let left = patience.saturating_sub(started.elapsed());
             let to = (user, &request.event);
             shown.sent = Some(self.send_preview(call, &tenant, to, message, left).await?);
-        }
-        if request.open_in_browser {
-            let link = self.store_preview(&tenant, &view, &request, message, &shown).await?;
-            shown.page = Some(link);
         }
         Ok(shown)
     }
@@ -163,7 +165,7 @@ impl App {
                     let kind = types.find(&event)?;
                     Some(template::check(&form, &checked, &kind, &event))
                 };
-                no_problems(check).await?;
+                self.no_problems(&tenant.id, check).await?;
                 reader.locales.insert(0, locale.as_str().to_owned());
                 given_words(given, &locale, &kind)
             }
@@ -175,6 +177,16 @@ impl App {
         let link = link.map(|url| Link { url, label: None });
         let data = data.as_ref();
         preview(&words, event, &kind, data, &reader, link.as_ref(), tenant.now).map_err(invalid)
+    }
+
+    /// Refuses a template with problems; `None`: there is nothing to check.
+    async fn no_problems(
+        &self,
+        tenant: &TenantId,
+        check: impl FnOnce() -> Option<Vec<Problem>> + Send + 'static,
+    ) -> Result<(), Error> {
+        let problems = self.checking(tenant, check).await?.unwrap_or_default();
+        if problems.is_empty() { Ok(()) } else { Err(invalid(problems)) }
     }
 
     /// The data of the message, without which it shows the examples of its type, and its link.
@@ -281,15 +293,6 @@ impl App {
         }
         Ok(PreviewSent { member: member.slack_user_id, place: record.channel.zip(record.ts) })
     }
-}
-
-/// Runs a check, which renders the template many times; `None`: there is nothing to check.
-async fn no_problems(
-    check: impl FnOnce() -> Option<Vec<Problem>> + Send + 'static,
-) -> Result<(), Error> {
-    let problems = tokio::task::spawn_blocking(check).await;
-    let problems = problems.map_err(|error| Error::Internal(error.into()))?.unwrap_or_default();
-    if problems.is_empty() { Ok(()) } else { Err(invalid(problems)) }
 }
 
 /// The locale of a given template's words.

@@ -14,8 +14,9 @@ use sha2::{Digest as _, Sha256};
 
 pub(super) use words::{RecentWords, recent_words};
 
+use crate::app::{App, Error};
 use crate::domain::access::api_key::hex;
-use crate::domain::ids::ContentId;
+use crate::domain::ids::{ContentId, TenantId};
 use crate::domain::message::template::{Form, Place, etag as etag_of};
 use crate::domain::message::wording::levels::Level;
 use crate::store::TemplateVersion;
@@ -24,6 +25,28 @@ pub use crate::store::{TemplateChange, TemplateFilter};
 
 /// The name of the object in refusals.
 const NAME: &str = "template";
+
+/// The recipients that take about as long to plan as it takes to check a large template.
+const CHECK: usize = 64;
+
+impl App {
+    /// Does work that renders or reads templates many times, off the threads that answer calls. It
+    /// takes the tenant's turn among all work that computes much. The turn lasts as long as the
+    /// work, which does not end with a call that is given up.
+    pub(in crate::app) async fn checking<T: Send + 'static>(
+        &self,
+        tenant: &TenantId,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let turn = self.turns.take(tenant, CHECK).await;
+        let checked = tokio::task::spawn_blocking(move || {
+            let checked = work();
+            drop(turn);
+            checked
+        });
+        checked.await.map_err(|error| Error::Internal(error.into()))
+    }
+}
 
 /// The words of one place.
 #[derive(Debug, Clone, PartialEq)]

@@ -31,8 +31,9 @@ pub(super) fn run(root: &Path, stored: &BTreeMap<Place, StoredTemplate>) -> anyh
         let shown = others.get(..folder::SHOWN).unwrap_or(&others).join("\n");
         bail!(
             "files of templates that the tenant does not have: {}; nothing was written. Delete \
-             them, or save them with `herald templates apply`.\n{shown}",
-            others.len()
+             them, or save them with `herald templates apply`.\n{}",
+            others.len(),
+            written::printable(&shown)
         );
     }
     let (mut changed, mut same) = (0_usize, 0_usize);

@@ -11,6 +11,7 @@ use anyhow::{Context as _, bail};
 
 use super::file::{MOST_BYTES, TemplateFile};
 use super::names;
+use super::written::printable;
 use crate::domain::ids::EventType;
 use crate::domain::message::template::{Locale, Place};
 
@@ -66,7 +67,8 @@ fn refuse(mut faults: Vec<String>, which: &str) -> anyhow::Result<()> {
         faults.truncate(SHOWN);
         faults.push(format!("and {} more", count - SHOWN));
     }
-    bail!("{which}: {count}\n{}", faults.join("\n"))
+    // Names of files, and keys in them, may have characters that a terminal would act on.
+    bail!("{which}: {count}\n{}", printable(&faults.join("\n")))
 }
 
 struct Walk<'a> {
@@ -165,9 +167,7 @@ impl Walk<'_> {
     }
 
     fn fault(&mut self, path: &Path, sentence: &str) {
-        // A name may have characters that a terminal would act on.
-        let name = self.root.join(path).display().to_string();
-        self.faults.push(format!("{} {sentence}", super::written::printable(&name)));
+        self.faults.push(format!("{} {sentence}", self.root.join(path).display()));
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use futures_util::FutureExt as _;
 use url::Url;
 
 use super::recipients::{Named, To};
 use super::*;
 use crate::app::tenant::Known;
 use crate::app::{AuditConfig, Caller, Config, Reach, Role};
-use crate::directory::Directory;
+use crate::directory::{Directory, TurnGuard};
 use crate::domain::delivery::verdict::Addressee;
 use crate::domain::ids::{Principal, TenantId};
 use crate::domain::mapping::Values;
@@ -80,19 +81,26 @@ async fn plan(app: &App, people: usize) -> usize {
     app.try_notify(&call, request).await.unwrap().details.len()
 }
 
-#[tokio::test]
-async fn a_large_call_waits_for_its_turn_and_a_small_one_does_not() {
+/// Also the folder of its store.
+async fn with_store() -> (App, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let config = store::Config { data_dir: dir.path().to_owned(), ..store::Config::default() };
     let store = Store::open(&config).await.unwrap();
     store.migrate().await.unwrap();
     store.tenancy().ensure_tenant(&tenant("acme")).await.unwrap();
-    let app = app(store);
+    (app(store), dir)
+}
+
+/// All turns that are free.
+fn free_turns(app: &App) -> Vec<TurnGuard> {
+    std::iter::from_fn(|| app.turns.take_free()).collect()
+}
+
+#[tokio::test]
+async fn a_large_call_waits_for_its_turn_and_a_small_one_does_not() {
+    let (app, _dir) = with_store().await;
     // Other calls hold all turns.
-    let mut turns = Vec::new();
-    while let Some(turn) = app.turns.take_free() {
-        turns.push(turn);
-    }
+    let turns = free_turns(&app);
     let large = tokio::spawn({
         let app = app.clone();
         async move { plan(&app, 65).await }
@@ -104,6 +112,31 @@ async fn a_large_call_waits_for_its_turn_and_a_small_one_does_not() {
     assert!(!large.is_finished());
     drop(turns);
     assert_eq!(large.await.unwrap(), 65);
+}
+
+#[tokio::test]
+async fn a_check_of_a_template_has_a_turn_until_it_ends() {
+    let (app, _dir) = with_store().await;
+    let acme = tenant("acme");
+    let turns = free_turns(&app);
+    let all = turns.len();
+    let mut check = Box::pin(app.checking(&acme, || 7));
+    assert!(check.as_mut().now_or_never().is_none(), "it has no turn");
+    drop(turns);
+    assert_eq!(check.await.unwrap(), 7);
+    let (start, started) = tokio::sync::oneshot::channel();
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let mut given_up = Box::pin(app.checking(&acme, move || {
+        start.send(()).unwrap();
+        ended.recv().ok();
+    }));
+    tokio::select! {
+        _ = &mut given_up => panic!("it cannot have ended"),
+        begun = started => begun.unwrap(),
+    }
+    drop(given_up);
+    assert_eq!(free_turns(&app).len(), all - 1, "it still runs");
+    drop(end);
 }
 
 #[test]

@@ -179,7 +179,7 @@ impl App {
             Wish::Reset => return Err(Error::NotFound(NAME)),
             Wish::Set(form) => {
                 let violation = |it: Problem| Violation::new(it.field.clone(), sentence(&it));
-                let problems = problems(types, place, form).await?;
+                let problems = self.template_problems(&call.tenant, types, place, form).await?;
                 let violations: Vec<_> = problems.into_iter().map(violation).collect();
                 if !violations.is_empty() {
                     return Err(Error::Invalid(violations));
@@ -189,7 +189,7 @@ impl App {
             Wish::Rollback(version) => {
                 let kept = self.store.templates().get(&call.tenant, place, Some(version)).await?;
                 let form = words(kept, version)?;
-                let problems = problems(types, place, &form).await?;
+                let problems = self.template_problems(&call.tenant, types, place, &form).await?;
                 let violation = |it: &Problem| {
                     let problem = format!("{version} is no longer accepted: {it}");
                     Violation::new("version", problem)
@@ -204,6 +204,25 @@ impl App {
             self.room_for(&call.tenant, place).await?;
         }
         Ok(Some(form))
+    }
+
+    /// All problems of words for a place.
+    async fn template_problems(
+        &self,
+        tenant: &TenantId,
+        types: &Arc<Catalogue>,
+        place: &Place,
+        form: &Form,
+    ) -> Result<Vec<Problem>, Error> {
+        let (types, place, form) = (Arc::clone(types), place.clone(), form.clone());
+        let work = move || {
+            if types.is_unread(&place.event) {
+                return Err(Error::newer_event_type());
+            }
+            let kind = types.find(&place.event).ok_or(Error::NotFound("event type"))?;
+            Ok(check(&form, &place.locale, &kind, &place.event))
+        };
+        self.checking(tenant, work).await?
     }
 
     /// Refuses one more template than a tenant may have.
@@ -234,23 +253,6 @@ impl Wanted<'_> {
             Wish::Set(_) | Wish::Reset => 0,
         }
     }
-}
-
-/// All problems of words for a place. It takes too long for the threads that answer calls.
-async fn problems(
-    types: &Arc<Catalogue>,
-    place: &Place,
-    form: &Form,
-) -> Result<Vec<Problem>, Error> {
-    let (types, place, form) = (Arc::clone(types), place.clone(), form.clone());
-    let work = move || {
-        if types.is_unread(&place.event) {
-            return Err(Error::newer_event_type());
-        }
-        let kind = types.find(&place.event).ok_or(Error::NotFound("event type"))?;
-        Ok(check(&form, &place.locale, &kind, &place.event))
-    };
-    tokio::task::spawn_blocking(work).await.map_err(|error| Error::Internal(error.into()))?
 }
 
 /// The problem without the name of its field, with its line.

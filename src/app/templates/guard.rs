@@ -5,7 +5,7 @@ use crate::domain::ids::{EventType, TenantId};
 use crate::domain::message::event::Spec;
 use crate::domain::message::event::definition::{Definition, OwnField};
 use crate::domain::message::template::{Place, fields_read, has_field};
-use crate::store::TemplateFilter;
+use crate::store::{TemplateFilter, TemplateVersion};
 
 /// Templates that are named in a refusal.
 const NAMED: usize = 3;
@@ -32,12 +32,17 @@ impl App {
         let mut last = None;
         loop {
             let page = self.store.templates().list(tenant, &filter, last.as_ref(), PAGE).await?;
-            for template in &page.templates {
+            let templates = page.templates;
+            let fields_of = |template: TemplateVersion| {
                 let read = template.form().map(fields_read).unwrap_or_default();
+                (template.place, read)
+            };
+            let work = move || templates.into_iter().map(fields_of).collect::<Vec<_>>();
+            for (place, read) in self.checking(tenant, work).await? {
                 let mut lost =
                     read.iter().filter(|it| has_field(&before, it) && !has_field(&after, it));
                 if let Some(path) = lost.next() {
-                    let place = named(&template.place);
+                    let place = named(&place);
                     let problem = format!(
                         "must keep {path}: the template {place} uses it; change the template with \
                          SetTemplate first"

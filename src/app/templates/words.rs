@@ -13,6 +13,7 @@ use crate::domain::message::event::tenant_types::KnownType;
 use crate::domain::message::event::words::ReadyWords;
 use crate::domain::message::template::Form;
 use crate::domain::message::wording::candidates::{Candidate, Candidates};
+use crate::domain::message::wording::levels::Level;
 use crate::store;
 
 use super::level;
@@ -85,18 +86,55 @@ impl App {
             version,
             form,
         });
-        let candidates: Vec<_> = candidates.collect();
+        let candidates = in_force(candidates.collect());
         let bytes: usize = candidates.iter().map(|it| weight(&it.form)).sum();
         let bytes = u32::try_from(TEMPLATE_BYTES + bytes).unwrap_or(u32::MAX);
         // Compiling takes milliseconds.
-        let compile = move || ReadyWords::Chosen(Arc::new(Candidates::new(candidates, below)));
+        let compile = move || {
+            let candidates = Candidates::new(candidates, below);
+            candidates.compile();
+            ReadyWords::Chosen(Arc::new(candidates))
+        };
         let words = tokio::task::spawn_blocking(compile).await;
         let words = words.map_err(|_| store::Error::Bug("templates were not compiled".into()))?;
         Ok(Some((words, bytes)))
     }
 }
 
+/// The templates that a reader can get: those of a content item replace the tenant's for every
+/// reader (`wording/levels.rs`). The others would only be stored with each notification.
+fn in_force(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
+    if candidates.iter().any(|candidate| candidate.level == Level::ContentItem) {
+        candidates.retain(|candidate| candidate.level == Level::ContentItem);
+    }
+    candidates
+}
+
 fn weight(form: &Form) -> usize {
     let template = form.template();
     TEMPLATE_BYTES + TEXT_BYTES * (template.text.len() + template.blocks.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::message::render::simple::Simple;
+
+    #[test]
+    fn templates_that_no_reader_can_get_are_left_out() {
+        use Level::{ContentItem, Tenant};
+        for (levels, kept) in [
+            (vec![Tenant, ContentItem, Tenant], vec![ContentItem]),
+            (vec![Tenant, Tenant], vec![Tenant, Tenant]),
+            (vec![], vec![]),
+        ] {
+            let candidate = |level| {
+                let form = Form::Simple(Simple::default());
+                Candidate { level, locale: "en".into(), version: 1, form }
+            };
+            let candidates = in_force(levels.into_iter().map(candidate).collect());
+            let of: Vec<Level> = candidates.iter().map(|candidate| candidate.level).collect();
+            assert_eq!(of, kept);
+        }
+    }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sea_orm::{ConnectionTrait as _, DbBackend, Value};
@@ -44,8 +45,9 @@ pub struct Resolving {
     pub kind: DeliveryKind,
     pub action: Action,
     pub trace: Option<Vec<u8>>,
-    /// The notification's data, as given to `accept`.
-    pub data: Vec<u8>,
+    /// The notification's data, as given to `accept`; it has the tenant's templates too, so all
+    /// deliveries of one notification share it.
+    pub data: Arc<[u8]>,
     pub link: Option<String>,
     pub created_at: Timestamp,
     pub expires_at: Timestamp,
@@ -192,7 +194,8 @@ impl Store {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(new) => {
                     let (tenant, id) = (&resolving.tenant, resolving.notification);
-                    new.insert(self.readable(tenant, id).await?)
+                    let content = self.readable(tenant, id).await?;
+                    new.insert(content.map(|(data, link)| (Arc::<[u8]>::from(data), link)))
                 }
             };
             match content {
@@ -466,7 +469,7 @@ fn resolving(row: &Row, token: LeaseToken, lease: Duration) -> Result<Resolving,
         user: columns.optional_id(UserId::parse)?,
         event_type: columns.id(EventType::parse)?,
         kind: columns.code(DeliveryKind::from_code)?,
-        data: Vec::new(),
+        data: Arc::default(),
         link: None,
         created_at: columns.time()?,
         expires_at: columns.time()?,

@@ -32,7 +32,8 @@ async fn what_resolved_joins_the_tail_rendered_and_its_identity_is_stored() {
             Some(std::time::Duration::ZERO)
         );
         let claimed = store.waiting().claim_resolving(10, LEASE).await.unwrap().remove(0);
-        assert_eq!((claimed.delivery, &claimed.data, &claimed.link), (id, &call.data, &call.link));
+        let given = (id, call.data.as_slice(), &call.link);
+        assert_eq!((claimed.delivery, &*claimed.data, &claimed.link), given);
         assert!(store.waiting().claim_resolving(10, LEASE).await.unwrap().is_empty());
         let identity = Identity {
             slack_user_id: SlackUserId::parse("U1").unwrap(),

@@ -131,6 +131,23 @@ async fn a_message_that_slack_refuses_is_an_error_with_its_code() {
     .await;
 }
 
+/// The caller makes such a call again, and the person must not get the preview twice.
+#[tokio::test]
+async fn nothing_is_sent_if_the_page_cannot_be_stored() {
+    for_each_database(async |world| {
+        world.client.load(&["ben"]).await;
+        world.execute("ALTER TABLE previews RENAME TO previews_away").await.unwrap();
+        let wanted = pb::PreviewTemplateRequest { open_in_browser: true, ..to("ben") };
+        assert!(world.client.preview_template(wanted.clone()).await.is_err());
+        world.execute("ALTER TABLE previews_away RENAME TO previews").await.unwrap();
+        let shown = world.client.preview_template(wanted).await.unwrap();
+        assert!(!shown.browser_url.is_empty() && !shown.sent.unwrap().ts.is_empty());
+        let message = world.messages(1).await.remove(0);
+        world.replayed(delivery(&message));
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn without_a_workspace_nothing_is_sent() {
     let plan = Plan { ready: false, ..Plan::default() };

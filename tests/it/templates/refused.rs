@@ -144,6 +144,28 @@ async fn a_place_that_does_not_exist_is_refused() {
     .await;
 }
 
+/// Each of its strings takes fewer steps than a string may take.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_of_many_loops_is_refused() {
+    for_each_database(async |world| {
+        let client = &world.client;
+        let loops = |count: usize| {
+            let words = "{% for c in task.name %}{% endfor %}x";
+            let text = serde_json::json!({ "type": "mrkdwn", "text": words });
+            let section = serde_json::json!({ "type": "section", "text": text });
+            let blocks_json = serde_json::Value::Array(vec![section; count]).to_string();
+            Form::Blocks(pb::BlocksMessage { text: "New task".into(), blocks_json })
+        };
+        save(client, template(HERE, loops(2))).await.unwrap();
+        let refused = save(client, template(HERE, loops(50))).await.unwrap_err();
+        let problems = problems(&refused);
+        let [(field, problem)] = &problems[..] else { panic!("{problems:?}") };
+        assert!(field.starts_with("template.blocks.blocks_json["), "{field}");
+        assert!(problem.contains("it takes too many steps"), "{problem}");
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_type_is_worded_in_a_limited_number_of_locales() {
     const LOCALES: [&str; 20] = [

@@ -81,6 +81,25 @@ async fn a_folder_that_stands_for_no_content_item_is_refused() {
     .await;
 }
 
+/// Files may come from authors that the person at the terminal does not know.
+#[tokio::test(flavor = "multi_thread")]
+async fn names_in_problems_do_not_act_on_the_terminal() {
+    for_each_database(async |world| {
+        let desk = Desk::new(world);
+        let key = format!("\"\\u001b[2J\" = 1\n{}", file("x"));
+        for (path, text) in
+            [("task.assigned/content/\u{1b}[2J/de.toml", file("x")), ("task.assigned/de.toml", key)]
+        {
+            desk.write(path, &text);
+            let ran = desk.apply(&[]).await;
+            assert_eq!(ran.code, Some(1), "{ran:?}");
+            assert!(ran.err.contains("\\u{1b}[2J") && !ran.err.contains('\u{1b}'), "{ran:?}");
+            std::fs::remove_dir_all(desk.dir()).unwrap();
+        }
+    })
+    .await;
+}
+
 /// The file may be the only copy of a template that is not saved yet.
 #[tokio::test(flavor = "multi_thread")]
 async fn export_keeps_files_of_templates_that_the_tenant_does_not_have() {

@@ -10,6 +10,7 @@
 //! Filters: `default upper lower title capitalize trim length first last round int join` as in
 //! Jinja, and those of `helpers`. `docs/templates.md` shows each with an example.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::LazyLock;
@@ -26,6 +27,8 @@ use super::{Context, escape, fit, names};
 pub const SOURCE_BYTES: usize = 4_000;
 /// Steps of one template string.
 const FUEL: u64 = 20_000;
+/// Steps of all strings of one message: a template may have hundreds.
+const STEPS: u64 = 100_000;
 
 /// The place of a string, which decides how values in it are escaped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,8 +50,20 @@ impl Mode {
     }
 }
 
-/// The names that a template sees, and their values.
-pub(super) type Scope = Value;
+/// The names that the strings of one message see, with their values, and the steps that are left
+/// for them.
+pub(super) struct Scope {
+    values: Value,
+    steps: Cell<u64>,
+}
+
+impl Scope {
+    fn use_up(&self, steps: u64) -> Result<(), Error> {
+        let left = self.steps.get().checked_sub(steps);
+        self.steps.set(left.ok_or_else(|| Error::from(ErrorKind::OutOfFuel))?);
+        Ok(())
+    }
+}
 
 static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(environment);
 
@@ -78,7 +93,7 @@ pub(super) fn scope(context: &Context<'_>, language: Language) -> Scope {
         let link = Value::from_pairs([("url", link.url.clone()), ("label", label)]);
         scope.insert("link".into(), link);
     }
-    Value::from_pairs(scope)
+    Scope { values: Value::from_pairs(scope), steps: Cell::new(STEPS) }
 }
 
 /// The strings of one template, compiled once for any number of readers. A string that does not
@@ -159,7 +174,7 @@ impl Strings {
         }
         is_expression(expression)?;
         let expression = clean(expression);
-        Ok(self.environment.compile_expression(&expression)?.eval(scope.clone())?.is_true())
+        Ok(self.environment.compile_expression(&expression)?.eval(scope.values.clone())?.is_true())
     }
 }
 
@@ -180,7 +195,8 @@ pub(super) fn is_filled_in(source: &str) -> bool {
 
 fn rendered(template: &Template<'_, '_>, scope: &Scope) -> Result<String, Error> {
     let mut bounded = Bounded(Vec::new());
-    template.render_captured_to(scope.clone(), &mut bounded)?;
+    let captured = template.render_captured_to(scope.values.clone(), &mut bounded)?;
+    scope.use_up(captured.state().fuel_levels().map_or(0, |(used, _)| used))?;
     Ok(String::from_utf8_lossy(&bounded.0).into_owned())
 }
 
@@ -382,10 +398,10 @@ fn environment() -> Environment<'static> {
     env.set_fuel(Some(FUEL));
     env.set_recursion_limit(32);
     env.add_filter("default", jinja::default);
-    env.add_filter("upper", jinja::upper);
-    env.add_filter("lower", jinja::lower);
-    env.add_filter("title", jinja::title);
-    env.add_filter("capitalize", jinja::capitalize);
+    env.add_filter("upper", helpers::upper);
+    env.add_filter("lower", helpers::lower);
+    env.add_filter("title", helpers::title);
+    env.add_filter("capitalize", helpers::capitalize);
     env.add_filter("trim", jinja::trim);
     env.add_filter("length", jinja::length);
     env.add_filter("first", jinja::first);

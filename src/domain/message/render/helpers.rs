@@ -14,6 +14,7 @@
 //! - `mention(name)`: a person by user id: [`mentions`](super::mentions);
 //! - `multiline`: keeps the value's line breaks (every other value is one line).
 
+use std::borrow::Cow;
 use std::fmt::{self, Write};
 use std::sync::Arc;
 
@@ -102,6 +103,26 @@ impl Write for Beginning {
 /// At most `max` characters of the text.
 pub(super) fn bounded(text: &str, max: usize) -> &str {
     text.char_indices().nth(max).map_or(text, |(at, _)| &text[..at])
+}
+
+/// This filter and the three below are those of Jinja. They take at most [`VALUE_UNITS`], of which
+/// no place shows more, so that one step never takes long.
+pub(super) fn upper(text: Cow<'_, str>) -> String {
+    bounded(&text, VALUE_UNITS).to_uppercase()
+}
+
+pub(super) fn lower(text: Cow<'_, str>) -> String {
+    bounded(&text, VALUE_UNITS).to_lowercase()
+}
+
+pub(super) fn title(text: Cow<'_, str>) -> String {
+    minijinja::filters::title(Cow::Borrowed(bounded(&text, VALUE_UNITS)))
+}
+
+pub(super) fn capitalize(text: Cow<'_, str>) -> String {
+    let mut rest = bounded(&text, VALUE_UNITS).chars();
+    let first: String = rest.next().into_iter().flat_map(char::to_uppercase).collect();
+    first + &rest.as_str().to_lowercase()
 }
 
 /// The notification's time in microseconds, for filters. A template cannot spell these names, so no

@@ -314,6 +314,35 @@ fn data_and_words_make_no_mention_together() {
 }
 
 #[test]
+fn the_strings_of_a_message_share_its_steps() {
+    let words = "{% for c in name %}{% if c == 'b' %}{{ c }}{% endif %}{% endfor %}x";
+    let section = json!({"type": "section", "text": {"type": "mrkdwn", "text": words}});
+    let shown = |count: usize| {
+        let blocks = Value::Array(vec![section.clone(); count]);
+        filled("x", blocks, json!({"name": "a".repeat(1_000)}), None)
+    };
+    assert_eq!(shown(3).unwrap().blocks.as_array().unwrap().len(), 3);
+    let error = shown(50).unwrap_err().to_string();
+    assert!(error.contains("it takes too many steps"), "{error}");
+}
+
+/// Otherwise one step could take as long as the largest value of the data.
+#[test]
+fn filters_take_no_more_of_a_value_than_is_shown() {
+    let data = json!({"name": "straße ÄB", "long": "ÄB ".repeat(10_000)});
+    for (filter, expected) in [
+        ("upper", "STRASSE ÄB"),
+        ("lower", "straße äb"),
+        ("title", "Straße Äb"),
+        ("capitalize", "Straße äb"),
+    ] {
+        assert_eq!(text(&format!("{{{{ name | {filter} }}}}"), data.clone()), expected);
+        let size = format!("{{{{ 'all' if long | {filter} | length > 5000 else 'less' }}}}");
+        assert_eq!(text(&size, data.clone()), "less", "{filter}");
+    }
+}
+
+#[test]
 fn a_runaway_template_is_an_error_not_a_stall() {
     let data = json!({"items": vec![0; 2000]});
     let nested = "{% for a in items %}{% for b in items %}{{ b }}{% endfor %}{% endfor %}";

@@ -57,6 +57,10 @@ fn unknown(form: &Form, kind: &KnownType<'_>, event: &EventType) -> Vec<Problem>
     let mut seen = BTreeSet::new();
     let mut problems = Vec::new();
     for located in names(form) {
+        // Looking for the name that was meant takes long, and no answer has more.
+        if problems.len() == PROBLEMS {
+            break;
+        }
         let problem = located.unknown().or_else(|| fields::unknown(&located.name, &specs, event));
         if let Some(problem) = problem
             && seen.insert((located.field.clone(), problem.clone()))

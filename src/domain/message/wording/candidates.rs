@@ -1,7 +1,7 @@
 //! The words of one event type's messages, ready to be filled in: those of the release or the
 //! type, and in their place those of the tenant, chosen for each reader.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
@@ -32,12 +32,13 @@ pub struct Candidate {
     pub form: Form,
 }
 
-/// All words of one event type for one notification, compiled once.
+/// All words of one event type for one notification, each compiled once.
 #[derive(Debug)]
 pub struct Candidates {
     own: Vec<Candidate>,
-    /// Those of `own`, in their order.
-    compiled: Vec<Compiled>,
+    /// Those of `own`, in their order, from when they are needed: a message that is written later
+    /// needs one of them, and compiling all takes much longer than writing it.
+    compiled: Vec<OnceLock<Compiled>>,
     below: Below,
 }
 
@@ -102,13 +103,20 @@ impl Candidates {
     /// are left out.
     #[must_use]
     pub fn new(own: Vec<Candidate>, below: ReadyWords) -> Self {
-        let compiled = own.iter().map(Candidate::compiled).collect();
+        let compiled = own.iter().map(|_| OnceLock::new()).collect();
         let below = match below {
             ReadyWords::BuiltIn(wording) => Below::BuiltIn(wording),
             ReadyWords::Own(compiled) => Below::Own(compiled),
             ReadyWords::Chosen(candidates) => candidates.below.again(),
         };
         Self { own, compiled, below }
+    }
+
+    /// Compiles all templates, so that no choice has to.
+    pub fn compile(&self) {
+        for (candidate, compiled) in self.own.iter().zip(&self.compiled) {
+            compiled.get_or_init(|| candidate.compiled());
+        }
     }
 
     fn choice(&self, reader: &Reader) -> Chosen<'_> {
@@ -126,6 +134,7 @@ impl Candidates {
         let own = at.and_then(|at| self.own.get(at).zip(self.compiled.get(at)));
         match own {
             Some((candidate, compiled)) => {
+                let compiled = compiled.get_or_init(|| candidate.compiled());
                 let button = self.below.words(candidate.language()).button;
                 let (locale, version) = (candidate.locale.as_str(), candidate.version);
                 Chosen { level, locale, version, compiled, button }
@@ -217,6 +226,23 @@ mod tests {
             assert_eq!(is, (level, locale, version, button), "{locales:?}");
         }
         assert_eq!(words.candidates().len(), 1);
+    }
+
+    #[test]
+    fn a_choice_compiles_no_other_template() {
+        let locales = ["de", "en", "fr", "ja"];
+        let own: Vec<_> = locales.map(|locale| candidate(Level::Tenant, locale, "x")).into();
+        let below = ReadyWords::BuiltIn(wording::of("task.due").unwrap());
+        let candidates = Candidates::new(own, below);
+        let compiled = |candidates: &Candidates| {
+            candidates.compiled.iter().filter(|compiled| compiled.get().is_some()).count()
+        };
+        for _ in 0..2 {
+            assert_eq!(candidates.choice(&reader(&["fr"])).locale, "fr");
+            assert_eq!(compiled(&candidates), 1);
+        }
+        candidates.compile();
+        assert_eq!(compiled(&candidates), locales.len());
     }
 
     #[test]
