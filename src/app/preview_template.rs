@@ -156,23 +156,20 @@ impl App {
         let kind = types.find(event).ok_or(Error::NotFound(NAME))?;
         let (data, link) = self.preview_data(tenant, &kind, request).await?;
         let mut reader = self.preview_reader(tenant, view, request).await?;
-        let words = match &request.template {
-            Some(given) => {
-                let locale = given_locale(given, &reader)?;
-                let (types, form) = (Arc::clone(&types), given.form.clone());
-                let (event, checked) = (event.clone(), locale.clone());
-                let check = move || {
-                    let kind = types.find(&event)?;
-                    Some(template::check(&form, &checked, &kind, &event))
-                };
-                self.no_problems(&tenant.id, check).await?;
-                reader.locales.insert(0, locale.as_str().to_owned());
-                given_words(given, &locale, &kind)
-            }
-            None => {
-                let content = request.content_id.as_ref();
-                self.words_for(tenant, &types, &kind, event, content).await?
-            }
+        let words = if let Some(given) = &request.template {
+            let locale = given_locale(given, &reader)?;
+            let (types, form) = (Arc::clone(&types), given.form.clone());
+            let (event, checked) = (event.clone(), locale.clone());
+            let check = move || {
+                let kind = types.find(&event)?;
+                Some(template::check(&form, &checked, &kind, &event))
+            };
+            self.no_problems(&tenant.id, check).await?;
+            reader.locales.insert(0, locale.as_str().to_owned());
+            given_words(given, &locale, &kind)
+        } else {
+            let content = request.content_id.as_ref();
+            self.words_for(tenant, &types, &kind, event, content).await?
         };
         let link = link.map(|url| Link { url, label: None });
         let data = data.as_ref();

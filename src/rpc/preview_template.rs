@@ -30,7 +30,9 @@ pub(super) async fn call(
     let _waiting =
         if waits { Some(server.limits.test(&inbound.caller, tenant.as_ref())?) } else { None };
     let (call, request) = inbound.complete(fields, tenant, actor, request)?;
-    Ok(response(server.app.preview_template(&call, request, patience).await?))
+    // The future is large, and few calls need it.
+    let preview = Box::pin(server.app.preview_template(&call, request, patience));
+    Ok(response(preview.await?))
 }
 
 /// The request. A field that is bad was noted, and is absent here.

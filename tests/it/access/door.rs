@@ -177,11 +177,14 @@ fn value(method: &str, field: &FieldDescriptor, ids: &Ids) -> Option<Value> {
         ..pb::Person::default()
     };
     match (method, field.name()) {
-        ("CreateApiKey", "user_id") => None,
+        ("CreateApiKey", "user_id") | ("PreviewTemplate", "user_id" | "notification_id") => None,
         ("CreateApiKey", "principal") => text(&format!("{}:{}", ids.tenant, uuid::Uuid::now_v7())),
         ("CreateApiKey", "role") => Some(Value::EnumNumber(pb::ApiKeyRole::Service.into())),
         ("RevokeApiKey", "key_id") => text(&ids.delivery),
-        ("GetEventType" | "DeleteEventType", "name") => text(&event_type_of(&ids.user)),
+        ("GetEventType" | "DeleteEventType", "name")
+        | ("ListTemplates" | "GetTemplate" | "ResetTemplate" | "RollbackTemplate", "event_type") => {
+            text(&event_type_of(&ids.user))
+        }
         ("CreateEventType", "event_type") => {
             let own = pb::EventType {
                 name: format!("own.t{}", uuid::Uuid::now_v7().simple()),
@@ -208,14 +211,9 @@ fn value(method: &str, field: &FieldDescriptor, ids: &Ids) -> Option<Value> {
             };
             Some(dynamic(field, &template))
         }
-        ("SetTemplate", "dry_run") => Some(Value::Bool(true)),
+        ("SetTemplate" | "Notify", "dry_run") => Some(Value::Bool(true)),
         // The built-in message: a tenant's own template is known by the id of a person.
         ("PreviewTemplate", "event_type") => text("task.due"),
-        ("PreviewTemplate", "user_id" | "notification_id") => None,
-        ("ListTemplates", "event_type") => text(&event_type_of(&ids.user)),
-        ("GetTemplate" | "ResetTemplate" | "RollbackTemplate", "event_type") => {
-            text(&event_type_of(&ids.user))
-        }
         ("RollbackTemplate", "version") => Some(Value::I32(1)),
         (_, "locale") => text("en"),
         (_, "tenant_id") => text(&ids.tenant),
@@ -231,7 +229,6 @@ fn value(method: &str, field: &FieldDescriptor, ids: &Ids) -> Option<Value> {
         ("SetPreference", "value") => Some(Value::EnumNumber(pb::PreferenceValue::Off.into())),
         ("Notify", "event_type") => text("task.assigned"),
         ("Notify", "link") => text("https://platform.example/things/1"),
-        ("Notify", "dry_run") => Some(Value::Bool(true)),
         ("Notify", "recipients") => {
             let target = Some(pb::recipient::Target::UserId(ids.user.clone()));
             let recipient = pb::Recipient { target, roles: Vec::new() };

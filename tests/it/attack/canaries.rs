@@ -246,7 +246,7 @@ impl Coop {
         let mut admin = AdminServiceClient::new(self.channel.clone());
         let shown = admin.preview_template(with(API_KEY, request)).await.unwrap().into_inner();
         let id = shown.browser_url.rsplit('/').next().unwrap();
-        self.preview = id.to_owned();
+        id.clone_into(&mut self.preview);
         let message = self.page(&format!("/slack/preview/{id}/message.json")).await;
         assert!(message.contains(WORDS), "{message}");
     }

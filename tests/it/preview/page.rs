@@ -153,7 +153,9 @@ async fn the_database_has_neither_the_link_nor_the_message() {
         let url = link(world, wanted).await;
         let id = url.rsplit('/').next().unwrap();
         for part in [id, "canary words", "task.assigned"] {
-            let hex: String = part.bytes().map(|byte| format!("{byte:02X}")).collect();
+            let digit = |half: u8| char::from_digit(half.into(), 16).unwrap().to_ascii_uppercase();
+            let hex: String =
+                part.bytes().flat_map(|byte| [byte >> 4, byte & 15].map(digit)).collect();
             let content =
                 if world.is_postgres() { "upper(encode(content, 'hex'))" } else { "hex(content)" };
             let found = format!(

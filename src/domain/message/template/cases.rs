@@ -157,7 +157,9 @@ mod tests {
         for kind in [None, Some(Kind::Text)] {
             let mut fields: Vec<OwnField> = (0..limits::EVENT_FIELDS).map(field).collect();
             if let Some(kind) = kind {
-                fields.iter_mut().for_each(|field| field.kind = kind);
+                for field in &mut fields {
+                    field.kind = kind;
+                }
             }
             let own = Own { display_name: "Own".into(), fields, ..Own::default() };
             let event = EventType::parse("own.type").unwrap();

@@ -31,11 +31,11 @@ impl Locale {
         }
         let tag = text.replace('_', "-").to_ascii_lowercase();
         let parts: Vec<&str> = tag.split('-').collect();
-        let is_language = |part: &&&str| {
+        let is_language = |part: &str| {
             (2..=8).contains(&part.len()) && part.chars().all(|c| c.is_ascii_alphabetic())
         };
         let good = parts.iter().all(|part| (1..=8).contains(&part.len()));
-        if !good || parts.first().filter(is_language).is_none() {
+        if !good || !parts.first().is_some_and(|part| is_language(part)) {
             return Err(SHAPE);
         }
         Ok(Self(canonical(&parts)))
