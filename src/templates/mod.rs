@@ -31,8 +31,8 @@ pub enum Command {
     Apply(Apply),
 }
 
-/// Writes the templates of a tenant to files: `DIR/<event type>/<locale>.toml`, and those of content
-/// items to `DIR/<event type>/content/<id>/<locale>.toml`. See docs/templates.md.
+/// Writes the templates of a tenant to files: `DIR/<event type>/<locale>.toml`, and those of
+/// content items to `DIR/<event type>/content/<id>/<locale>.toml`. See docs/templates.md.
 #[derive(Debug, clap::Args)]
 pub struct Export {
     /// The folder of the files. It is created if there is none.

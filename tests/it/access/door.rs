@@ -169,6 +169,16 @@ pub(super) fn event_type_of(user: &str) -> String {
     format!("own.{}", user.replace('-', "_"))
 }
 
+/// Methods about one event type: the tenant's own, which is known by the id of a person.
+const OF_A_TYPE: [&str; 6] = [
+    "DeleteEventType",
+    "GetEventType",
+    "GetTemplate",
+    "ListTemplates",
+    "ResetTemplate",
+    "RollbackTemplate",
+];
+
 fn value(method: &str, field: &FieldDescriptor, ids: &Ids) -> Option<Value> {
     let text = |text: &str| Some(Value::String(text.to_owned()));
     let person = || pb::Person {
@@ -181,10 +191,7 @@ fn value(method: &str, field: &FieldDescriptor, ids: &Ids) -> Option<Value> {
         ("CreateApiKey", "principal") => text(&format!("{}:{}", ids.tenant, uuid::Uuid::now_v7())),
         ("CreateApiKey", "role") => Some(Value::EnumNumber(pb::ApiKeyRole::Service.into())),
         ("RevokeApiKey", "key_id") => text(&ids.delivery),
-        ("GetEventType" | "DeleteEventType", "name")
-        | ("ListTemplates" | "GetTemplate" | "ResetTemplate" | "RollbackTemplate", "event_type") => {
-            text(&event_type_of(&ids.user))
-        }
+        (one, "name" | "event_type") if OF_A_TYPE.contains(&one) => text(&event_type_of(&ids.user)),
         ("CreateEventType", "event_type") => {
             let own = pb::EventType {
                 name: format!("own.t{}", uuid::Uuid::now_v7().simple()),

@@ -8,7 +8,7 @@
 //!   one in Slack, the tenant's default), and then English.
 //! - A locale finds the wording with the same tag, then one with a shorter tag (`de-AT`, then
 //!   `de`), then one of the same language for another region (`de-CH`), but not one in another
-//!   script: who reads `zh-TW` gets no words in `zh-CN`. A tag without a script or a region (`zh`)
+//!   script: readers of `zh-TW` get no words in `zh-CN`. A tag without a script or a region (`zh`)
 //!   is for all scripts.
 //! - If the tenant's wordings have none of these locales, the built-in wording is used: a tenant
 //!   that words a type in German only does not take English from its English readers, unless its
