@@ -156,7 +156,11 @@ static KINDS: [BlockKind; 15] = [
         ],
         &[&["image_url"]],
     ),
-    kind!("plan", &[("title", words(3_000)), ("tasks", list(&["task_card"], 50))], &[&["title"]]),
+    kind!(
+        "plan",
+        &[("title", words(3_000)), ("tasks", list(&["task_card"], 50))],
+        &[&["title"], &["tasks"]],
+    ),
     kind!(
         "section",
         &[
