@@ -95,8 +95,9 @@ struct Listeners {
     http: TcpListener,
 }
 
-/// Time allowed for the last writes, and for closing the connections to the database.
-const CLOSING: Duration = Duration::from_secs(2);
+/// Time allowed for the last writes, and for closing the connections to the database. With the
+/// other bounds, a process ends within two seconds after its grace, whatever does not answer.
+const CLOSING: Duration = Duration::from_secs(1);
 /// How often health checks the database and the loops. With [`ANSWER`], and an answer that came in
 /// just before, it reports an outage at most five seconds late.
 const HEARTBEAT: Duration = Duration::from_secs(1);

@@ -105,7 +105,7 @@ pub const RESET_TEMPLATES: u32 = 1000;
 pub const TEMPLATE_TEXT_BYTES: usize = 4000;
 /// Bytes of a template's blocks, as JSON.
 pub const TEMPLATE_BLOCKS_BYTES: usize = 32 * 1024;
-/// Bytes of a whole template, as it is stored.
+/// Bytes of a whole template: of all its texts.
 pub const TEMPLATE_BYTES: usize = 36 * 1024;
 /// Labelled values of a simple template. Slack: fields of a section.
 pub const TEMPLATE_FIELDS: usize = 10;

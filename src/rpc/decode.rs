@@ -31,17 +31,16 @@ impl Fields {
         parsed.map_err(|problem| self.bad(field, problem)).ok()
     }
 
-    /// The number of bad fields so far.
-    pub(super) fn count(&self) -> usize {
-        self.0.len()
+    /// Notes a field with more than `max` bytes.
+    pub(super) fn fits(&mut self, field: &str, max: usize, was: usize) {
+        if was > max {
+            self.bad(field, format!("must be at most {max} bytes, was {was}"));
+        }
     }
 
     /// `None`: any state.
     pub(super) fn etag(&mut self, field: &str, given: String) -> Option<String> {
-        let max = limits::ETAG_BYTES;
-        if given.len() > max {
-            self.bad(field, format!("must be at most {max} bytes, was {}", given.len()));
-        }
+        self.fits(field, limits::ETAG_BYTES, given.len());
         Some(given).filter(|given| !given.is_empty())
     }
 

@@ -131,8 +131,8 @@ fn wanted(
     Some((place?, form?, etag))
 }
 
-/// The words in the field `template`; `None`: there are none, or one of them is bad, and that was
-/// noted. Each text is within its limit, so that checking them takes a limited time.
+/// The words in the field `template`; `None`: there are none, and that was noted, as is each text
+/// beyond its limit: a call with such a field is refused, so checking them takes a limited time.
 pub(super) fn form_from(fields: &mut Fields, given: Option<pb::template::Form>) -> Option<Form> {
     let Some(given) = given else {
         fields.bad("template", "must have `simple` or `blocks`");
@@ -143,12 +143,9 @@ pub(super) fn form_from(fields: &mut Fields, given: Option<pb::template::Form>) 
         pb::template::Form::Blocks(given) => {
             let pb::BlocksMessage { text, blocks_json } = given;
             let (texts, blocks) = (limits::TEMPLATE_TEXT_BYTES, limits::TEMPLATE_BLOCKS_BYTES);
-            let good = [
-                fields.text("template.blocks.text", &text, texts),
-                fields.text("template.blocks.blocks_json", &blocks_json, blocks),
-            ];
-            let blocks = Form::Blocks(Template { text, blocks: blocks_json });
-            good.iter().all(|good| *good).then_some(blocks)
+            fields.fits("template.blocks.text", texts, text.len());
+            fields.fits("template.blocks.blocks_json", blocks, blocks_json.len());
+            Some(Form::Blocks(Template { text, blocks: blocks_json }))
         }
     }
 }
@@ -183,14 +180,13 @@ fn simple(fields: &mut Fields, given: pb::SimpleMessage) -> Option<Simple> {
         texts.push(("image.url".to_owned(), &image.url));
         texts.push(("image.alt".to_owned(), &image.alt));
     }
-    let mut good = true;
     for (name, text) in &texts {
-        good &= fields.text(&format!("{at}.{name}"), text, limits::TEMPLATE_TEXT_BYTES);
+        fields.fits(&format!("{at}.{name}"), limits::TEMPLATE_TEXT_BYTES, text.len());
     }
     let (max, was) =
         (limits::TEMPLATE_BYTES, texts.iter().map(|(_, text)| text.len()).sum::<usize>());
-    good &= fields.fits(at, max, was);
-    good.then_some(simple)
+    fields.fits(at, max, was);
+    Some(simple)
 }
 
 impl Fields {
@@ -201,11 +197,9 @@ impl Fields {
         (event, content, locale): (String, String, String),
     ) -> Option<Place> {
         let event = self.take(&format!("{at}event_type"), EventType::parse(event));
-        let noted = self.count();
         let content = self.content(&format!("{at}content_id"), content);
-        let content_is_good = self.count() == noted;
         let locale = self.take(&format!("{at}locale"), Locale::parse(locale.as_str()));
-        content_is_good.then_some(Place { event: event?, content, locale: locale? })
+        Some(Place { event: event?, content, locale: locale? })
     }
 
     /// The content item; empty: none.
@@ -220,18 +214,6 @@ impl Fields {
             self.bad("version", format!("must be at least {least}, was {given}"));
         }
         version
-    }
-
-    /// Whether a text has at most `max` bytes; otherwise that is noted.
-    fn text(&mut self, field: &str, text: &str, max: usize) -> bool {
-        self.fits(field, max, text.len())
-    }
-
-    fn fits(&mut self, field: &str, max: usize, was: usize) -> bool {
-        if was > max {
-            self.bad(field, format!("must be at most {max} bytes, was {was}"));
-        }
-        was <= max
     }
 }
 

@@ -98,7 +98,7 @@ impl Apart {
         Err(Error::Locked("a call waited for it for the longest time allowed".into()))
     }
 
-    /// A long turn, for work that waits for rows without a limit of its own. Held until dropped.
+    /// A long turn, for work that waits for rows with [`Patience::Long`]. Held until dropped.
     pub(in crate::store) async fn turn(&self) -> Result<SemaphorePermit<'_>, Error> {
         let closed = |_| Error::Bug("turns are no longer given".into());
         self.long.acquire().await.map_err(closed)

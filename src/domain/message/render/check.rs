@@ -13,7 +13,7 @@ const PLACED: usize = 50;
 
 impl Template {
     /// All problems that can be found without data; empty if the template is valid. Problems that
-    /// depend on data appear in a [`preview`](crate::domain::message::preview::preview).
+    /// depend on data are found by [`template::check`](crate::domain::message::template::check).
     #[must_use]
     pub fn check(&self) -> Vec<Problem> {
         let mut problems = Vec::new();

@@ -42,7 +42,8 @@ pub(super) enum Part {
 
 pub(super) type Kinds = &'static [&'static str];
 
-/// A kind of block or element. Keys that are not listed are literal and stay as they are.
+/// A kind of block or element. Other keys are literal and stay as they are; those that Slack does
+/// not know are refused (`keys`).
 #[derive(Debug)]
 pub(super) struct BlockKind {
     name: &'static str,

@@ -24,15 +24,6 @@ impl Form {
             Self::Blocks(template) => template.clone(),
         }
     }
-
-    /// The label of the link's button that the author gave, a template; `None`: the default.
-    #[must_use]
-    pub fn button(&self) -> Option<&str> {
-        match self {
-            Self::Simple(simple) => Some(simple.button.as_str()).filter(|label| !label.is_empty()),
-            Self::Blocks(_) => None,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -45,13 +36,10 @@ mod tests {
     fn both_forms_read_back() {
         let simple = Simple { body: "Hello".into(), button: "Go".into(), ..Simple::default() };
         let blocks = Template { text: "Hello".into(), blocks: "[]".into() };
-        for (form, name, button) in
-            [(Form::Simple(simple), "simple", Some("Go")), (Form::Blocks(blocks), "blocks", None)]
-        {
+        for (form, name) in [(Form::Simple(simple), "simple"), (Form::Blocks(blocks), "blocks")] {
             let stored = serde_json::to_value(&form).unwrap();
             assert_eq!(stored["form"], json!(name));
             assert_eq!(serde_json::from_value::<Form>(stored).unwrap(), form);
-            assert_eq!(form.button(), button);
         }
     }
 }
