@@ -46,7 +46,7 @@ fn size(blocks: &[Value]) -> usize {
 fn mark(event: &EventType, language: Language) -> String {
     match language {
         Language::English => format!("Preview of {event} · not sent to anyone else"),
-        Language::German => format!("Vorschau von {event} · an niemand anderen gesendet"),
+        Language::German => format!("Vorschau von {event} · nicht an andere gesendet"),
         Language::French => format!("Aperçu de {event} · personne d’autre ne l’a reçu"),
         Language::Spanish => format!("Vista previa de {event} · no se ha enviado a nadie más"),
         Language::Portuguese => format!("Prévia de {event} · não foi enviada a mais ninguém"),
