@@ -158,7 +158,11 @@ pub(super) fn date(date: Date, language: Language) -> String {
     let month = words.months[nth(date.month())];
     let (day, year) = (date.day(), date.year());
     match language {
-        Language::English | Language::French => format!("{weekday} {day} {month} {year:04}"),
+        Language::English => format!("{weekday} {day} {month} {year:04}"),
+        Language::French => {
+            let first = if day == 1 { "er" } else { "" };
+            format!("{weekday} {day}{first} {month} {year:04}")
+        }
         Language::German => format!("{weekday}, {day}. {month} {year:04}"),
         Language::Spanish => format!("{weekday}, {day} {month} {year:04}"),
         Language::Portuguese => format!("{weekday}, {day} de {month} de {year:04}"),
@@ -286,6 +290,20 @@ mod tests {
             let time = format!("{} {}", clock(9, 5, language), zone("CET", language));
             assert_eq!(date_and_time(&date(day, language), &time, language), written);
         }
+    }
+
+    #[test]
+    fn the_first_of_a_month_is_an_ordinal_where_the_language_asks_for_it() {
+        let first: Date = "2026-08-01".parse().unwrap();
+        for (language, written) in [
+            (Language::English, "Sat 1 Aug 2026"),
+            (Language::French, "sam. 1er août 2026"),
+            (Language::Spanish, "sáb, 1 ago 2026"),
+        ] {
+            assert_eq!(date(first, language), written);
+        }
+        let eleventh: Date = "2026-08-11".parse().unwrap();
+        assert_eq!(date(eleventh, Language::French), "mar. 11 août 2026");
     }
 
     #[test]
