@@ -89,7 +89,7 @@ const SPANISH: Words = Words {
     weekdays: ["lun", "mar", "mié", "jue", "vie", "sáb", "dom"],
     months: ["ene", "feb", "mar", "abr", "may", "jun", "jul", "ago", "sept", "oct", "nov", "dic"],
     now: "ahora",
-    just_now: "ahora mismo",
+    just_now: "hace un momento",
     yesterday: "ayer",
     today: "hoy",
     tomorrow: "mañana",
@@ -330,6 +330,7 @@ mod tests {
         for (just_now, ahead) in just_now.iter().zip(&ahead) {
             assert_ne!(just_now, ahead);
         }
+        assert_eq!(minutes_ago(0, Language::Spanish), "hace un momento");
         assert_eq!(minutes_ago(0, Language::Portuguese), "agora mesmo");
         assert_eq!(minutes_ago(0, Language::Japanese), "たった今");
     }
