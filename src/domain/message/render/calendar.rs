@@ -165,7 +165,10 @@ pub(super) fn date(date: Date, language: Language) -> String {
         }
         Language::German => format!("{weekday}, {day}. {month} {year:04}"),
         Language::Spanish => format!("{weekday}, {day} {month} {year:04}"),
-        Language::Portuguese => format!("{weekday}, {day} de {month} de {year:04}"),
+        Language::Portuguese => {
+            let first = if day == 1 { "º" } else { "" };
+            format!("{weekday}, {day}{first} de {month} de {year:04}")
+        }
         Language::Japanese => format!("{year}年{month}月{day}日({weekday})"),
     }
 }
@@ -299,6 +302,7 @@ mod tests {
             (Language::English, "Sat 1 Aug 2026"),
             (Language::French, "sam. 1er août 2026"),
             (Language::Spanish, "sáb, 1 ago 2026"),
+            (Language::Portuguese, "sáb., 1º de ago. de 2026"),
         ] {
             assert_eq!(date(first, language), written);
         }
