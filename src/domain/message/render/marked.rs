@@ -47,7 +47,7 @@ fn mark(event: &EventType, language: Language) -> String {
     match language {
         Language::English => format!("Preview of {event} · not sent to anyone else"),
         Language::German => format!("Vorschau von {event} · nicht an andere gesendet"),
-        Language::French => format!("Aperçu du message {event} · personne d’autre ne l’a reçu"),
+        Language::French => format!("Aperçu du message {event} · non envoyé à d’autres"),
         Language::Spanish => format!("Vista previa de {event} · no se ha enviado a nadie más"),
         Language::Portuguese => format!("Prévia de {event} · não foi enviada a mais ninguém"),
         Language::Japanese => {
