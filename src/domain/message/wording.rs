@@ -1,9 +1,7 @@
 //! The built-in messages in words: one layout for each event type, and one file of strings for each
 //! language (`languages/`).
 //!
-//! How the languages address the reader: German avoids it ("Neue Aufgabe", neither *du* nor *Sie*),
-//! French says *vous*, Spanish avoids it and is free of regional words, Portuguese is Brazilian
-//! (*você*), Japanese uses です/ます.
+//! `docs/templates.md` has the register and the style of each language.
 
 mod layout;
 pub mod levels;

@@ -50,7 +50,7 @@ async fn it_is_marked_and_arrives_whatever_is_switched_off() {
         assert_eq!(sent_to.slack_user_id, "U0DEMOBEN");
         assert_eq!(message.user.as_deref(), Some("U0DEMOBEN"));
         assert_eq!((sent_to.channel_id, sent_to.ts), (message.conversation, message.ts));
-        let mark = "Vorschau von task.assigned · an niemand anderen gesendet";
+        let mark = "Vorschau von task.assigned · nicht an andere gesendet";
         assert_eq!(message.blocks[0]["type"], "context");
         assert_eq!(message.blocks[0]["elements"][0]["text"], mark);
         assert!(message.text.starts_with(mark), "{}", message.text);

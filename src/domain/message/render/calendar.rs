@@ -89,7 +89,7 @@ const SPANISH: Words = Words {
     weekdays: ["lun", "mar", "mié", "jue", "vie", "sáb", "dom"],
     months: ["ene", "feb", "mar", "abr", "may", "jun", "jul", "ago", "sept", "oct", "nov", "dic"],
     now: "ahora",
-    just_now: "ahora mismo",
+    just_now: "hace un momento",
     yesterday: "ayer",
     today: "hoy",
     tomorrow: "mañana",
@@ -158,10 +158,17 @@ pub(super) fn date(date: Date, language: Language) -> String {
     let month = words.months[nth(date.month())];
     let (day, year) = (date.day(), date.year());
     match language {
-        Language::English | Language::French => format!("{weekday} {day} {month} {year:04}"),
+        Language::English => format!("{weekday} {day} {month} {year:04}"),
+        Language::French => {
+            let first = if day == 1 { "er" } else { "" };
+            format!("{weekday} {day}{first} {month} {year:04}")
+        }
         Language::German => format!("{weekday}, {day}. {month} {year:04}"),
         Language::Spanish => format!("{weekday}, {day} {month} {year:04}"),
-        Language::Portuguese => format!("{weekday}, {day} de {month} de {year:04}"),
+        Language::Portuguese => {
+            let first = if day == 1 { "º" } else { "" };
+            format!("{weekday}, {day}{first} de {month} de {year:04}")
+        }
         Language::Japanese => format!("{year}年{month}月{day}日({weekday})"),
     }
 }
@@ -289,6 +296,21 @@ mod tests {
     }
 
     #[test]
+    fn the_first_of_a_month_is_an_ordinal_where_the_language_asks_for_it() {
+        let first: Date = "2026-08-01".parse().unwrap();
+        for (language, written) in [
+            (Language::English, "Sat 1 Aug 2026"),
+            (Language::French, "sam. 1er août 2026"),
+            (Language::Spanish, "sáb, 1 ago 2026"),
+            (Language::Portuguese, "sáb., 1º de ago. de 2026"),
+        ] {
+            assert_eq!(date(first, language), written);
+        }
+        let eleventh: Date = "2026-08-11".parse().unwrap();
+        assert_eq!(date(eleventh, Language::French), "mar. 11 août 2026");
+    }
+
+    #[test]
     fn a_zone_without_a_name_is_an_offset_from_utc() {
         assert_eq!(zone("-03", Language::Portuguese), "UTC-03");
         assert_eq!(zone("+0545", Language::English), "UTC+05:45");
@@ -312,6 +334,7 @@ mod tests {
         for (just_now, ahead) in just_now.iter().zip(&ahead) {
             assert_ne!(just_now, ahead);
         }
+        assert_eq!(minutes_ago(0, Language::Spanish), "hace un momento");
         assert_eq!(minutes_ago(0, Language::Portuguese), "agora mesmo");
         assert_eq!(minutes_ago(0, Language::Japanese), "たった今");
     }

@@ -68,7 +68,7 @@ impl Language {
             Self::French => "Vous avez une nouvelle notification.",
             Self::Spanish => "Nueva notificación.",
             Self::Portuguese => "Você tem uma nova notificação.",
-            Self::Japanese => "新しいお知らせがあります。",
+            Self::Japanese => "新しい通知があります。",
         }
     }
 

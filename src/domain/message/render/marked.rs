@@ -33,7 +33,7 @@ pub fn marked(mut message: Rendered, event: &EventType, language: Language) -> R
         message.shortened = true;
     }
     message.blocks = Value::Array(blocks);
-    message.text = cut(&format!("{mark}: {}", message.text), TEXT, true);
+    message.text = cut(&format!("{mark}{}{}", colon(language), message.text), TEXT, true);
     message
 }
 
@@ -46,13 +46,22 @@ fn size(blocks: &[Value]) -> usize {
 fn mark(event: &EventType, language: Language) -> String {
     match language {
         Language::English => format!("Preview of {event} · not sent to anyone else"),
-        Language::German => format!("Vorschau von {event} · an niemand anderen gesendet"),
-        Language::French => format!("Aperçu de {event} · personne d’autre ne l’a reçu"),
+        Language::German => format!("Vorschau von {event} · nicht an andere gesendet"),
+        Language::French => format!("Aperçu du message {event} · non envoyé à d’autres"),
         Language::Spanish => format!("Vista previa de {event} · no se ha enviado a nadie más"),
         Language::Portuguese => format!("Prévia de {event} · não foi enviada a mais ninguém"),
         Language::Japanese => {
             format!("{event} のプレビュー · ほかの人には送信されていません")
         }
+    }
+}
+
+/// Between the mark and the text.
+fn colon(language: Language) -> &'static str {
+    match language {
+        Language::French => "\u{a0}: ",
+        Language::Japanese => "：",
+        _ => ": ",
     }
 }
 
@@ -95,7 +104,14 @@ mod tests {
             let after = marked(before.clone(), &event(), language);
             let note = after.blocks[0]["elements"][0]["text"].as_str().unwrap();
             assert!(note.contains("task.assigned"), "{language:?}");
-            assert_eq!(after.text, format!("{note}: New task"), "{language:?}");
+            let text = after.text.strip_prefix(note).unwrap();
+            let colon = text.strip_suffix("New task").unwrap();
+            let written = match language {
+                Language::French => "\u{a0}: ",
+                Language::Japanese => "：",
+                _ => ": ",
+            };
+            assert_eq!(colon, written, "{language:?}");
             let blocks = after.blocks.as_array().unwrap();
             assert_eq!(blocks[1..], before.blocks.as_array().unwrap()[..], "{language:?}");
             assert!(!after.shortened, "{language:?}");
