@@ -24,8 +24,9 @@ const FILE: &str = "herald.db";
 /// How long SQLite waits for another process's lock.
 const BUSY: Duration = Duration::from_secs(5);
 /// The pages that SQLite's writer keeps in memory, in KiB (SQLite takes that as a negative number).
-/// A transaction that changes more pages writes some to the log, and may read them again, before
-/// its commit; the default of 2 MB is less than 1,000 recipients change.
+/// A transaction that changes more pages writes some of them to the log, and reads them again,
+/// before its commit. The default is 2 MB, and 1,000 recipients can be in as many conversations,
+/// each with its own page of an index.
 const WRITER_CACHE: &str = "-8192";
 /// A shorter limit on statements would end healthy ones.
 const SHORTEST: Duration = Duration::from_millis(100);

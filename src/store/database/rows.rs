@@ -143,8 +143,8 @@ pub(in crate::store) fn chunks<T>(mut rows: &[T]) -> Vec<&[T]> {
 /// $4), …`, and on SQLite `(?, ?), (?, ?), …`, so a statement must have them only once.
 ///
 /// SQLite keeps the names of parameters in a list, which it searches from the start for each
-/// parameter that is parsed or bound. With the 5,632 names of 256 deliveries, binding took longer
-/// than writing the rows. Parameters without a name are not in that list.
+/// parameter that is parsed or bound: 16 million steps for the 5,632 names of 256 deliveries.
+/// Parameters without a name are not in that list.
 pub(in crate::store) fn tuples(backend: DbBackend, rows: usize, columns: usize) -> String {
     let mut list = String::with_capacity(rows * columns * 6);
     for row in 0..rows {
@@ -186,7 +186,7 @@ pub(in crate::store) fn given<const N: usize>(
     let sizes = sizes(rows.len()).into_iter();
     let mut rows = rows.into_iter();
     let tables = sizes.map(|size| {
-        let values = rows.by_ref().take(size).flatten().collect();
+        let values: Vec<Value> = rows.by_ref().take(size).flatten().collect();
         (format!("(VALUES {}) AS given", tuples(backend, size, N)), values)
     });
     tables.collect()
