@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::redirect::Policy;
-use reqwest::{Client, Response};
+use reqwest::{Client, ClientBuilder, Response};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt as _;
 use zeroize::Zeroizing;
@@ -17,6 +17,34 @@ pub(crate) enum BodyError {
     TooLong,
     /// The connection failed.
     Broken(reqwest::Error),
+}
+
+/// Idle connections are closed on this side before the server closes them during a request, and
+/// before a firewall forgets them.
+const IDLE: Duration = Duration::from_secs(30);
+/// A connection whose bytes the other side does not acknowledge for this long is broken, and so is
+/// one that acknowledges none of its probes.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
+const PROBE_EVERY: Duration = Duration::from_secs(5);
+const PROBES: u32 = 2;
+/// An HTTP/2 connection on which an answer is pending is asked for a sign of life after a silence,
+/// and is broken if none comes. It carries all requests to its server, and a request that ends by
+/// its time-out does not close it.
+const PING_EVERY: Duration = Duration::from_secs(5);
+const PING_ANSWER: Duration = Duration::from_secs(5);
+
+/// Limits how long a connection that broke unnoticed (a failover, a firewall) can hold requests up:
+/// about ten seconds.
+pub(crate) fn noticing_loss(builder: ClientBuilder) -> ClientBuilder {
+    #[cfg(target_os = "linux")]
+    let builder = builder.tcp_user_timeout(UNACKNOWLEDGED);
+    builder
+        .pool_idle_timeout(IDLE)
+        .tcp_keepalive(UNACKNOWLEDGED)
+        .tcp_keepalive_interval(PROBE_EVERY)
+        .tcp_keepalive_retries(PROBES)
+        .http2_keep_alive_interval(PING_EVERY)
+        .http2_keep_alive_timeout(PING_ANSWER)
 }
 
 /// A client that trusts these authorities; `None`: those of the system. `timeout` is for one
@@ -31,7 +59,7 @@ pub(crate) fn client(trusted: Option<RootCertStore>, timeout: Duration) -> Resul
         None => tls.with_platform_verifier().map_err(refused)?.with_no_client_auth(),
         Some(trusted) => tls.with_root_certificates(trusted).with_no_client_auth(),
     };
-    Client::builder()
+    noticing_loss(Client::builder())
         .tls_backend_preconfigured(tls)
         .timeout(timeout)
         .redirect(Policy::none())

@@ -10,7 +10,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::redirect;
@@ -79,12 +79,6 @@ pub(super) struct SlackAnswer<T> {
 /// Codes that mean that a member does not exist.
 const ABSENT: [&str; 2] = ["users_not_found", "user_not_found"];
 const JSON: &str = "application/json; charset=utf-8";
-/// Idle connections are closed on this side before Slack closes them during a request.
-const IDLE: Duration = Duration::from_secs(30);
-/// An HTTP/2 connection that answers no ping is dead; pings detect that before a message depends on
-/// it.
-const PING_EVERY: Duration = Duration::from_secs(20);
-const PING_ANSWER: Duration = Duration::from_secs(10);
 
 impl Client {
     /// Prepares a client without connecting. Fails if a setting is unusable, or if TLS finds no
@@ -100,15 +94,12 @@ impl Client {
         metrics: Metrics,
         tls: rustls::ClientConfig,
     ) -> Result<Self, ConfigError> {
-        let http = reqwest::Client::builder()
+        let http = web::noticing_loss(reqwest::Client::builder())
             .tls_backend_preconfigured(tls)
             .https_only(config.base_url.scheme() == "https")
             .user_agent(&config.user_agent)
             .connect_timeout(config.connect_timeout)
             .timeout(config.request_timeout)
-            .pool_idle_timeout(IDLE)
-            .http2_keep_alive_interval(PING_EVERY)
-            .http2_keep_alive_timeout(PING_ANSWER)
             .redirect(redirect::Policy::none())
             .retry(reqwest::retry::never())
             .referer(false)

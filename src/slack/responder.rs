@@ -2,12 +2,22 @@
 //! It is not a fake Slack (that is the sandbox): it sends the given bytes, and breaks connections.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::Config;
@@ -143,5 +153,101 @@ async fn request(stream: &mut TcpStream) -> Option<String> {
             Ok(0) | Err(_) => return None,
             Ok(read) => bytes.extend_from_slice(&chunk[..read]),
         }
+    }
+}
+
+/// An HTTP/2 server whose open connections can go dark: they get no further answer, not even to a
+/// ping, and no error. New ones work.
+pub(super) struct Dimmable {
+    address: SocketAddr,
+    certificate: CertificateDer<'static>,
+    /// Cancelled for the connections that are dark.
+    light: Arc<Mutex<CancellationToken>>,
+    task: JoinHandle<()>,
+}
+
+impl Dimmable {
+    /// `body`: the answer to every request.
+    pub(super) async fn start(body: &'static [u8]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        let certificate = params.self_signed(&key).unwrap().der().clone();
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut tls = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.clone()], key)
+            .unwrap();
+        tls.alpn_protocols = vec![b"h2".to_vec()];
+        let acceptor = TlsAcceptor::from(Arc::new(tls));
+        let light = Arc::new(Mutex::new(CancellationToken::new()));
+        let lit = Arc::clone(&light);
+        let task = tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let dark = lit.lock().unwrap().clone();
+                tokio::spawn(shine(acceptor.clone(), stream, body, dark));
+            }
+        });
+        Self { address, certificate, light, task }
+    }
+
+    /// Settings that lead here; the only limit is that of this test.
+    pub(super) fn config(&self) -> Config {
+        Config {
+            base_url: format!("https://{}/", self.address).parse().unwrap(),
+            request_timeout: Duration::from_secs(3600),
+            ..Config::default()
+        }
+    }
+
+    /// TLS that trusts this server.
+    pub(super) fn trusted(&self) -> rustls::ClientConfig {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(self.certificate.clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        tls.alpn_protocols = vec![b"h2".to_vec()];
+        tls
+    }
+
+    /// The open connections go dark.
+    pub(super) fn darken(&self) {
+        std::mem::take(&mut *self.light.lock().unwrap()).cancel();
+    }
+}
+
+impl Drop for Dimmable {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn shine(
+    acceptor: TlsAcceptor,
+    stream: TcpStream,
+    body: &'static [u8],
+    dark: CancellationToken,
+) {
+    let Ok(stream) = acceptor.accept(stream).await else { return };
+    let answers = service_fn(move |_: http::Request<Incoming>| async move {
+        Ok::<_, Infallible>(http::Response::new(Full::new(Bytes::from_static(body))))
+    });
+    let connection =
+        http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), answers);
+    tokio::pin!(connection);
+    tokio::select! {
+        // A client that gives up a connection ends it.
+        _ = &mut connection => {}
+        // It stays open, but no one looks at it any more.
+        () = dark.cancelled() => std::future::pending().await,
     }
 }

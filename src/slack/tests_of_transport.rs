@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tracing::instrument::WithSubscriber;
 
-use super::responder::{Play, Responder, answer, head};
+use super::responder::{Dimmable, Play, Responder, answer, head};
 use super::{Client, Config, Destination, Error, ErrorClass, PostMessage, TooLate};
 use crate::domain::delivery::Outcome;
 use crate::domain::ids::{DeliveryId, SlackUserId};
@@ -177,6 +177,17 @@ async fn silence_ends_at_the_time_out() {
     // The body counts too: the head does not stop the clock.
     assert_eq!(both_with(|| Play::Hang(head(200, &[], 50)), short).await, ambiguous("timeout"));
     assert!(started.elapsed() < Duration::from_secs(8));
+}
+
+/// One connection carries all requests, and none of them would close it.
+#[tokio::test]
+async fn a_connection_that_goes_dark_is_replaced_long_before_the_time_out() {
+    let slack = Dimmable::start(POSTED).await;
+    let client = Client::with_tls(&slack.config(), Metrics::unobserved(), slack.trusted()).unwrap();
+    assert!(matches!(post(&client).await, Outcome::Sent { .. }));
+    slack.darken();
+    assert!(matches!(post(&client).await, Outcome::Unknown { .. }), "Slack may have it");
+    assert!(matches!(post(&client).await, Outcome::Sent { .. }), "on another connection");
 }
 
 #[tokio::test]

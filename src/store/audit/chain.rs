@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use sea_orm::Value;
+use sea_orm::{ConnectionTrait as _, Value};
 
 use super::trail::COLUMNS;
 use crate::store::database::rows::{chunks, tuples};
@@ -242,7 +242,7 @@ async fn append(tx: &Tx, keys: &ScopeKeys, limit: u32) -> Result<Option<Vec<Appe
     for chunk in chunks(&rows) {
         let text = format!(
             "INSERT INTO audit_log (sequence, {COLUMNS}, hash) VALUES {}",
-            tuples(chunk.len(), 15)
+            tuples(tx.get_database_backend(), chunk.len(), 15)
         );
         sql::execute(tx, &text, chunk.concat()).await?;
     }

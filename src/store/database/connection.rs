@@ -23,6 +23,11 @@ use crate::store::{Backend, Error};
 const FILE: &str = "herald.db";
 /// How long SQLite waits for another process's lock.
 const BUSY: Duration = Duration::from_secs(5);
+/// The pages that SQLite's writer keeps in memory, in KiB (SQLite takes that as a negative number).
+/// A transaction that changes more pages writes some of them to the log, and reads them again,
+/// before its commit. The default is 2 MB, and 1,000 recipients can be in as many conversations,
+/// each with its own page of an index.
+const WRITER_CACHE: &str = "-8192";
 /// A shorter limit on statements would end healthy ones.
 const SHORTEST: Duration = Duration::from_millis(100);
 
@@ -199,7 +204,11 @@ fn sqlite(path: &Path, config: &Config, reader: bool) -> ConnectOptions {
                 .pragma("synchronous", "FULL")
                 // Deleted data is overwritten (`tidy`).
                 .pragma("secure_delete", "ON");
-            if reader { options.pragma("query_only", "ON") } else { options }
+            if reader {
+                options.pragma("query_only", "ON")
+            } else {
+                options.pragma("cache_size", WRITER_CACHE)
+            }
         });
     options
 }
@@ -246,6 +255,7 @@ mod tests {
         assert_eq!(pragma(writer, "synchronous").await, "2", "FULL");
         assert_eq!(pragma(writer, "foreign_keys").await, "1");
         assert_eq!(pragma(writer, "secure_delete").await, "1");
+        assert_eq!(pragma(writer, "cache_size").await, WRITER_CACHE);
         sql::execute(writer, "CREATE TABLE t (a TEXT)", Vec::new()).await.unwrap();
         assert!(sql::execute(reader, "INSERT INTO t VALUES ('x')", Vec::new()).await.is_err());
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;

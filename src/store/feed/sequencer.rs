@@ -8,17 +8,14 @@
 
 use std::collections::BTreeMap;
 
-use sea_orm::{ConnectionTrait as _, Value};
+use sea_orm::ConnectionTrait as _;
 
 use super::changes::CHANGE;
 use crate::store::database::era::ERA;
-use crate::store::database::rows::{chunks, tuples};
-use crate::store::database::sql::{self, Row, params};
+use crate::store::database::rows::Columns;
+use crate::store::database::sql::{self, params};
 use crate::store::database::transaction::{Patience, Tx, scoped};
 use crate::store::{Backend, DeliveryFeed, Error, Store};
-
-/// The columns of [`CHANGE`], `sequence` and `sequenced_at`.
-const WIDTH: usize = 13;
 
 /// The result of one run of the sequencer.
 struct Numbered {
@@ -100,78 +97,37 @@ fn at_once(limit: u32, patience: &str) -> String {
     )
 }
 
-/// SQLite changes one table per statement; there is only one writer.
+/// SQLite changes one table per statement, and there is only one writer. No change leaves the
+/// database: reading all of them and binding them again would hold up that writer for longer.
 async fn in_steps(tx: &Tx, limit: u32) -> Result<Numbered, Error> {
     let now = turn(tx).await?;
-    let era = sql::one(tx, &format!("SELECT {ERA}"), params![]).await?;
-    let epoch: i64 = era.ok_or_else(|| Error::Bug("SELECT without a row".into()))?.get(0)?;
-    let first = first(limit);
-    let take = format!("DELETE FROM feed_inbox WHERE id <= {first} RETURNING id, {CHANGE}");
-    let mut taken = Vec::new();
-    for row in sql::all(tx, &take, params![]).await? {
-        taken.push((row.get::<i64>(0)?, row.get::<String>(1)?, row));
+    let text = format!(
+        "SELECT {ERA}, COUNT(*), COALESCE(MAX(id), 0) \
+         FROM (SELECT id FROM feed_inbox ORDER BY id LIMIT {limit}) AS first"
+    );
+    let row = sql::one(tx, &text, params![]).await?;
+    let row = row.ok_or_else(|| Error::Bug("COUNT without a row".into()))?;
+    let mut columns = Columns::of(&row);
+    let (epoch, count): (i64, u32) = (columns.take()?, columns.count()?);
+    let last: i64 = columns.take()?;
+    let mut numbered = Numbered { count, epoch, heads: BTreeMap::new() };
+    let advance = format!(
+        "INSERT INTO feed_heads (tenant, head) \
+         SELECT tenant, {epoch} + COUNT(*) FROM feed_inbox WHERE id <= $1 GROUP BY tenant \
+         ON CONFLICT (tenant) \
+         DO UPDATE SET head = {{greatest}}(feed_heads.head, {epoch}) + excluded.head - {epoch} \
+         RETURNING tenant, head"
+    );
+    for row in sql::all(tx, &advance, params![last]).await? {
+        numbered.heads.insert(row.get(0)?, row.get(1)?);
     }
-    taken.sort_unstable_by_key(|(id, ..)| *id);
-    let mut counts = BTreeMap::<&str, i64>::new();
-    for (_, tenant, _) in &taken {
-        *counts.entry(tenant).or_default() += 1;
-    }
-    let mut next = advance(tx, &counts, epoch).await?;
-    let mut rows = Vec::with_capacity(taken.len());
-    for (_, tenant, row) in &taken {
-        let number = next
-            .get_mut(tenant.as_str())
-            .ok_or_else(|| Error::Bug("a tenant without a feed".into()))?;
-        rows.push(numbered(*number, row, now)?);
-        *number += 1;
-    }
-    for chunk in chunks(&rows) {
-        let text = format!(
-            "INSERT INTO delivery_changes (sequence, {CHANGE}, sequenced_at) VALUES {}",
-            tuples(chunk.len(), WIDTH)
-        );
-        sql::execute(tx, &text, chunk.concat()).await?;
-    }
-    let count = u32::try_from(rows.len()).unwrap_or(u32::MAX);
-    let heads = next.into_iter().map(|(tenant, next)| (tenant, next - 1)).collect();
-    Ok(Numbered { count, epoch, heads })
-}
-
-/// Advances each tenant's head; returns the first number that each may use.
-async fn advance(
-    tx: &Tx,
-    counts: &BTreeMap<&str, i64>,
-    epoch: i64,
-) -> Result<BTreeMap<String, i64>, Error> {
-    let counts: Vec<_> = counts.iter().collect();
-    let mut next = BTreeMap::new();
-    for chunk in chunks(&counts) {
-        let text = format!(
-            "INSERT INTO feed_heads (tenant, head) VALUES {} ON CONFLICT (tenant) \
-             DO UPDATE SET head = {{greatest}}(feed_heads.head, {epoch}) + excluded.head - {epoch} \
-             RETURNING tenant, head",
-            tuples(chunk.len(), 2)
-        );
-        let values =
-            chunk.iter().flat_map(|(tenant, count)| params![**tenant, epoch + **count]).collect();
-        for row in sql::all(tx, &text, values).await? {
-            next.insert(row.get::<String>(0)?, row.get::<i64>(1)? + 1);
-        }
-    }
-    for (tenant, count) in counts {
-        if let Some(after_last) = next.get_mut(*tenant) {
-            *after_last -= count;
-        }
-    }
-    Ok(next)
-}
-
-/// The values of one numbered change, read from the inbox (whose first column is its id).
-fn numbered(number: i64, row: &Row, now: i64) -> Result<Vec<Value>, Error> {
-    let mut values = params![number];
-    for index in 1..=10 {
-        values.push(row.get::<Option<String>>(index)?.into());
-    }
-    values.extend(params![row.get::<i64>(11)?, now]);
-    Ok(values)
+    // The last change of a tenant gets the number of the head.
+    let write = format!(
+        "INSERT INTO delivery_changes (sequence, {CHANGE}, sequenced_at) \
+         SELECT head + 1 - ROW_NUMBER() OVER (PARTITION BY tenant ORDER BY id DESC), {CHANGE}, $2 \
+         FROM feed_inbox JOIN feed_heads USING (tenant) WHERE id <= $1 ORDER BY id"
+    );
+    sql::execute(tx, &write, params![last, now]).await?;
+    sql::execute(tx, "DELETE FROM feed_inbox WHERE id <= $1", params![last]).await?;
+    Ok(numbered)
 }
