@@ -16,7 +16,7 @@ const ALLOWED: u64 = 1 << 20;
 const RATE: u64 = 256 << 10;
 /// The size of headers, with the frames around them; a bound, for they are not counted exactly.
 const HEADERS: u64 = 16 << 10;
-/// What HTTP/2 adds to a piece of a body.
+/// A bound for the frame's head around a piece of a body.
 const FRAME: u64 = 64;
 
 /// The count of one connection: an extension of every request. Only gRPC is slowed down by it. Cheap

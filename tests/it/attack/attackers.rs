@@ -1,12 +1,12 @@
 //! The attackers of `pace`, in a process of their own with the lowest scheduling class.
 //!
-//! On a platform, attackers have machines of their own, and take from Herald only what their
-//! requests cost it. Here they share its processors, and what it costs to *make* the requests would
-//! be taken from it too. So they run under SCHED_IDLE (`chrt` of util-linux): they get the time that
-//! the server, its database and the measured caller leave. They are no threads of the test, because
-//! a thread of that class that is interrupted inside the allocator or while it changes its memory
-//! makes the others of its process wait. What the kernel does for their packets (loopback delivers
-//! inside the sender's call) is not of that class and remains in the figures.
+//! On a platform, attackers have machines of their own, and take from Herald only the time that it
+//! spends on their requests. Here they share its processors, and the time to *make* the requests
+//! would be taken from it too. So they run under SCHED_IDLE (`chrt` of util-linux): they get the
+//! time that the server, its database and the measured caller leave. They are no threads of the
+//! test, because a thread of that class that is interrupted inside the allocator or while it changes
+//! its memory makes the others of its process wait. The kernel's work for their packets (loopback
+//! delivers them inside the sender's call) is not of that class and remains in the figures.
 //!
 //! Each attack reports its calls and bytes, so that a reader sees that it was one.
 
@@ -53,7 +53,7 @@ struct Ports {
     http: SocketAddr,
 }
 
-/// What the attackers managed to do.
+/// The calls that were answered, and the bytes that were sent.
 #[derive(Clone, Default)]
 struct Sent {
     calls: Arc<AtomicU64>,

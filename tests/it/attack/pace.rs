@@ -144,7 +144,7 @@ async fn soak_what_the_others_keep() {
     site.ends_well().await;
 }
 
-/// What others got beside an attack.
+/// The service that others got beside an attack.
 struct Kept {
     attack: &'static str,
     load: String,

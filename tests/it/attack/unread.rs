@@ -23,14 +23,14 @@ use super::memory::{Client, call};
 use super::{NOTIFY, Neighbour, Site, callers, key, raw};
 use crate::support::client::reason;
 
-/// What a client may send of a call before the server reads it.
+/// Bytes that a client may send of a call before the server reads them.
 const WINDOW: u64 = 64 << 10;
 /// The same for its connection.
 const CONNECTION: u64 = 512 << 10;
 /// Bytes of no use that a connection may send, and those that it may send in a second beyond them.
 const ALLOWED: u64 = 1 << 20;
 const RATE: u64 = 256 << 10;
-/// Headers, settings and what else is not a body.
+/// Headers, settings and other frames that are not a body.
 const OTHER: u64 = 4 << 10;
 
 fn keys() -> String {
