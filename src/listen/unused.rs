@@ -19,8 +19,8 @@ const HEADERS: u64 = 16 << 10;
 /// A bound for the frame's head around a piece of a body.
 const FRAME: u64 = 64;
 
-/// The count of one connection: an extension of every request. Only gRPC is slowed down by it. Cheap
-/// to clone.
+/// The count of one connection: an extension of every request. Only gRPC is slowed down by it.
+/// Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct UnusedBytes(Arc<Mutex<UnusedCount>>);
 

@@ -4,9 +4,10 @@
 //! spends on their requests. Here they share its processors, and the time to *make* the requests
 //! would be taken from it too. So they run under SCHED_IDLE (`chrt` of util-linux): they get the
 //! time that the server, its database and the measured caller leave. They are no threads of the
-//! test, because a thread of that class that is interrupted inside the allocator or while it changes
-//! its memory makes the others of its process wait. The kernel's work for their packets (loopback
-//! delivers them inside the sender's call) is not of that class and remains in the figures.
+//! test, because a thread of that class that is interrupted inside the allocator or while it
+//! changes its memory makes the others of its process wait. The kernel's work for their packets
+//! (loopback delivers them inside the sender's call) is not of that class and remains in the
+//! figures.
 //!
 //! Each attack reports its calls and bytes, so that a reader sees that it was one.
 
