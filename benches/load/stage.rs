@@ -109,6 +109,7 @@ impl Stage {
             // Only one caller and one tenant are measured, so their rates must not be limited.
             "rpc.caller_calls_per_second=0".to_owned(),
             "rpc.tenant_calls_per_second=0".to_owned(),
+            "rpc.caller_bytes_per_second=0".to_owned(),
             format!("slack.base_url={}", sandbox.url()),
             format!("slack.time_scale={}", plan.time_scale),
             format!("app.client_id={}", slack.client_id),

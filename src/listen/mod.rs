@@ -2,7 +2,8 @@
 //! have their own port with its own limit, so that load on one cannot exhaust another.
 //!
 //! Reading order: `serve` (the loop), `places` (how many, and from where), `life` (when one ends),
-//! `io` (observing its bytes), `accept` (when no more files can be opened), `rates`, `pool`, `tls`.
+//! `io` (observing its bytes), `unused` (how fast useless bytes are read), `accept` (when no more
+//! files can be opened), `rates`, `pool`, `tls`.
 
 mod accept;
 mod config;
@@ -11,6 +12,7 @@ mod places;
 mod pool;
 mod rates;
 mod tls;
+mod unused;
 
 mod io;
 
@@ -29,6 +31,7 @@ pub use pool::{Held, ResourcePool};
 pub use rates::Rates;
 pub use serve::{Port, holding, serve};
 pub use tls::{Files, PeerNames, Tls};
+pub use unused::UnusedBytes;
 
 /// The protocol of a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -27,6 +27,7 @@ use super::io::Watched;
 use super::life::{Activity, Life, Next};
 use super::places::{ConnectionPlace, Places};
 use super::tls::{self, Tls};
+use super::unused::UnusedBytes;
 use super::{Config, Ending, Peer, Protocol, Times};
 use crate::telemetry::Metrics;
 
@@ -57,9 +58,11 @@ const LOOK: Duration = Duration::from_millis(500);
 /// HTTP/2 settings that keep one client from using up the server's memory.
 const STREAMS: u32 = 256;
 const HEADER_LIST_BYTES: u32 = 16 << 10;
-/// Bytes that a connection may send before they are read, in total and for one call.
+/// Bytes that a connection may send before they are read.
 const CONNECTION_BYTES: u32 = 512 << 10;
-const STREAM_BYTES: u32 = 256 << 10;
+/// A client may send this much of a call's body before it learns that the call is refused. A caller
+/// with a round trip of 75 ms still sends 16 MiB within the time that a request has to arrive.
+const STREAM_BYTES: u32 = 64 << 10;
 /// Bytes of an answer that one stream keeps until the client reads them, however large a window the
 /// client opens: with the streams of a connection, a bound on the memory that it can hold.
 const SEND_BYTES: usize = 16 << 10;
@@ -235,14 +238,14 @@ impl Connection {
         B::Error: Into<Error>,
     {
         let activity = Arc::new(Activity::default());
-        let ending = CancellationToken::new();
+        let (ending, unused) = (CancellationToken::new(), UnusedBytes::default());
+        let carried = Carried { peer, ending: Ending(ending.clone()), unused: unused.clone() };
         let calls = service_fn({
-            let (activity, ending) = (Arc::clone(&activity), ending.clone());
+            let activity = Arc::clone(&activity);
             move |mut request: Request<Incoming>| {
                 activity.greeted.store(true, Ordering::Relaxed);
                 let under_way = activity.begin();
-                request.extensions_mut().insert(peer.clone());
-                request.extensions_mut().insert(Ending(ending.clone()));
+                carried.onto(&mut request);
                 let answer = service.clone().oneshot(request);
                 async move {
                     let answer = answer.await?;
@@ -250,9 +253,13 @@ impl Connection {
                 }
             }
         });
-        let greets = self.protocol == Protocol::Grpc;
-        let io = TokioIo::new(Watched::new(stream, Arc::clone(&activity), greets));
-        let mut serving = std::pin::pin!(self.builder.serve_connection(io, calls));
+        let watched = Watched::new(stream, Arc::clone(&activity));
+        let watched = match self.protocol {
+            Protocol::Grpc => watched.greeting(unused),
+            Protocol::Http => watched,
+        };
+        let serving = self.builder.serve_connection(TokioIo::new(watched), calls);
+        let mut serving = std::pin::pin!(serving);
         let mut life = Life::new(self.times, Instant::now(), rand::random());
         let mut looks = tokio::time::interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -278,6 +285,22 @@ impl Connection {
                 },
             }
         }
+    }
+}
+
+/// The extensions of every request of a connection.
+struct Carried {
+    peer: Peer,
+    ending: Ending,
+    unused: UnusedBytes,
+}
+
+impl Carried {
+    fn onto(&self, request: &mut Request<Incoming>) {
+        let extensions = request.extensions_mut();
+        extensions.insert(self.peer.clone());
+        extensions.insert(self.ending.clone());
+        extensions.insert(self.unused.clone());
     }
 }
 

@@ -52,6 +52,11 @@ pub struct Config {
     pub user_calls_per_second: u32,
     /// The same for one tenant, over all its callers. Default `1000`.
     pub tenant_calls_per_second: u32,
+    /// Bytes of requests a second that one caller may send to one replica, a second's worth of them
+    /// at once and at least one request of the largest size; more are refused with
+    /// `RESOURCE_EXHAUSTED`. A caller with role `user` gets a sixteenth. `0` means no limit. Default
+    /// `16777216` (16 MiB).
+    pub caller_bytes_per_second: usize,
     /// Streams (WatchNotification, WatchDeliveries) open at the same time, shared like calls; more
     /// are refused with `RESOURCE_EXHAUSTED`. Default `256`.
     pub max_watches: usize,
@@ -98,6 +103,7 @@ impl Default for Config {
             caller_calls_per_second: 2000,
             user_calls_per_second: 20,
             tenant_calls_per_second: 1000,
+            caller_bytes_per_second: 16 << 20,
             max_watches: 256,
             max_waiting_tests: 128,
             max_request_bytes: 16 << 20,
@@ -128,6 +134,9 @@ impl Config {
             if rate > 1_000_000 {
                 return Err(format!("{name} must be at most 1000000"));
             }
+        }
+        if self.caller_bytes_per_second > 1 << 30 {
+            return Err("caller_bytes_per_second must be at most 1073741824".into());
         }
         if self.max_watches == 0 || self.max_watches > 1_000_000 {
             return Err("max_watches must be between 1 and 1000000".into());

@@ -2,6 +2,8 @@
 //! rates. A share is not set aside: a single holder gets half, and there is always something left
 //! for the next ([`crate::domain::capacity::shares`]).
 
+use std::num::NonZeroU32;
+
 use tonic::Status;
 
 use super::{Config, status};
@@ -11,6 +13,10 @@ use crate::listen::{Held, Rates, ResourcePool};
 
 /// A key of one person may hold this fraction of a share: a person waits only for their own calls.
 const PART_OF_A_USER: u64 = 16;
+/// The unit in which bytes a second are counted; a message counts as at least one.
+const KIB: u64 = 1 << 10;
+/// The setting of bytes a second.
+const BYTE_RATE: &str = "rpc.caller_bytes_per_second";
 
 /// All limits of a replica.
 #[derive(Debug)]
@@ -22,6 +28,8 @@ pub(super) struct Limits {
     rates: Rates<Principal>,
     user_rates: Rates<Principal>,
     tenant_rates: Rates<TenantId>,
+    byte_rates: Rates<Principal>,
+    user_byte_rates: Rates<Principal>,
 }
 
 /// The same capacity, shared among callers and shared among tenants.
@@ -46,6 +54,10 @@ impl Limits {
         };
         let (caller, user) = (config.caller_calls_per_second, config.user_calls_per_second);
         let tenant = config.tenant_calls_per_second;
+        let byte_rate = config.caller_bytes_per_second as u64;
+        // A message of the largest size must be possible.
+        let largest = kib(config.max_request_bytes as u64);
+        let bytes = |rate| Rates::new(kib(rate), kib(rate).max(largest));
         Self {
             bytes: ResourcePool::new(config.max_bytes_under_way),
             calls: both("rpc.max_concurrent_calls", config.max_concurrent_calls),
@@ -54,6 +66,8 @@ impl Limits {
             rates: Rates::new(caller, caller),
             user_rates: Rates::new(user, user),
             tenant_rates: Rates::new(tenant, tenant),
+            byte_rates: bytes(byte_rate),
+            user_byte_rates: bytes(byte_rate.div_ceil(PART_OF_A_USER)),
         }
     }
 
@@ -84,7 +98,21 @@ impl Limits {
         self.watches.of_tenant(tenant)
     }
 
-    /// Bytes of a request arrive.
+    /// A message of this many bytes is about to be read.
+    pub(super) fn message(&self, caller: &Caller, bytes: usize) -> Result<OfCaller, Status> {
+        let room = self.bytes(caller, bytes)?;
+        let rates = match caller.role {
+            Role::User(_) => &self.user_byte_rates,
+            Role::Service | Role::Administrator => &self.byte_rates,
+        };
+        if let Some(amount) = NonZeroU32::new(kib(bytes as u64)) {
+            let rate = rates.take_many(&caller.principal, amount);
+            rate.map_err(|wait| status::byte_quota(BYTE_RATE, wait))?;
+        }
+        Ok(room)
+    }
+
+    /// A request needs this much memory.
     pub(super) fn bytes(&self, caller: &Caller, bytes: usize) -> Result<OfCaller, Status> {
         let held = self.bytes.take(&caller.principal, bytes, part(caller));
         held.ok_or_else(|| status::overloaded("rpc.max_bytes_under_way"))
@@ -121,6 +149,10 @@ impl Both {
     fn of_tenant(&self, tenant: &TenantId) -> Result<OfTenant, Status> {
         self.tenants.take(tenant, 1, 1).ok_or_else(|| status::overloaded(self.limit))
     }
+}
+
+fn kib(bytes: u64) -> u32 {
+    u32::try_from(bytes.div_ceil(KIB)).unwrap_or(u32::MAX)
 }
 
 /// The divisor of the caller's share.
@@ -163,6 +195,10 @@ mod tests {
         let user = caller("app", Role::User(UserId::parse("ben").unwrap()));
         let of_user = refuses(|| limits.call(&user));
         assert_eq!(of_user.as_deref(), Some("rpc.user_calls_per_second"));
+        for caller in [&user, &service] {
+            let of_bytes = refuses(|| limits.message(caller, 64 << 10));
+            assert_eq!(of_bytes.as_deref(), Some(BYTE_RATE));
+        }
         let tenant = TenantId::parse("acme").unwrap();
         let of_tenant = refuses(|| limits.call_about(&tenant));
         assert_eq!(of_tenant.as_deref(), Some("rpc.tenant_calls_per_second"));

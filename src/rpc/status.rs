@@ -46,8 +46,17 @@ pub(super) fn overloaded(limit: &'static str) -> Status {
 
 /// A call beyond the rate limit; `limit` is the setting of the limit.
 pub(super) fn quota(limit: &'static str, retry_after: Duration) -> Status {
+    beyond("calls", limit, retry_after)
+}
+
+/// A call whose message is beyond the rate limit of bytes; `limit` is the setting of the limit.
+pub(super) fn byte_quota(limit: &'static str, retry_after: Duration) -> Status {
+    beyond("bytes", limit, retry_after)
+}
+
+fn beyond(what: &str, limit: &'static str, retry_after: Duration) -> Status {
     let wait = retry_after.as_millis().max(1);
-    let sentence = format!("too many calls a second ({limit}); try again in {wait} ms");
+    let sentence = format!("too many {what} a second ({limit}); try again in {wait} ms");
     exhausted("QUOTA_EXCEEDED", limit, sentence, retry_after)
 }
 

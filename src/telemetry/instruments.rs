@@ -85,6 +85,7 @@ pub(super) const REFUSALS: Instrument = Instrument {
             "rpc.caller_calls_per_second",
             "rpc.user_calls_per_second",
             "rpc.tenant_calls_per_second",
+            "rpc.caller_bytes_per_second",
             "rpc.max_concurrent_calls",
             "rpc.max_watches",
             "rpc.max_waiting_tests",

@@ -5,6 +5,7 @@ use http_body_util::BodyExt as _;
 use tonic::Status;
 use tonic::body::Body;
 
+use crate::listen::UnusedBytes;
 use crate::rpc::wire;
 
 /// A message's head: whether it is compressed, and how many bytes it has (gRPC over HTTP/2).
@@ -17,10 +18,11 @@ pub(super) fn message(whole: &[u8]) -> &[u8] {
 
 /// Reads a message of at most `most` bytes, and returns it with its head; empty if the request has
 /// no message. As soon as its length is known, before any more of it is read, `reserve` is called
-/// for that many bytes.
+/// for that many bytes. Once it has, the pieces are noted as of use to the connection.
 pub(super) async fn read<H>(
     mut body: Body,
     most: usize,
+    unused: &UnusedBytes,
     reserve: impl FnOnce(usize) -> Result<H, Status>,
 ) -> Result<(Bytes, Option<H>), Status> {
     let (mut reserve, mut room) = (Some(reserve), None);
@@ -47,6 +49,7 @@ pub(super) async fn read<H>(
         if end.is_some_and(|end| bytes.len() > end) {
             return Err(wire::malformed("it is followed by more"));
         }
+        unused.piece(data.len());
     }
     match end {
         Some(end) if bytes.len() == end => Ok((bytes.freeze(), room)),

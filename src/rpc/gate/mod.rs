@@ -17,8 +17,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tonic::Status;
 use tonic::body::Body;
@@ -32,11 +34,14 @@ use super::limits::{OfCaller, OfTenant};
 use super::{measure, status, wire};
 use crate::app::{Error, Violation};
 use crate::domain::ids::TenantId;
-use crate::listen::Peer;
+use crate::listen::{Peer, UnusedBytes};
 pub use outline::{Outlined, Outlines};
 use scan::ScanRefusal;
 use shape::{MethodShape, Shapes};
 
+/// Requests beyond this size are outlined outside the async workers, one at a time: 16 MiB can have
+/// eight million fields, and a worker that reads them answers no one else meanwhile.
+const LARGE: usize = 64 << 10;
 /// Memory of a decoded JSON value beyond its bytes on the wire.
 const VALUE_BYTES: usize = 64;
 /// The longest that a request may take to arrive.
@@ -52,6 +57,18 @@ pub(super) const PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct Gate {
     server: Server,
     shapes: Arc<Shapes>,
+    /// Whose turn it is to be outlined, of the large requests.
+    outlining: Arc<Semaphore>,
+}
+
+/// The outline of a request that was read.
+struct Contents {
+    /// `None`: no valid id. The method refuses it, together with all other bad fields.
+    tenant: Option<TenantId>,
+    values: usize,
+    whole: Bytes,
+    /// The share of its bytes.
+    held: Option<OfCaller>,
 }
 
 /// Shares that a call holds until it is answered.
@@ -75,7 +92,8 @@ type End = Pin<Box<dyn Future<Output = Status> + Send>>;
 impl Gate {
     /// `most_bytes`: the size of the largest request.
     pub(super) fn new(server: Server, most_bytes: usize) -> Result<Self, prost::DecodeError> {
-        Ok(Self { server, shapes: Arc::new(Shapes::new(most_bytes)?) })
+        let shapes = Arc::new(Shapes::new(most_bytes)?);
+        Ok(Self { server, shapes, outlining: Arc::new(Semaphore::new(1)) })
     }
 
     /// Judges one request: it continues with its caller, or is refused.
@@ -96,19 +114,23 @@ impl Gate {
                 parts.extensions.get::<measure::MethodName>().map_or("", |method| method.0);
             self.server.turned_away(method, refused);
         })?;
+        // Requests without a connection occur only in tests.
+        let unused = parts.extensions.get::<UnusedBytes>().cloned().unwrap_or_default();
+        unused.call();
         let limits = &self.server.limits;
         let call = limits.call(&caller)?;
         let stream = method.streams.then(|| limits.watch(&caller)).transpose()?;
-        let room = |bytes| limits.bytes(&caller, bytes);
         let until = now + timeout(&metadata).unwrap_or(ARRIVAL).min(ARRIVAL);
-        let reading = body::read(body, method.most_bytes, room);
+        let reading = async {
+            let room = |bytes| limits.message(&caller, bytes);
+            let (whole, held) = body::read(body, method.most_bytes, &unused, room).await?;
+            self.outline(method, whole, held).await
+        };
         let read = tokio::time::timeout_at(until, reading).await;
-        let (whole, message) = read.map_err(|_| status::deadline())??;
-        let outline =
-            scan::scan(&self.shapes, method.request, body::message(&whole)).map_err(refused)?;
-        let values = room(outline.values * VALUE_BYTES)?;
+        let Contents { tenant, values, whole, held } = read.map_err(|_| status::deadline())??;
+        let values = limits.bytes(&caller, values * VALUE_BYTES)?;
         // A caller uses nothing of a tenant out of its reach; the call is refused a moment later.
-        let tenant = tenant(outline.tenant).filter(|tenant| caller.reach.contains(tenant));
+        let tenant = tenant.filter(|tenant| caller.reach.contains(tenant));
         let about = tenant.as_ref().map(|tenant| limits.call_about(tenant)).transpose()?;
         let stream = match stream {
             None => None,
@@ -124,12 +146,44 @@ impl Gate {
         parts.extensions.insert(caller);
         parts.extensions.insert(Arrived(now));
         let request = Request::from_parts(parts, Body::new(Full::new(whole)));
-        let holding = Holding { _call: (call, about), _message: message, _values: values, stream };
+        let holding = Holding { _call: (call, about), _message: held, _values: values, stream };
         Ok((request, holding))
+    }
+
+    /// Outlines a request. It holds its share of the bytes for as long as it is being read, even if
+    /// its caller has gone.
+    async fn outline(
+        &self,
+        method: MethodShape,
+        whole: Bytes,
+        held: Option<OfCaller>,
+    ) -> Result<Contents, Status> {
+        if whole.len() <= LARGE {
+            return contents(&self.shapes, method, whole, held);
+        }
+        let turn = Arc::clone(&self.outlining).acquire_owned().await;
+        let turn = turn.map_err(|closed| Error::Internal(closed.into()))?;
+        let shapes = Arc::clone(&self.shapes);
+        let work = move || {
+            let _turn = turn;
+            contents(&shapes, method, whole, held)
+        };
+        let done = tokio::task::spawn_blocking(work).await;
+        done.map_err(|panicked| Error::Internal(panicked.into()))?
     }
 }
 
-/// An invalid tenant id is refused by the method, together with all other bad fields.
+fn contents(
+    shapes: &Shapes,
+    method: MethodShape,
+    whole: Bytes,
+    held: Option<OfCaller>,
+) -> Result<Contents, Status> {
+    let outline = scan::scan(shapes, method.request, body::message(&whole)).map_err(refused)?;
+    let (tenant, values) = (tenant(outline.tenant), outline.values);
+    Ok(Contents { tenant, values, whole, held })
+}
+
 fn tenant(spelt: &[u8]) -> Option<TenantId> {
     TenantId::parse(std::str::from_utf8(spelt).ok()?).ok()
 }

@@ -57,6 +57,7 @@ async fn start() -> (Channel, TempDir) {
     settings.rpc.insecure = true;
     settings.rpc.caller_calls_per_second = 0;
     settings.rpc.tenant_calls_per_second = 0;
+    settings.rpc.caller_bytes_per_second = 0;
     settings.store.data_dir = folder.path().to_owned();
     settings.slack.base_url = Url::parse(NOWHERE).unwrap();
     settings.app.client_id = "1.2".into();

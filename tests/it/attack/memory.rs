@@ -73,7 +73,8 @@ async fn strangers_are_refused_before_their_bytes_are_read() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_takes_no_more_memory_than_its_share() {
-    let site = Site::start(&[keys()]).await;
+    // Without its limit of bytes a second, which would refuse most of them earlier.
+    let site = Site::start(&[keys(), "rpc.caller_bytes_per_second=0".into()]).await;
     let neighbour = Neighbour::start(&site.herald);
     neighbour.answered(10).await;
     // Empty recipients, empty JSON values, and one text of the full size.

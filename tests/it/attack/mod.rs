@@ -1,12 +1,14 @@
 //! Attacks on the front, each bounded and over loopback: one caller, or an unknown client, cannot
 //! harm the others.
 
+mod attackers;
 mod audit;
 mod canaries;
 mod changes;
 mod commands;
 mod connecting;
 mod connections;
+mod counted;
 mod database;
 pub(crate) mod dump;
 mod edge;
@@ -23,6 +25,7 @@ mod shares;
 mod shredding;
 mod thief;
 mod tls;
+mod unread;
 mod unused_keys;
 
 use std::net::SocketAddr;

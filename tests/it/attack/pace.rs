@@ -1,23 +1,27 @@
 //! How fast other callers can go while one caller does its worst.
+//!
+//! The attackers are a process of the lowest scheduling class (`attackers`), because the time that
+//! they spend on making their requests is theirs on a platform and must not be taken from the
+//! server here. The rate without an attack is measured beside the same process with threads that
+//! only spin: a processor that is never idle answers faster or slower than one that has to wake up,
+//! and both measurements should have the same.
 
-use std::collections::VecDeque;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use herald::rpc::pb;
 use herald::rpc::pb::admin_service_client::AdminServiceClient;
 use herald::rpc::pb::herald_service_client::HeraldServiceClient;
-use prost::Message as _;
-use tokio::task::JoinSet;
 use tonic::transport::Channel;
 use tonic_health::pb::health_check_response::ServingStatus;
 
-use super::connections::{ATTACKER, HALF_HEADERS, connection};
+use super::attackers::{ATTACKS, Attackers};
 use super::expressions::{accepted, with_list};
 use super::memory::MEMORY;
 use super::{NOTIFY, Site, callers, raw, stores_ben, with_key};
 use crate::support::client::demo_person;
-use crate::support::process::{Herald, channel};
+use crate::support::process::Herald;
 
 const SPAN: Duration = Duration::from_secs(10);
 
@@ -84,104 +88,6 @@ async fn slowest_health(herald: &Herald) -> Duration {
     slowest
 }
 
-/// An attack with everything that it needs; dropping it ends it.
-type Attack = fn(&Site) -> JoinSet<()>;
-
-/// The same call of one principal, again and again on each of eight connections.
-fn calls(
-    site: &Site,
-    who: Option<&'static str>,
-    method: &'static str,
-    message: Bytes,
-) -> JoinSet<()> {
-    let mut attack = JoinSet::new();
-    for _ in 0..8 {
-        let (to, message) = (channel(site.herald.rpc), message.clone());
-        attack.spawn(async move {
-            loop {
-                drop(raw(&to, method, who, message.clone()).await);
-            }
-        });
-    }
-    attack
-}
-
-fn empty_recipients(megabytes: usize) -> Bytes {
-    [0x22, 0].repeat(megabytes << 19).into()
-}
-
-fn resolve_costly(site: &Site) -> JoinSet<()> {
-    let subject = pb::resolve_identity_request::Subject::UserId("costly".into());
-    let request = pb::ResolveIdentityRequest {
-        tenant_id: "evil".into(),
-        subject: Some(subject),
-        actor: None,
-    };
-    let method = "herald.v1.HeraldService/ResolveIdentity";
-    calls(site, Some("attacker"), method, request.encode_to_vec().into())
-}
-
-/// Streams, as many as are given, and questions for more.
-fn streams(site: &Site) -> JoinSet<()> {
-    let mut attack = JoinSet::new();
-    for _ in 0..8 {
-        let mut client = HeraldServiceClient::new(channel(site.herald.rpc));
-        attack.spawn(async move {
-            let mut held = Vec::new();
-            loop {
-                let question = pb::WatchDeliveriesRequest {
-                    tenant_id: "evil".into(),
-                    after_sequence: None,
-                    actor: None,
-                };
-                let opened = client.watch_deliveries(with_key(Some("attacker"), question)).await;
-                held.extend(opened.ok());
-            }
-        });
-    }
-    attack
-}
-
-/// Connections that say nothing, or half of a request; the oldest are given up for new ones.
-fn connections(site: &Site) -> JoinSet<()> {
-    const HELD: usize = 300;
-    let mut attack = JoinSet::new();
-    let herald = &site.herald;
-    for (to, says) in
-        [(herald.rpc, &b""[..]), (herald.health, &b""[..]), (herald.http, HALF_HEADERS)]
-    {
-        attack.spawn(async move {
-            // Faster than this, the machine has no free port left after some seconds.
-            let mut pause = tokio::time::interval(Duration::from_millis(1));
-            let mut held = VecDeque::new();
-            loop {
-                pause.tick().await;
-                held.push_back(connection(ATTACKER, to, says).await);
-                if held.len() > HELD {
-                    held.pop_front();
-                }
-            }
-        });
-    }
-    attack
-}
-
-const ATTACKS: [(&str, Attack); 8] = [
-    ("1: expressions that use up their fuel", resolve_costly),
-    ("2: strangers with 10 MiB", |site| calls(site, None, NOTIFY, empty_recipients(10))),
-    ("2: strangers with 60 MiB", |site| calls(site, None, NOTIFY, empty_recipients(60))),
-    ("2: a caller with 10 MiB", |site| calls(site, Some("attacker"), NOTIFY, empty_recipients(10))),
-    ("3: a caller without a pause", |site| {
-        calls(site, Some("attacker"), NOTIFY, Bytes::from_static(b"\x0a\x04evil"))
-    }),
-    ("3: the key of one person without a pause", |site| {
-        let method = "herald.v1.HeraldService/TestSlack";
-        calls(site, Some("person"), method, Bytes::from_static(b"\x0a\x04evil\x12\x07mallory"))
-    }),
-    ("3: all streams that there are", streams),
-    ("4: silent connections and half of a request", connections),
-];
-
 /// The attacker's tenant, with a person whose expression is too costly.
 async fn prepare(site: &Site) {
     let mut admin = AdminServiceClient::new(site.herald.channel());
@@ -209,7 +115,7 @@ const HEALTH: Duration = Duration::from_secs(1);
 /// times their p99, and an answer of health within a second; 256 MiB for the process, and SIGTERM
 /// ends it within its grace. For a machine that does nothing else:
 ///
-/// `cargo test --release --test it attack::pace::soak -- --ignored --nocapture`
+/// `cargo test --profile bench --test it -- --ignored --nocapture soak_what_the_others_keep`
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "minutes; tests/run --soak"]
 async fn soak_what_the_others_keep() {
@@ -222,25 +128,47 @@ async fn soak_what_the_others_keep() {
     let site = Site::start(&[keys]).await;
     stores_ben(site.herald.channel()).await.unwrap();
     prepare(&site).await;
-    let (alone, alone_p99) = pace(site.herald.channel()).await;
-    let mut harmed = Vec::new();
-    for (what, begin) in ATTACKS {
-        let mut attack = begin(&site);
-        let measured = tokio::join!(pace(site.herald.channel()), slowest_health(&site.herald));
-        let ((rate, p99), health) = measured;
-        attack.shutdown().await;
-        let (kept, slower) = (100.0 * rate / alone, p99.as_secs_f64() / alone_p99.as_secs_f64());
-        let peak = site.peak();
-        let line = format!(
-            "{what}: {kept:.0} % of {alone:.1}/s, p99 {slower:.1} x ({p99:?} instead of \
-             {alone_p99:?}), health within {health:?}, {} MiB at the most so far",
-            peak >> 20
-        );
+    let (floor, mut harmed) = (beside(0, &site).await, Vec::new());
+    println!("{floor}");
+    for number in 1..ATTACKS.len() {
+        let kept = beside(number, &site).await;
+        let (rate, slower) =
+            (100.0 * kept.rate / floor.rate, kept.p99.as_secs_f64() / floor.p99.as_secs_f64());
+        let line = format!("{kept}; {rate:.0} % of the rate, {slower:.1} x the p99");
         println!("{line}");
-        if kept < KEPT || slower > SLOWER || health >= HEALTH || peak >= MEMORY {
+        if rate < KEPT || slower > SLOWER || kept.health >= HEALTH || kept.peak >= MEMORY {
             harmed.push(line);
         }
     }
     assert!(harmed.is_empty(), "{} attacks did harm:\n{}", harmed.len(), harmed.join("\n"));
     site.ends_well().await;
+}
+
+/// The service that others got beside an attack.
+struct Kept {
+    attack: &'static str,
+    load: String,
+    rate: f64,
+    p99: Duration,
+    health: Duration,
+    /// The most memory of the process so far, in bytes.
+    peak: usize,
+}
+
+impl fmt::Display for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { attack, load, rate, p99, health, peak } = self;
+        let peak = peak >> 20;
+        write!(f, "{attack} ({load}): {rate:.1}/s, p99 {p99:?}, health within {health:?}, ")?;
+        write!(f, "{peak} MiB at the most so far")
+    }
+}
+
+/// Measures beside the attack of this number.
+async fn beside(number: usize, site: &Site) -> Kept {
+    let attackers = Attackers::begin(number, &site.herald).await;
+    let measured = tokio::join!(pace(site.herald.channel()), slowest_health(&site.herald));
+    let load = attackers.end().await;
+    let ((rate, p99), health) = measured;
+    Kept { attack: ATTACKS[number], load, rate, p99, health, peak: site.peak() }
 }

@@ -41,6 +41,7 @@ fn no_rates(settings: &mut Settings) {
     settings.rpc.caller_calls_per_second = 0;
     settings.rpc.user_calls_per_second = 0;
     settings.rpc.tenant_calls_per_second = 0;
+    settings.rpc.caller_bytes_per_second = 0;
 }
 
 /// Creates both tenants: a tenant exists from the first call that names it.

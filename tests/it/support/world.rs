@@ -386,6 +386,7 @@ fn settings(store: &TestStore, sandbox: &Sandbox, plan: &Plan) -> Settings {
     settings.rpc.caller_calls_per_second = 0;
     settings.rpc.user_calls_per_second = 0;
     settings.rpc.tenant_calls_per_second = 0;
+    settings.rpc.caller_bytes_per_second = 0;
     settings.process.lame_duck_seconds = 0;
     settings.process.grace_seconds = 20;
     (plan.adjust)(&mut settings);
