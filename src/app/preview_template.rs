@@ -33,6 +33,7 @@ use crate::domain::message::wording::levels::Level;
 use crate::domain::reason::NoMatch;
 use crate::slack::Objection;
 
+use page::NewPage;
 pub use page::{PreviewLink, PreviewPage};
 
 /// The link of a message for which the request gives none.
@@ -76,6 +77,21 @@ pub enum PreviewSource {
     Past(NotificationId),
 }
 
+/// What the message says. No `Debug`: it may be about a person.
+struct PreviewData {
+    /// `None`: the examples of the event type.
+    data: Option<Value>,
+    link: Option<String>,
+    past: Option<PastNotification>,
+}
+
+/// The notification whose data the message shows. No `Debug`: it may be about a person.
+struct PastNotification {
+    id: NotificationId,
+    /// Its data, as it was read.
+    data: Vec<u8>,
+}
+
 /// The message. No `Debug`: it may be about a person.
 pub struct TemplatePreview {
     pub rendered: Rendered,
@@ -112,7 +128,7 @@ impl App {
         let started = tokio::time::Instant::now();
         let tenant = self.tenant(&call.tenant).await?;
         let view = self.view(&tenant).await?;
-        let previewed = self.render_preview(&tenant, &view, &request).await?;
+        let (previewed, past) = self.render_preview(&tenant, &view, &request).await?;
         let (message, people) = (&previewed.rendered, self.mentions_of(&tenant, &previewed).await?);
         let rendered = resolved(message.clone(), &people);
         let objections = if request.check_with_slack {
@@ -131,8 +147,10 @@ impl App {
             rendered,
         };
         if request.open_in_browser {
-            let link = self.store_preview(&tenant, &view, &request, message, &shown).await?;
-            shown.page = Some(link);
+            let people = self.people_in(&tenant, &request, message).await?;
+            let content = page::content(&view, &request, &shown)?;
+            let page = NewPage { content, people, past };
+            shown.page = Some(self.store_preview(&tenant, page).await?);
         }
         if let Some(user) = &request.send_to {
             let left = patience.saturating_sub(started.elapsed());
@@ -147,14 +165,14 @@ impl App {
         tenant: &Tenant,
         view: &View,
         request: &PreviewRequest,
-    ) -> Result<Previewed, Error> {
+    ) -> Result<(Previewed, Option<PastNotification>), Error> {
         let types = self.types_of(&tenant.id, tenant.settings.version).await?;
         let event = &request.event;
         if types.is_unread(event) {
             return Err(Error::newer_event_type());
         }
         let kind = types.find(event).ok_or(Error::NotFound(NAME))?;
-        let (data, link) = self.preview_data(tenant, &kind, request).await?;
+        let PreviewData { data, link, past } = self.preview_data(tenant, &kind, request).await?;
         let mut reader = self.preview_reader(tenant, view, request).await?;
         let words = if let Some(given) = &request.template {
             let locale = given_locale(given, &reader)?;
@@ -173,7 +191,8 @@ impl App {
         };
         let link = link.map(|url| Link { url, label: None });
         let data = data.as_ref();
-        preview(&words, event, &kind, data, &reader, link.as_ref(), tenant.now).map_err(invalid)
+        let previewed = preview(&words, event, &kind, data, &reader, link.as_ref(), tenant.now);
+        Ok((previewed.map_err(invalid)?, past))
     }
 
     /// Refuses a template with problems; `None`: there is nothing to check.
@@ -192,12 +211,13 @@ impl App {
         tenant: &Tenant,
         kind: &KnownType<'_>,
         request: &PreviewRequest,
-    ) -> Result<(Option<Value>, Option<String>), Error> {
+    ) -> Result<PreviewData, Error> {
         let given = request.link.clone();
         let example = || Some(EXAMPLE_LINK.to_owned());
+        let made_up = |data| PreviewData { data, link: given.clone().or_else(example), past: None };
         match &request.source {
-            PreviewSource::Example => Ok((None, given.or_else(example))),
-            PreviewSource::Given(data) => Ok((Some(data.clone()), given.or_else(example))),
+            PreviewSource::Example => Ok(made_up(None)),
+            PreviewSource::Given(data) => Ok(made_up(Some(data.clone()))),
             PreviewSource::Past(id) => {
                 let record = self.store.records().notification(&tenant.id, *id).await?;
                 let record = record.ok_or(Error::NotFound("notification"))?;
@@ -209,7 +229,9 @@ impl App {
                 if is_erased(kind, &stored.data) {
                     return Err(erased());
                 }
-                Ok((Some(stored.data), given.or(record.link)))
+                let past = PastNotification { id: *id, data: record.data };
+                let link = given.or(record.link);
+                Ok(PreviewData { data: Some(stored.data), link, past: Some(past) })
             }
         }
     }
