@@ -21,6 +21,9 @@ use crate::domain::message::template::{Form, Place, check, etag as etag_of};
 use crate::domain::settings::Settings;
 use crate::store::{self, KeptWords, TemplateChange, TemplateEdit, TemplateVersion};
 
+/// Stands for the etag of a place without words, whatever was there before.
+const ABSENT: &str = "absent";
+
 /// The wanted change of a place.
 #[derive(Clone, Copy)]
 enum Wish<'a> {
@@ -106,10 +109,10 @@ impl App {
             let types = self.types_of(&call.tenant, settings.version).await?;
             let present = self.store.templates().get(&call.tenant, place, None).await?;
             let etag = etag_now(place, present.as_ref())?;
-            if wanted.etag.is_some_and(|wanted| wanted != etag) {
+            let before = present.as_ref().and_then(TemplateVersion::form);
+            if !wanted.is_of(&etag, before) {
                 return Err(Error::Changed(NAME));
             }
-            let before = present.as_ref().and_then(TemplateVersion::form);
             let form = self.form_after(call, &types, before.is_some(), wanted).await?;
             let version = present.as_ref().map_or(0, |it| it.change.version).saturating_add(1);
             if form.as_ref() == before {
@@ -247,6 +250,15 @@ impl App {
 }
 
 impl Wanted<'_> {
+    /// Whether the place is in a state that the caller allows.
+    fn is_of(&self, etag: &str, present: Option<&Form>) -> bool {
+        match self.etag {
+            None => true,
+            Some(ABSENT) => present.is_none(),
+            Some(wanted) => wanted == etag,
+        }
+    }
+
     fn rolled_back_to(&self) -> u32 {
         match self.wish {
             Wish::Rollback(version) => version,

@@ -113,6 +113,30 @@ async fn an_etag_refuses_a_lost_update() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_template_is_created_only_where_there_is_none() {
+    for_each_database(async |world| {
+        let client = &world.client;
+        // Herald has no message in the second locale, so GetTemplate returns no etag.
+        for at in [HERE, (TYPE, "", "tlh")] {
+            let create = |text: &str| {
+                let etag = "absent".into();
+                save(client, pb::Template { etag, ..template(at, heading(text)) })
+            };
+            assert_eq!(create("First").await.unwrap().version, 1);
+            for text in ["Lost", "First"] {
+                let lost = create(text).await.unwrap_err();
+                assert_eq!((lost.code(), &*reason(&lost)), (Code::Aborted, "CHANGED_MEANWHILE"));
+            }
+            let kept = get(client, at, 0).await.unwrap().template.unwrap();
+            assert_eq!(kept.form, Some(heading("First")));
+            reset(client, at, "").await.unwrap();
+            assert_eq!(create("Again").await.unwrap().version, 3);
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_and_the_same_words_store_nothing() {
     for_each_database(async |world| {
         let client = &world.client;
