@@ -12,22 +12,20 @@ use serde_json::Value;
 use super::direct::Direct;
 use super::event_types::NAME;
 use super::refresh_directory::not_connected;
+use super::templates::invalid;
 use super::tenant::{Known, Tenant};
 use super::test_slack::NOT_FOUND;
-use super::{App, Call, Error, Violation};
+use super::{App, Call, Error};
 use crate::directory::View;
 use crate::domain::access;
 use crate::domain::delivery::{DeliveryKind, State};
-use crate::domain::ids::{
-    ChannelId, ContentId, EventType, NotificationId, SlackUserId, TenantId, UserId,
-};
+use crate::domain::ids::{ChannelId, ContentId, EventType, NotificationId, SlackUserId, UserId};
 use crate::domain::message::event::tenant_types::KnownType;
 use crate::domain::message::preview::{Previewed, preview};
-use crate::domain::message::problem::Problem;
 use crate::domain::message::render::mentions::{Mentions, mentioned, resolved};
 use crate::domain::message::render::{Link, PartSize, Reader, Rendered, marked, sizes};
 use crate::domain::message::stored::Stored;
-use crate::domain::message::template::{self, Form, Locale};
+use crate::domain::message::template::{Form, Locale};
 use crate::domain::message::wording::candidates::{Candidate, Candidates, ReadyWords};
 use crate::domain::message::wording::levels::Level;
 use crate::domain::reason::NoMatch;
@@ -176,13 +174,11 @@ impl App {
         let mut reader = self.preview_reader(tenant, view, request).await?;
         let words = if let Some(given) = &request.template {
             let locale = given_locale(given, &reader)?;
-            let (types, form) = (Arc::clone(&types), given.form.clone());
-            let (event, checked) = (event.clone(), locale.clone());
-            let check = move || {
-                let kind = types.find(&event)?;
-                Some(template::check(&form, &checked, &kind, &event))
-            };
-            self.no_problems(&tenant.id, check).await?;
+            let problems =
+                self.template_problems(&tenant.id, &types, event, &locale, &given.form).await?;
+            if !problems.is_empty() {
+                return Err(invalid(problems));
+            }
             reader.locales.insert(0, locale.as_str().to_owned());
             given_words(given, &locale, &kind)
         } else {
@@ -193,16 +189,6 @@ impl App {
         let data = data.as_ref();
         let previewed = preview(&words, event, &kind, data, &reader, link.as_ref(), tenant.now);
         Ok((previewed.map_err(invalid)?, past))
-    }
-
-    /// Refuses a template with problems; `None`: there is nothing to check.
-    async fn no_problems(
-        &self,
-        tenant: &TenantId,
-        check: impl FnOnce() -> Option<Vec<Problem>> + Send + 'static,
-    ) -> Result<(), Error> {
-        let problems = self.checking(tenant, check).await?.unwrap_or_default();
-        if problems.is_empty() { Ok(()) } else { Err(invalid(problems)) }
     }
 
     /// The data of the message, without which it shows the examples of its type, and its link.
@@ -349,14 +335,4 @@ fn erased() -> Error {
 
 fn unreadable() -> Error {
     Error::Internal("the data of a stored notification cannot be read".into())
-}
-
-/// The problems as the caller's bad fields, with their places.
-fn invalid(problems: Vec<Problem>) -> Error {
-    let violation = |problem: Problem| {
-        let whole = problem.to_string();
-        let sentence = whole.strip_prefix(&problem.field).unwrap_or(&whole).trim_start();
-        Violation::new(problem.field.clone(), sentence)
-    };
-    Error::Invalid(problems.into_iter().map(violation).collect())
 }
