@@ -138,11 +138,7 @@ fn object(place: &Place) -> String {
 /// The words themselves would make pages of the trail too large.
 fn shown(place: &Place, version: u32, form: &Form) -> Value {
     let text = serde_json::to_string(form).unwrap_or_default();
-    let level = match level(place) {
-        Level::ContentItem => "content_item",
-        Level::Tenant => "tenant",
-        Level::BuiltIn => "built_in",
-    };
+    let level = level(place);
     let (bytes, hash) = (text.len(), hex(&Sha256::digest(&text)[..]));
     json!({ "level": level, "version": version, "bytes": bytes, "sha256": hash })
 }

@@ -19,7 +19,6 @@ use crate::directory::View;
 use crate::domain::ids::{ContentId, SlackUserId, UserId};
 use crate::domain::message::render::Rendered;
 use crate::domain::message::render::mentions::mentioned;
-use crate::domain::message::wording::levels::Level;
 use crate::domain::time::Timestamp;
 use crate::store::{NewPreview, PreviewSaved, ShownNotification};
 
@@ -113,11 +112,6 @@ pub(super) fn content(
     shown: &TemplatePreview,
 ) -> Result<Vec<u8>, Error> {
     let TemplatePreview { rendered, level, locale, version, sizes, .. } = shown;
-    let level = level.map(|level| match level {
-        Level::ContentItem => "content item",
-        Level::Tenant => "tenant",
-        Level::BuiltIn => "built in",
-    });
     let sizes = sizes.iter().map(|size| json!([size.part, size.size, size.limit]));
     let content = json!({
         "event_type": request.event.as_str(),

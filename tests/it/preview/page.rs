@@ -92,7 +92,7 @@ async fn every_replica_shows_the_page_and_the_message_is_beside_it() {
         let page = &answer["preview"];
         assert_eq!(page["text"], shown.text);
         assert!(page["blocks"].to_string().contains("Sign the contract"));
-        assert_eq!((&page["level"], &page["locale"]), (&"built in".into(), &"de".into()));
+        assert_eq!((&page["level"], &page["locale"]), (&"built_in".into(), &"de".into()));
         assert_eq!(page["content_id"], "course-7");
         let sizes = page["sizes"].as_array().unwrap();
         assert_eq!(sizes.len(), shown.sizes.len());
