@@ -79,9 +79,9 @@ async fn without_a_template_the_message_of_herald_is_shown_in_its_languages() {
             let absent = get(client, at, 0).await.unwrap_err();
             assert_eq!((absent.code(), &*reason(&absent)), (Code::NotFound, "NOT_FOUND"));
         }
-        let own = crate::event_types::training();
-        crate::event_types::create(client, own).await.unwrap();
-        let of_own = get(client, (crate::event_types::NAME, "", "tlh"), 0).await.unwrap();
+        let own = crate::support::event_types::training();
+        crate::support::event_types::create(client, own).await.unwrap();
+        let of_own = get(client, (crate::support::event_types::NAME, "", "tlh"), 0).await.unwrap();
         assert_eq!(of_own.template.unwrap().level(), Level::BuiltIn);
     })
     .await;
