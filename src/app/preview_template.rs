@@ -75,7 +75,7 @@ pub enum PreviewSource {
     Past(NotificationId),
 }
 
-/// What the message says. No `Debug`: it may be about a person.
+/// The content of the message. No `Debug`: it may be about a person.
 struct PreviewData {
     /// `None`: the examples of the event type.
     data: Option<Value>,

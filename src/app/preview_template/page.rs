@@ -77,7 +77,7 @@ impl App {
         Ok(people)
     }
 
-    /// Stores the page, unless what it shows was erased meanwhile.
+    /// Stores the page, unless a person or the data that it shows was erased meanwhile.
     pub(super) async fn store_preview(
         &self,
         tenant: &Tenant,

@@ -67,7 +67,7 @@ pub struct StoredPreview {
 }
 
 impl Previews<'_> {
-    /// Stores a preview, unless what it shows was erased meanwhile.
+    /// Stores a preview, unless a person or the data that it shows was erased meanwhile.
     pub async fn save(self, preview: NewPreview<'_>) -> Result<PreviewSaved, Error> {
         const INSERT: &str = "INSERT INTO previews
                 (id_hash, tenant, content, created_at, expires_at)
