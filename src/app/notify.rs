@@ -262,7 +262,7 @@ impl App {
             request_id: said.request_id,
             fingerprint: said.fingerprint,
             event_type: request.event.clone(),
-            data: content(&request, &kind, &words)?,
+            data: content(&request, &kind, &words, &planned.deliveries)?,
             link: request.link.clone(),
             about: store::NotificationTerms {
                 subject: request.subject.clone(),
@@ -408,11 +408,22 @@ impl App {
     }
 }
 
-/// The data to store, with the words of the messages if the action has messages: those of an own
+/// The data to store. If a message is written later, the words are stored with it: those of an own
 /// type of the tenant, and its templates.
-fn content(request: &Request, kind: &KnownType<'_>, words: &ReadyWords) -> Result<Vec<u8>, Error> {
+fn content(
+    request: &Request,
+    kind: &KnownType<'_>,
+    words: &ReadyWords,
+    deliveries: &[store::NewDelivery],
+) -> Result<Vec<u8>, Error> {
     let own = kind.own_words().filter(|_| request.action.speaks());
-    let bytes = stored::to_bytes(&request.data, own, words.candidates());
+    let candidates = words.candidates();
+    let has_words = own.is_some() || !candidates.is_empty();
+    let bytes = if has_words && !deliveries.iter().any(store::NewDelivery::is_written_later) {
+        stored::all_written(&request.data)
+    } else {
+        stored::to_bytes(&request.data, own, candidates)
+    };
     bytes.map_err(|e| Error::Internal(e.into()))
 }
 

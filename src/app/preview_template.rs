@@ -12,27 +12,26 @@ use serde_json::Value;
 use super::direct::Direct;
 use super::event_types::NAME;
 use super::refresh_directory::not_connected;
+use super::templates::invalid;
 use super::tenant::{Known, Tenant};
 use super::test_slack::NOT_FOUND;
-use super::{App, Call, Error, Violation};
+use super::{App, Call, Error};
 use crate::directory::View;
 use crate::domain::access;
 use crate::domain::delivery::{DeliveryKind, State};
-use crate::domain::ids::{
-    ChannelId, ContentId, EventType, NotificationId, SlackUserId, TenantId, UserId,
-};
+use crate::domain::ids::{ChannelId, ContentId, EventType, NotificationId, SlackUserId, UserId};
 use crate::domain::message::event::tenant_types::KnownType;
 use crate::domain::message::preview::{Previewed, preview};
-use crate::domain::message::problem::Problem;
 use crate::domain::message::render::mentions::{Mentions, mentioned, resolved};
 use crate::domain::message::render::{Link, PartSize, Reader, Rendered, marked, sizes};
 use crate::domain::message::stored::Stored;
-use crate::domain::message::template::{self, Form, Locale};
+use crate::domain::message::template::{Form, Locale};
 use crate::domain::message::wording::candidates::{Candidate, Candidates, ReadyWords};
 use crate::domain::message::wording::levels::Level;
 use crate::domain::reason::NoMatch;
 use crate::slack::Objection;
 
+use page::NewPage;
 pub use page::{PreviewLink, PreviewPage};
 
 /// The link of a message for which the request gives none.
@@ -76,6 +75,21 @@ pub enum PreviewSource {
     Past(NotificationId),
 }
 
+/// The content of the message. No `Debug`: it may be about a person.
+struct PreviewData {
+    /// `None`: the examples of the event type.
+    data: Option<Value>,
+    link: Option<String>,
+    past: Option<PastNotification>,
+}
+
+/// The notification whose data the message shows. No `Debug`: it may be about a person.
+struct PastNotification {
+    id: NotificationId,
+    /// Its data, as it was read.
+    data: Vec<u8>,
+}
+
 /// The message. No `Debug`: it may be about a person.
 pub struct TemplatePreview {
     pub rendered: Rendered,
@@ -112,7 +126,7 @@ impl App {
         let started = tokio::time::Instant::now();
         let tenant = self.tenant(&call.tenant).await?;
         let view = self.view(&tenant).await?;
-        let previewed = self.render_preview(&tenant, &view, &request).await?;
+        let (previewed, past) = self.render_preview(&tenant, &view, &request).await?;
         let (message, people) = (&previewed.rendered, self.mentions_of(&tenant, &previewed).await?);
         let rendered = resolved(message.clone(), &people);
         let objections = if request.check_with_slack {
@@ -131,8 +145,10 @@ impl App {
             rendered,
         };
         if request.open_in_browser {
-            let link = self.store_preview(&tenant, &view, &request, message, &shown).await?;
-            shown.page = Some(link);
+            let people = self.people_in(&tenant, &request, message).await?;
+            let content = page::content(&view, &request, &shown)?;
+            let page = NewPage { content, people, past };
+            shown.page = Some(self.store_preview(&tenant, page).await?);
         }
         if let Some(user) = &request.send_to {
             let left = patience.saturating_sub(started.elapsed());
@@ -147,24 +163,22 @@ impl App {
         tenant: &Tenant,
         view: &View,
         request: &PreviewRequest,
-    ) -> Result<Previewed, Error> {
+    ) -> Result<(Previewed, Option<PastNotification>), Error> {
         let types = self.types_of(&tenant.id, tenant.settings.version).await?;
         let event = &request.event;
         if types.is_unread(event) {
             return Err(Error::newer_event_type());
         }
         let kind = types.find(event).ok_or(Error::NotFound(NAME))?;
-        let (data, link) = self.preview_data(tenant, &kind, request).await?;
+        let PreviewData { data, link, past } = self.preview_data(tenant, &kind, request).await?;
         let mut reader = self.preview_reader(tenant, view, request).await?;
         let words = if let Some(given) = &request.template {
             let locale = given_locale(given, &reader)?;
-            let (types, form) = (Arc::clone(&types), given.form.clone());
-            let (event, checked) = (event.clone(), locale.clone());
-            let check = move || {
-                let kind = types.find(&event)?;
-                Some(template::check(&form, &checked, &kind, &event))
-            };
-            self.no_problems(&tenant.id, check).await?;
+            let problems =
+                self.template_problems(&tenant.id, &types, event, &locale, &given.form).await?;
+            if !problems.is_empty() {
+                return Err(invalid(problems));
+            }
             reader.locales.insert(0, locale.as_str().to_owned());
             given_words(given, &locale, &kind)
         } else {
@@ -173,17 +187,8 @@ impl App {
         };
         let link = link.map(|url| Link { url, label: None });
         let data = data.as_ref();
-        preview(&words, event, &kind, data, &reader, link.as_ref(), tenant.now).map_err(invalid)
-    }
-
-    /// Refuses a template with problems; `None`: there is nothing to check.
-    async fn no_problems(
-        &self,
-        tenant: &TenantId,
-        check: impl FnOnce() -> Option<Vec<Problem>> + Send + 'static,
-    ) -> Result<(), Error> {
-        let problems = self.checking(tenant, check).await?.unwrap_or_default();
-        if problems.is_empty() { Ok(()) } else { Err(invalid(problems)) }
+        let previewed = preview(&words, event, &kind, data, &reader, link.as_ref(), tenant.now);
+        Ok((previewed.map_err(invalid)?, past))
     }
 
     /// The data of the message, without which it shows the examples of its type, and its link.
@@ -192,12 +197,13 @@ impl App {
         tenant: &Tenant,
         kind: &KnownType<'_>,
         request: &PreviewRequest,
-    ) -> Result<(Option<Value>, Option<String>), Error> {
+    ) -> Result<PreviewData, Error> {
         let given = request.link.clone();
         let example = || Some(EXAMPLE_LINK.to_owned());
+        let made_up = |data| PreviewData { data, link: given.clone().or_else(example), past: None };
         match &request.source {
-            PreviewSource::Example => Ok((None, given.or_else(example))),
-            PreviewSource::Given(data) => Ok((Some(data.clone()), given.or_else(example))),
+            PreviewSource::Example => Ok(made_up(None)),
+            PreviewSource::Given(data) => Ok(made_up(Some(data.clone()))),
             PreviewSource::Past(id) => {
                 let record = self.store.records().notification(&tenant.id, *id).await?;
                 let record = record.ok_or(Error::NotFound("notification"))?;
@@ -209,7 +215,9 @@ impl App {
                 if is_erased(kind, &stored.data) {
                     return Err(erased());
                 }
-                Ok((Some(stored.data), given.or(record.link)))
+                let past = PastNotification { id: *id, data: record.data };
+                let link = given.or(record.link);
+                Ok(PreviewData { data: Some(stored.data), link, past: Some(past) })
             }
         }
     }
@@ -327,14 +335,4 @@ fn erased() -> Error {
 
 fn unreadable() -> Error {
     Error::Internal("the data of a stored notification cannot be read".into())
-}
-
-/// The problems as the caller's bad fields, with their places.
-fn invalid(problems: Vec<Problem>) -> Error {
-    let violation = |problem: Problem| {
-        let whole = problem.to_string();
-        let sentence = whole.strip_prefix(&problem.field).unwrap_or(&whole).trim_start();
-        Violation::new(problem.field.clone(), sentence)
-    };
-    Error::Invalid(problems.into_iter().map(violation).collect())
 }

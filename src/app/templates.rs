@@ -9,15 +9,19 @@ mod words;
 
 mod change;
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 pub(super) use words::{RecentWords, recent_words};
 
-use crate::app::{App, Error};
+use crate::app::tenant_types::Catalogue;
+use crate::app::{App, Error, Violation};
 use crate::domain::access::api_key::hex;
-use crate::domain::ids::{ContentId, TenantId};
-use crate::domain::message::template::{Form, Place, etag as etag_of};
+use crate::domain::ids::{ContentId, EventType, TenantId};
+use crate::domain::message::problem::Problem;
+use crate::domain::message::template::{Form, Locale, Place, check, etag as etag_of};
 use crate::domain::message::wording::levels::Level;
 use crate::store::TemplateVersion;
 
@@ -46,6 +50,37 @@ impl App {
         });
         checked.await.map_err(|error| Error::Internal(error.into()))
     }
+
+    /// All problems of words for an event type in a locale.
+    pub(in crate::app) async fn template_problems(
+        &self,
+        tenant: &TenantId,
+        types: &Arc<Catalogue>,
+        event: &EventType,
+        locale: &Locale,
+        form: &Form,
+    ) -> Result<Vec<Problem>, Error> {
+        let types = Arc::clone(types);
+        let (event, locale, form) = (event.clone(), locale.clone(), form.clone());
+        let work = move || {
+            if types.is_unread(&event) {
+                return Err(Error::newer_event_type());
+            }
+            let kind = types.find(&event).ok_or(Error::NotFound("event type"))?;
+            Ok(check(&form, &locale, &kind, &event))
+        };
+        self.checking(tenant, work).await?
+    }
+}
+
+/// The problems as the caller's bad fields, with their places.
+pub(in crate::app) fn invalid(problems: Vec<Problem>) -> Error {
+    let violation = |problem: Problem| {
+        let whole = problem.to_string();
+        let sentence = whole.strip_prefix(&problem.field).unwrap_or(&whole).trim_start();
+        Violation::new(problem.field.clone(), sentence)
+    };
+    Error::Invalid(problems.into_iter().map(violation).collect())
 }
 
 /// The words of one place.
@@ -103,11 +138,7 @@ fn object(place: &Place) -> String {
 /// The words themselves would make pages of the trail too large.
 fn shown(place: &Place, version: u32, form: &Form) -> Value {
     let text = serde_json::to_string(form).unwrap_or_default();
-    let level = match level(place) {
-        Level::ContentItem => "content_item",
-        Level::Tenant => "tenant",
-        Level::BuiltIn => "built_in",
-    };
+    let level = level(place);
     let (bytes, hash) = (text.len(), hex(&Sha256::digest(&text)[..]));
     json!({ "level": level, "version": version, "bytes": bytes, "sha256": hash })
 }

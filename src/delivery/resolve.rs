@@ -388,9 +388,9 @@ fn again(waited: Duration, first: Duration) -> Duration {
     (waited / 8).clamp(first, first * 60)
 }
 
-/// The message as it is stored, in the words that were in force when it was accepted; `None` if it
-/// cannot be rendered. It could be then, so that is rare; without content the message fails in its
-/// lane, with the reason.
+/// The message as it is stored, in the words that were in force when it was accepted. `None`: it
+/// was written then, and keeps its content, or it cannot be rendered. It could be then, so that is
+/// rare; without content the message fails in its lane, with the reason.
 fn content(resolving: &Resolving, reader: impl FnOnce(&Draft<'_>) -> Reader) -> Option<Vec<u8>> {
     if !resolving.action.speaks() {
         return None;

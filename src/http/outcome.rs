@@ -289,28 +289,33 @@ pub(super) fn still_working() -> Page {
 
 /// The database is unavailable; the link may be unused.
 pub(super) fn unavailable() -> Page {
-    let mut page = Page::new(
-        StatusCode::SERVICE_UNAVAILABLE,
-        Tone::Again,
-        "Herald is unavailable for the moment",
-    )
-    .say("Herald could not reach its own database, so connecting could not be completed.")
-    .step("Load this page again in a few seconds.")
-    .step(format!("If it then says that the link was used already, start again. {AGAIN}"))
-    .hint(HOW_AGAIN);
-    page.retry_after = Some(5);
-    page
+    down("Herald could not reach its own database, so connecting could not be completed.")
+        .step(format!("If it then says that the link was used already, start again. {AGAIN}"))
+        .hint(HOW_AGAIN)
 }
 
 /// A defect.
 pub(super) fn internal() -> Page {
-    Page::new(StatusCode::INTERNAL_SERVER_ERROR, Tone::Broken, "Something went wrong in Herald")
-        .say(
-            "Connecting could not be completed. It is not your fault, and the log has the details.",
-        )
+    broken("Connecting could not be completed. It is not your fault, and the log has the details.")
         .step(format!("Start again. {AGAIN}"))
         .step("If it happens again, tell the operator of Herald.")
         .hint(HOW_AGAIN)
+}
+
+/// The page of a server without its database.
+pub(super) fn down(sentence: &'static str) -> Page {
+    let title = "Herald is unavailable for the moment";
+    let mut page = Page::new(StatusCode::SERVICE_UNAVAILABLE, Tone::Again, title)
+        .say(sentence)
+        .step("Load this page again in a few seconds.");
+    page.retry_after = Some(5);
+    page
+}
+
+/// The page of a defect, without its steps.
+pub(super) fn broken(sentence: &'static str) -> Page {
+    Page::new(StatusCode::INTERNAL_SERVER_ERROR, Tone::Broken, "Something went wrong in Herald")
+        .say(sentence)
 }
 
 /// `/`: describes this server, without revealing anything about its users.

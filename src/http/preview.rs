@@ -116,18 +116,12 @@ fn absent() -> Page {
 
 /// A defect.
 fn broken() -> Page {
-    Page::new(StatusCode::INTERNAL_SERVER_ERROR, Tone::Broken, "Something went wrong in Herald")
-        .say("This preview cannot be shown. The log of the service has the details.")
+    outcome::broken("This preview cannot be shown. The log of the service has the details.")
         .step("Make the preview again. If it happens again, tell the operator of Herald.")
 }
 
 fn unavailable() -> Page {
-    let title = "Herald is unavailable for the moment";
-    let mut page = Page::new(StatusCode::SERVICE_UNAVAILABLE, Tone::Again, title)
-        .say("Herald could not reach its own database.")
-        .step("Load this page again in a few seconds.");
-    page.retry_after = Some(5);
-    page
+    outcome::down("Herald could not reach its own database.")
 }
 
 #[cfg(test)]

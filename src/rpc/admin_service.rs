@@ -98,7 +98,7 @@ impl AdminService for Server {
             }
             let (call, people) = inbound.complete(fields, tenant, actor, Some(people))?;
             let stored = self.app.upsert_people(&call, &people).await?;
-            Ok(pb::UpsertPeopleResponse { stored: i32::try_from(stored).unwrap_or(i32::MAX) })
+            Ok(pb::UpsertPeopleResponse { stored: encode::small(stored) })
         })
         .await
     }

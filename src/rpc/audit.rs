@@ -2,7 +2,7 @@
 
 use super::call::{Inbound, Server};
 use super::decode::Fields;
-use super::encode::time;
+use super::encode::{count, time};
 use super::page::{self, List};
 use super::{json, pb};
 use crate::app::Error;
@@ -115,7 +115,7 @@ fn entry(record: AuditRecord) -> pb::AuditEntry {
         }
         .into(),
         reason: record.reason,
-        times: i64::try_from(record.times).unwrap_or(i64::MAX),
+        times: count(record.times),
         subject_user_id,
         subject_detail,
         subject_erased,

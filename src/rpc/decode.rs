@@ -16,6 +16,11 @@ use crate::domain::limits;
 use crate::domain::message::render::escape::{self, UrlError};
 use crate::domain::settings::Preference;
 
+/// A text that was given; protobuf's default is empty.
+pub(super) fn non_empty(given: String) -> Option<String> {
+    Some(given).filter(|given| !given.is_empty())
+}
+
 /// Collects the bad fields while a request is decoded.
 #[derive(Default)]
 pub(super) struct Fields(Vec<Violation>);
@@ -41,7 +46,7 @@ impl Fields {
     /// `None`: any state.
     pub(super) fn etag(&mut self, field: &str, given: String) -> Option<String> {
         self.fits(field, limits::ETAG_BYTES, given.len());
-        Some(given).filter(|given| !given.is_empty())
+        non_empty(given)
     }
 
     /// Ends the collection: all fields are good, or all problems are returned.

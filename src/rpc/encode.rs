@@ -227,6 +227,11 @@ pub(super) fn settings(settings: Settings) -> pb::Settings {
     }
 }
 
+/// A small count or number in protobuf's type.
+pub(super) fn small(number: impl TryInto<i32>) -> i32 {
+    number.try_into().unwrap_or(i32::MAX)
+}
+
 /// A count in protobuf's type.
 pub(super) fn count(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)

@@ -1,7 +1,8 @@
 //! Domain -> protobuf for lists and for the answers of administration.
 
 use super::encode::{
-    count, found, identity, person_message, preference, rule, state, suppression, time, unmatched,
+    count, found, identity, person_message, preference, rule, small, state, suppression, time,
+    unmatched,
 };
 use super::{encode_records, pb};
 use crate::app::get_preferences::{Choice, Choices};
@@ -80,8 +81,4 @@ pub(super) fn canceled(
         in_flight_deliveries: small(canceled.in_flight),
         notification: Some(encode_records::notification(record)),
     }
-}
-
-fn small(count: u32) -> i32 {
-    i32::try_from(count).unwrap_or(i32::MAX)
 }

@@ -1,7 +1,7 @@
 //! Domain -> protobuf for the store's records: notifications, workspaces, people.
 
 use super::encode::{
-    count, fallback, guarantee, identity, person_message, preference, settings, state, time,
+    count, fallback, guarantee, identity, person_message, preference, settings, small, state, time,
 };
 use super::sentences::RecipientKind;
 use super::{encode_trace, pb, sentences};
@@ -61,7 +61,7 @@ pub(super) fn delivery(record: DeliveryRecord) -> pb::Delivery {
         state: state(record.state).into(),
         reason: record.reason.unwrap_or_default(),
         code: record.code.unwrap_or_default(),
-        attempts: i32::try_from(record.attempt).unwrap_or(i32::MAX),
+        attempts: small(record.attempt),
         channel_id: record.channel.map(Into::into).unwrap_or_default(),
         ts: record.ts.unwrap_or_default(),
         due_at: waiting.then(|| time(record.due_at)),
@@ -109,7 +109,7 @@ pub(super) fn change(change: DeliveryChange) -> pb::DeliveryChange {
 
 fn attempt(attempt: AttemptRecord) -> pb::Attempt {
     pb::Attempt {
-        number: i32::try_from(attempt.number).unwrap_or(i32::MAX),
+        number: small(attempt.number),
         started_at: Some(time(attempt.started_at)),
         ended_at: Some(time(attempt.ended_at)),
         outcome: attempt.outcome,
@@ -163,7 +163,7 @@ fn installation(workspace: Workspace) -> pb::Workspace {
         missing_scopes,
         connected_at: Some(time(installation.installed_at)),
         installed_by: installation.installed_by.unwrap_or_default(),
-        other_tenants: i32::try_from(workspace.others).unwrap_or(i32::MAX),
+        other_tenants: small(workspace.others),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Domain -> protobuf for the reasons of decisions: traces, and the results of a dry run.
 
-use super::encode::{answer, preference, time};
+use super::encode::{answer, count, preference, small, time};
 use super::{json, pb};
 use crate::app::notify::Tried;
 use crate::domain::delivery::subject::Action;
@@ -85,7 +85,7 @@ fn identity(basis: TraceBasis) -> pb::DecisionIdentity {
     };
     pb::DecisionIdentity {
         rule: rule.into(),
-        directory_generation: i64::try_from(basis.generation).unwrap_or(i64::MAX),
+        directory_generation: count(basis.generation),
         directory_read_at: basis.read_at.map(time),
     }
 }
@@ -119,8 +119,4 @@ pub(super) fn action(action: Action) -> pb::SubjectAction {
         Action::Retract => pb::SubjectAction::Retract,
         Action::Done => pb::SubjectAction::Done,
     }
-}
-
-fn small(count: u32) -> i32 {
-    i32::try_from(count).unwrap_or(i32::MAX)
 }

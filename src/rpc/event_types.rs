@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::call::{Inbound, Server};
-use super::decode::Fields;
+use super::decode::{Fields, non_empty};
 use super::page::{self, List};
 use super::{json, pb};
 use crate::app::Error;
@@ -114,7 +114,7 @@ fn wanted(fields: &mut Fields, given: Option<pb::EventType>) -> Option<EventType
         summary: given.summary,
         category: given.category,
         fields: fields.event_fields(given.fields),
-        subject_key_path: Some(given.subject_key_path).filter(|path| !path.is_empty()),
+        subject_key_path: non_empty(given.subject_key_path),
     };
     let switches = TypeSwitches {
         enabled: true,
@@ -168,7 +168,7 @@ fn change(fields: &mut Fields, given: Option<pb::EventType>, paths: &[String]) -
 }
 
 fn edits(fields: &mut Fields, given: pb::EventType, paths: &[String]) -> Vec<Edit> {
-    let path = Some(given.subject_key_path).filter(|path| !path.is_empty());
+    let path = non_empty(given.subject_key_path);
     // Each part with whether it differs from its zero value.
     let parts = [
         (given.enabled, Edit::Enabled(given.enabled)),

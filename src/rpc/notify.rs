@@ -1,7 +1,7 @@
 //! Notify's request: protobuf -> domain.
 
 use super::call::Inbound;
-use super::decode::Fields;
+use super::decode::{Fields, non_empty};
 use super::pb;
 use crate::app::notify::{Recipient, Request, Roles};
 use crate::app::{Call, Error};
@@ -21,7 +21,7 @@ pub(super) fn decode(
     let actor = fields.actor(message.actor);
     let request_id = fields.request_id(message.request_id);
     let event = fields.event_type(message.event_type);
-    let subject = given(message.subject_key)
+    let subject = non_empty(message.subject_key)
         .and_then(|key| fields.take("subject_key", SubjectKey::parse(key)));
     // Whether the action has the subject that it needs is known with the event type.
     let action = action(&mut fields, message.subject_action);
@@ -33,11 +33,11 @@ pub(super) fn decode(
         (recipients, Some(roles))
     };
     let caused_by =
-        given(message.actor_user_id).and_then(|user| fields.user("actor_user_id", user));
+        non_empty(message.actor_user_id).and_then(|user| fields.user("actor_user_id", user));
     let data = fields.data(message.data);
     let link = fields.link(message.link);
-    let content_id =
-        given(message.content_id).and_then(|id| fields.take("content_id", ContentId::parse(id)));
+    let content_id = non_empty(message.content_id)
+        .and_then(|id| fields.take("content_id", ContentId::parse(id)));
     let expires_in = fields.expires_in(message.expires_in);
     let deliver_after = fields.time("deliver_after", message.deliver_after);
     let hold = fields.hold(message.hold);
@@ -62,11 +62,6 @@ pub(super) fn decode(
         priority,
     };
     Ok((call, request))
-}
-
-/// A text that was given; protobuf's default is empty.
-fn given(text: String) -> Option<String> {
-    Some(text).filter(|text| !text.is_empty())
 }
 
 fn action(fields: &mut Fields, given: i32) -> Action {

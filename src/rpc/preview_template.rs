@@ -3,14 +3,14 @@
 use serde_json::Value;
 
 use super::call::{Inbound, Server};
-use super::decode::Fields;
-use super::templates::{form_from, level_to_pb, number};
-use super::{encode, json, pb};
+use super::decode::{Fields, non_empty};
+use super::encode::{small, time};
+use super::templates::{form_from, level_to_pb};
+use super::{json, pb};
 use crate::app::Error;
 use crate::app::preview_template::{
     GivenTemplate, PreviewRequest, PreviewSent, PreviewSource, TemplatePreview,
 };
-use crate::domain::ids::ContentId;
 use crate::domain::message::render::PartSize;
 use crate::domain::message::template::Locale;
 use crate::slack::Objection;
@@ -39,8 +39,7 @@ pub(super) async fn call(
 fn decode(fields: &mut Fields, message: pb::PreviewTemplateRequest) -> Option<PreviewRequest> {
     use pb::preview_template_request::Source as Given;
     let event = fields.event_type(message.event_type);
-    let content_id =
-        given(message.content_id).and_then(|id| fields.take("content_id", ContentId::parse(id)));
+    let content_id = fields.content("content_id", message.content_id);
     let template = message.template.and_then(|template| {
         let locale = locale(fields, "template.locale", template.locale);
         Some(GivenTemplate { form: form_from(fields, template.form)?, locale })
@@ -50,8 +49,9 @@ fn decode(fields: &mut Fields, message: pb::PreviewTemplateRequest) -> Option<Pr
         Some(Given::Data(data)) => fields.data(Some(data)).map(PreviewSource::Given),
         Some(Given::NotificationId(id)) => fields.notification(&id).map(PreviewSource::Past),
     };
-    let reader = given(message.user_id).and_then(|id| fields.user("user_id", id));
-    let send_to = given(message.send_to_user_id).and_then(|id| fields.user("send_to_user_id", id));
+    let reader = non_empty(message.user_id).and_then(|id| fields.user("user_id", id));
+    let send_to =
+        non_empty(message.send_to_user_id).and_then(|id| fields.user("send_to_user_id", id));
     let locale = locale(fields, "locale", message.locale);
     let link = fields.link(message.link);
     Some(PreviewRequest {
@@ -68,13 +68,8 @@ fn decode(fields: &mut Fields, message: pb::PreviewTemplateRequest) -> Option<Pr
     })
 }
 
-/// A text that was given; protobuf's default is empty.
-fn given(text: String) -> Option<String> {
-    Some(text).filter(|text| !text.is_empty())
-}
-
-fn locale(fields: &mut Fields, field: &str, text: String) -> Option<Locale> {
-    given(text).and_then(|text| fields.take(field, Locale::parse(text.as_str())))
+fn locale(fields: &mut Fields, field: &str, given: String) -> Option<Locale> {
+    non_empty(given).and_then(|tag| fields.take(field, Locale::parse(tag.as_str())))
 }
 
 fn response(shown: TemplatePreview) -> pb::PreviewTemplateResponse {
@@ -85,11 +80,11 @@ fn response(shown: TemplatePreview) -> pb::PreviewTemplateResponse {
         blocks: Some(blocks(shown.rendered.blocks)),
         level: level.into(),
         locale: shown.locale,
-        version: number(shown.version),
+        version: small(shown.version),
         sizes: shown.sizes.into_iter().map(size).collect(),
         shortened: shown.rendered.cut,
         browser_url: url.map(String::from).unwrap_or_default(),
-        browser_url_expire_time: end.map(encode::time),
+        browser_url_expire_time: end.map(time),
         sent: shown.sent.map(sent),
         slack_check: shown.objections.map(slack_check),
     }
@@ -104,9 +99,8 @@ fn blocks(blocks: Value) -> prost_types::ListValue {
 }
 
 fn size(size: PartSize) -> pb::PartSize {
-    let figure = |value: usize| i32::try_from(value).unwrap_or(i32::MAX);
     let PartSize { part, size, limit } = size;
-    pb::PartSize { part, size: figure(size), limit: figure(limit) }
+    pb::PartSize { part, size: small(size), limit: small(limit) }
 }
 
 fn sent(sent: PreviewSent) -> pb::SentPreview {

@@ -1,8 +1,8 @@
 //! The calls of templates: protobuf <-> domain.
 
 use super::call::{Inbound, Server};
-use super::decode::Fields;
-use super::encode::time;
+use super::decode::{Fields, non_empty};
+use super::encode::{small, time};
 use super::page::{self, List};
 use super::pb;
 use crate::app::Error;
@@ -204,7 +204,7 @@ impl Fields {
 
     /// The content item; empty: none.
     pub(super) fn content(&mut self, field: &str, given: String) -> Option<ContentId> {
-        if given.is_empty() { None } else { self.take(field, ContentId::parse(given)) }
+        non_empty(given).and_then(|id| self.take(field, ContentId::parse(id)))
     }
 
     /// The number of a version, at least `least`.
@@ -243,7 +243,7 @@ pub(super) fn template_to_pb(state: TemplateState) -> pb::Template {
         content_id: place.content.map(Into::into).unwrap_or_default(),
         locale: place.locale.as_str().to_owned(),
         form: Some(form_to_pb(form)),
-        version: number(version),
+        version: small(version),
         etag,
         level: level_to_pb(level).into(),
         saved: saved.map(change),
@@ -281,18 +281,13 @@ fn form_to_pb(form: Form) -> pb::template::Form {
 
 fn change(change: TemplateChange) -> pb::TemplateChange {
     pb::TemplateChange {
-        version: number(change.version),
+        version: small(change.version),
         time: Some(time(change.at)),
         caller: change.caller,
         actor_user_id: change.actor.map(Into::into).unwrap_or_default(),
-        rolled_back_to: number(change.rolled_back_to),
+        rolled_back_to: small(change.rolled_back_to),
         reset: change.reset,
     }
-}
-
-/// The number of a version as the API shows it.
-pub(super) fn number(version: u32) -> i32 {
-    i32::try_from(version).unwrap_or(i32::MAX)
 }
 
 #[cfg(test)]

@@ -125,7 +125,7 @@ pub use tenancy::connect_attempts::{
 pub use tenancy::event_types::{DefinedTypes, DefinitionChange};
 pub use tenancy::installations::{Installation, InstallationState, NewInstallation, Token};
 pub use tenancy::people::StoredPerson;
-pub use tenancy::previews::{NewPreview, StoredPreview};
+pub use tenancy::previews::{NewPreview, PreviewSaved, ShownNotification, StoredPreview};
 pub use tenancy::shared_reads::{PeopleFacts, TenantFacts};
 pub use tenancy::templates::{
     KeptWords, TemplateChange, TemplateEdit, TemplateFilter, TemplatePage, TemplateVersion,

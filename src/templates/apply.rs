@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 
-use super::client::{SaveRefusal, StoredTemplate, TemplatesClient};
+use super::client::{ABSENT, SaveRefusal, StoredTemplate, TemplatesClient};
 use super::file::TemplateFile;
 use super::{diff, folder, names, written};
 use crate::demo::say;
@@ -137,7 +137,7 @@ async fn check(
     let mut problems = Vec::new();
     for (place, change) in changes {
         let (file, etag) = match change {
-            Change::New(file) => (*file, ""),
+            Change::New(file) => (*file, ABSENT),
             Change::Changed(file, stored) => (*file, stored.etag.as_str()),
             Change::Missing(_) => continue,
         };
@@ -163,7 +163,7 @@ async fn save(
     let mut saved: Vec<String> = Vec::new();
     for (place, change) in changes {
         let (file, done) = match change {
-            Change::New(file) => (Some(*file), client.set(place, &file.form, "", false).await),
+            Change::New(file) => (Some(*file), client.set(place, &file.form, ABSENT, false).await),
             Change::Changed(file, stored) => {
                 (Some(*file), client.set(place, &file.form, &stored.etag, false).await)
             }

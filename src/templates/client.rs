@@ -19,6 +19,8 @@ use crate::rpc::pb;
 use crate::rpc::pb::admin_service_client::AdminServiceClient;
 use crate::rpc::pb::template::Form;
 
+/// Stands for the etag of a place without a template.
+pub(super) const ABSENT: &str = "absent";
 /// How long connecting may take.
 const CONNECTING: Duration = Duration::from_secs(10);
 /// How long a call may take.

@@ -12,16 +12,15 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::{PreviewRequest, TemplatePreview, stored_form};
+use super::{PastNotification, PreviewRequest, TemplatePreview, erased, stored_form};
 use crate::app::tenant::Tenant;
 use crate::app::{App, Error};
 use crate::directory::View;
 use crate::domain::ids::{ContentId, SlackUserId, UserId};
 use crate::domain::message::render::Rendered;
 use crate::domain::message::render::mentions::mentioned;
-use crate::domain::message::wording::levels::Level;
 use crate::domain::time::Timestamp;
-use crate::store::NewPreview;
+use crate::store::{NewPreview, PreviewSaved, ShownNotification};
 
 /// How long a link works.
 const LIFETIME: Duration = Duration::from_secs(3600);
@@ -42,6 +41,15 @@ pub struct PreviewPage {
     pub expires_at: Timestamp,
 }
 
+/// A page before it is stored. No `Debug`: it shows a message.
+pub(super) struct NewPage {
+    pub(super) content: Vec<u8>,
+    /// People whose stored records it shows.
+    pub(super) people: BTreeSet<UserId>,
+    /// The notification whose data it shows.
+    pub(super) past: Option<PastNotification>,
+}
+
 impl App {
     /// The page of the preview with this id; `None` if there is none, or no longer.
     pub async fn preview_page(&self, id: &str) -> Result<Option<PreviewPage>, Error> {
@@ -54,31 +62,43 @@ impl App {
         Ok(Some(PreviewPage { content, expires_at: found.expires_at }))
     }
 
-    /// Stores the page. `message` is the message before its mentions were resolved.
-    pub(super) async fn store_preview(
+    /// The people whose stored records the message was written with. `message` is the message
+    /// before its mentions were resolved.
+    pub(super) async fn people_in(
         &self,
         tenant: &Tenant,
-        view: &View,
         request: &PreviewRequest,
         message: &Rendered,
-        shown: &TemplatePreview,
-    ) -> Result<PreviewLink, Error> {
-        let id = BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 16]>());
-        let content = serde_json::to_vec(&content(view, request, shown));
-        let content = content.map_err(|error| Error::Internal(error.into()))?;
+    ) -> Result<BTreeSet<UserId>, Error> {
         let mentioned: Vec<UserId> = mentioned(&stored_form(message)?).into_iter().collect();
         let stored = self.store.people().facts(&tenant.id, &mentioned).await?;
         let mut people: BTreeSet<UserId> = stored.people.into_keys().collect();
         people.extend(request.reader.clone());
+        Ok(people)
+    }
+
+    /// Stores the page, unless a person or the data that it shows was erased meanwhile.
+    pub(super) async fn store_preview(
+        &self,
+        tenant: &Tenant,
+        page: NewPage,
+    ) -> Result<PreviewLink, Error> {
+        let id = BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 16]>());
+        let notification =
+            page.past.as_ref().map(|past| ShownNotification { id: past.id, data: &past.data });
         let preview = NewPreview {
             tenant: &tenant.id,
             id: &id,
-            content: &content,
-            people: &people,
+            content: &page.content,
+            people: &page.people,
+            notification,
             lifetime: LIFETIME,
         };
-        let saved = self.store.previews().save(preview).await?;
-        let expires_at = saved.ok_or(Error::NotFound("person"))?;
+        let expires_at = match self.store.previews().save(preview).await? {
+            PreviewSaved::Until(end) => end,
+            PreviewSaved::PersonGone => return Err(Error::NotFound("person")),
+            PreviewSaved::DataGone => return Err(erased()),
+        };
         let url = self.config.preview_url.join(&id);
         let url = url.map_err(|error| Error::Internal(error.into()))?;
         Ok(PreviewLink { url, expires_at })
@@ -86,15 +106,14 @@ impl App {
 }
 
 /// The object that the page's script reads.
-fn content(view: &View, request: &PreviewRequest, shown: &TemplatePreview) -> Value {
+pub(super) fn content(
+    view: &View,
+    request: &PreviewRequest,
+    shown: &TemplatePreview,
+) -> Result<Vec<u8>, Error> {
     let TemplatePreview { rendered, level, locale, version, sizes, .. } = shown;
-    let level = level.map(|level| match level {
-        Level::ContentItem => "content item",
-        Level::Tenant => "tenant",
-        Level::BuiltIn => "built in",
-    });
     let sizes = sizes.iter().map(|size| json!([size.part, size.size, size.limit]));
-    json!({
+    let content = json!({
         "event_type": request.event.as_str(),
         "content_id": request.content_id.as_ref().map(ContentId::as_str),
         "text": rendered.text,
@@ -105,7 +124,8 @@ fn content(view: &View, request: &PreviewRequest, shown: &TemplatePreview) -> Va
         "version": version,
         "sizes": sizes.collect::<Vec<_>>(),
         "shortened": rendered.cut,
-    })
+    });
+    serde_json::to_vec(&content).map_err(|error| Error::Internal(error.into()))
 }
 
 /// The names of the members that the message mentions.

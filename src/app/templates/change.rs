@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::read::etag_now;
-use super::{NAME, TemplateState, level, object, shown};
+use super::{NAME, TemplateState, invalid, level, object, shown};
 use crate::app::changes::ATTEMPTS;
 use crate::app::tenant_types::Catalogue;
 use crate::app::{App, Call, Error, Violation};
@@ -17,9 +17,12 @@ use crate::domain::access::audit::{AuditDetail, Entry};
 use crate::domain::ids::TenantId;
 use crate::domain::limits;
 use crate::domain::message::problem::Problem;
-use crate::domain::message::template::{Form, Place, check, etag as etag_of};
+use crate::domain::message::template::{Form, Place, etag as etag_of};
 use crate::domain::settings::Settings;
 use crate::store::{self, KeptWords, TemplateChange, TemplateEdit, TemplateVersion};
+
+/// Stands for the etag of a place without words, whatever was there before.
+const ABSENT: &str = "absent";
 
 /// The wanted change of a place.
 #[derive(Clone, Copy)]
@@ -106,10 +109,10 @@ impl App {
             let types = self.types_of(&call.tenant, settings.version).await?;
             let present = self.store.templates().get(&call.tenant, place, None).await?;
             let etag = etag_now(place, present.as_ref())?;
-            if wanted.etag.is_some_and(|wanted| wanted != etag) {
+            let before = present.as_ref().and_then(TemplateVersion::form);
+            if !wanted.is_of(&etag, before) {
                 return Err(Error::Changed(NAME));
             }
-            let before = present.as_ref().and_then(TemplateVersion::form);
             let form = self.form_after(call, &types, before.is_some(), wanted).await?;
             let version = present.as_ref().map_or(0, |it| it.change.version).saturating_add(1);
             if form.as_ref() == before {
@@ -178,18 +181,16 @@ impl App {
             Wish::Reset if is_worded => return Ok(None),
             Wish::Reset => return Err(Error::NotFound(NAME)),
             Wish::Set(form) => {
-                let violation = |it: Problem| Violation::new(it.field.clone(), sentence(&it));
-                let problems = self.template_problems(&call.tenant, types, place, form).await?;
-                let violations: Vec<_> = problems.into_iter().map(violation).collect();
-                if !violations.is_empty() {
-                    return Err(Error::Invalid(violations));
+                let problems = self.problems_at(call, types, place, form).await?;
+                if !problems.is_empty() {
+                    return Err(invalid(problems));
                 }
                 form.clone()
             }
             Wish::Rollback(version) => {
                 let kept = self.store.templates().get(&call.tenant, place, Some(version)).await?;
                 let form = words(kept, version)?;
-                let problems = self.template_problems(&call.tenant, types, place, &form).await?;
+                let problems = self.problems_at(call, types, place, &form).await?;
                 let violation = |it: &Problem| {
                     let problem = format!("{version} is no longer accepted: {it}");
                     Violation::new("version", problem)
@@ -207,22 +208,14 @@ impl App {
     }
 
     /// All problems of words for a place.
-    async fn template_problems(
+    async fn problems_at(
         &self,
-        tenant: &TenantId,
+        call: &Call,
         types: &Arc<Catalogue>,
         place: &Place,
         form: &Form,
     ) -> Result<Vec<Problem>, Error> {
-        let (types, place, form) = (Arc::clone(types), place.clone(), form.clone());
-        let work = move || {
-            if types.is_unread(&place.event) {
-                return Err(Error::newer_event_type());
-            }
-            let kind = types.find(&place.event).ok_or(Error::NotFound("event type"))?;
-            Ok(check(&form, &place.locale, &kind, &place.event))
-        };
-        self.checking(tenant, work).await?
+        self.template_problems(&call.tenant, types, &place.event, &place.locale, form).await
     }
 
     /// Refuses one more template than a tenant may have.
@@ -247,18 +240,21 @@ impl App {
 }
 
 impl Wanted<'_> {
+    /// Whether the place is in a state that the caller allows.
+    fn is_of(&self, etag: &str, present: Option<&Form>) -> bool {
+        match self.etag {
+            None => true,
+            Some(ABSENT) => present.is_none(),
+            Some(wanted) => wanted == etag,
+        }
+    }
+
     fn rolled_back_to(&self) -> u32 {
         match self.wish {
             Wish::Rollback(version) => version,
             Wish::Set(_) | Wish::Reset => 0,
         }
     }
-}
-
-/// The problem without the name of its field, with its line.
-fn sentence(problem: &Problem) -> String {
-    let whole = problem.to_string();
-    whole.strip_prefix(&problem.field).unwrap_or(&whole).trim_start().to_owned()
 }
 
 /// The words of a version that is to be brought back.

@@ -102,7 +102,7 @@ impl App {
 }
 
 /// The templates that a reader can get: those of a content item replace the tenant's for every
-/// reader (`wording/levels.rs`). The others would only be stored with each notification.
+/// reader (`wording/levels.rs`). The others would only be stored with notifications.
 fn in_force(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
     if candidates.iter().any(|candidate| candidate.level == Level::ContentItem) {
         candidates.retain(|candidate| candidate.level == Level::ContentItem);

@@ -6,6 +6,9 @@
 //! tenant's templates. The messages keep the words that were in force when the notification was
 //! accepted, whatever happens to the type and to the templates.
 //!
+//! If every message was written when the notification was accepted, no message needs the words
+//! later, and they would make every notification larger: the list has null in their place.
+//!
 //! Earlier releases read the list as the data and one template. So for a built-in type the list has
 //! a template in that place too: the first of the tenant's, which this release does not read.
 
@@ -24,7 +27,18 @@ use crate::domain::ids::EventType;
 pub struct Stored {
     /// An object.
     pub data: Value,
-    words: Option<Words>,
+    words: StoredWords,
+}
+
+/// The words that messages of a notification are written with later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum StoredWords {
+    /// Those of the release.
+    BuiltIn,
+    /// Those that were in force.
+    InForce(Words),
+    /// None: all messages were written at once.
+    AllWritten,
 }
 
 /// The words that are stored with a notification.
@@ -53,23 +67,34 @@ pub fn to_bytes(
     serde_json::to_vec(&(data, words))
 }
 
+/// The stored form if all messages are written already, in other words than those of the release.
+pub fn all_written(data: &Value) -> Result<Vec<u8>, serde_json::Error> {
+    serde_json::to_vec(&(data, ()))
+}
+
 impl Stored {
     /// From the stored form; `None` if it cannot be read.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         if bytes.starts_with(b"[") {
-            let (data, words) = serde_json::from_slice(bytes).ok()?;
-            return Some(Self { data, words: Some(words) });
+            let (data, words): (Value, Option<Words>) = serde_json::from_slice(bytes).ok()?;
+            let words = words.map_or(StoredWords::AllWritten, StoredWords::InForce);
+            return Some(Self { data, words });
         }
-        Some(Self { data: serde_json::from_slice(bytes).ok()?, words: None })
+        let data = serde_json::from_slice(bytes).ok()?;
+        Some(Self { data, words: StoredWords::BuiltIn })
     }
 
-    /// The words of messages of this type; `None` if there are none, because a newer release knows
-    /// the type.
+    /// The words of messages of this type; `None` if there are none, because all messages were
+    /// written at once or a newer release knows the type.
     #[must_use]
     pub fn words(&self, event: &EventType) -> Option<ReadyWords> {
         let built_in = || wording::of(event.as_str()).map(ReadyWords::BuiltIn);
-        let Some(words) = &self.words else { return built_in() };
+        let words = match &self.words {
+            StoredWords::BuiltIn => return built_in(),
+            StoredWords::InForce(words) => words,
+            StoredWords::AllWritten => return None,
+        };
         let below = if words.built_in { built_in() } else { None };
         let below = below.unwrap_or_else(|| ReadyWords::own(&words.template));
         if words.candidates.is_empty() {
@@ -118,6 +143,16 @@ mod tests {
             assert!(matches!(stored.words(event), Some(ReadyWords::Own(_))), "{event}");
         }
         assert_eq!(Stored::from_bytes(b"[1"), None);
+    }
+
+    #[test]
+    fn words_that_no_message_needs_are_not_stored() {
+        let data = json!({"task": {"name": "x"}});
+        let bytes = all_written(&data).unwrap();
+        let stored = Stored::from_bytes(&bytes).unwrap();
+        assert_eq!(stored.data, data);
+        let due = EventType::parse("task.due").unwrap();
+        assert!(stored.words(&due).is_none(), "not the words of the release");
     }
 
     #[test]

@@ -4,7 +4,7 @@ import { authorAvatar, blocks } from "./blocks.js";
 import { el } from "./dom.js";
 import { mrkdwn } from "./mrkdwn.js";
 
-const LEVELS = { "content item": "The tenant’s template for this content item", tenant: "The tenant’s template", "built in": "Built in" };
+const LEVELS = { content_item: "The tenant’s template for this content item", tenant: "The tenant’s template", built_in: "Built in" };
 
 const place = (id) => document.getElementById(id);
 

@@ -124,21 +124,37 @@ impl Apart {
 }
 
 impl Store {
-    /// Runs one statement that must not be given up if its row is locked. It waits briefly at
-    /// first, and then as one of the few calls that may wait long. `text` makes the statement,
-    /// which reads from the clock that it is given.
+    /// Runs work that must not be given up if a row is locked: with this patience at first, and
+    /// then as one of the few calls that may wait long.
+    pub(in crate::store) async fn patiently<T, W, F>(
+        &self,
+        first: Patience,
+        work: F,
+    ) -> Result<T, Error>
+    where
+        F: Fn(Patience) -> W,
+        W: Future<Output = Result<T, Error>>,
+    {
+        match work(first).await {
+            Err(Error::Locked(_)) => {}
+            done => return done,
+        }
+        let _turn = self.inner.apart.turn().await?;
+        work(Patience::Long).await
+    }
+
+    /// Runs one statement that must not be given up if its row is locked ([`Store::patiently`]).
+    /// `text` makes the statement, which reads from the clock that it is given.
     pub(in crate::store) async fn insist(
         &self,
         text: impl Fn(&str) -> String,
         values: Vec<Value>,
     ) -> Result<Vec<Row>, Error> {
         let backend = self.writer().get_database_backend();
-        let text = |patience: Patience| text(&patience.clock(backend));
-        match sql::all(self.writer(), &text(Patience::Shared), values.clone()).await {
-            Err(Error::Locked(_)) => {}
-            done => return done,
-        }
-        let _turn = self.inner.apart.turn().await?;
-        sql::all(self.writer(), &text(Patience::Long), values).await
+        let work = |patience: Patience| {
+            let (text, values) = (text(&patience.clock(backend)), values.clone());
+            async move { sql::all(self.writer(), &text, values).await }
+        };
+        self.patiently(Patience::Shared, work).await
     }
 }

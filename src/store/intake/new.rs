@@ -67,6 +67,15 @@ impl NewDelivery {
         !matches!(self.target, Target::Ended(_))
     }
 
+    /// Whether its message is written once its member is found.
+    #[must_use]
+    pub fn is_written_later(&self) -> bool {
+        match self.target {
+            Target::Resolving | Target::ResolvingOrHeld | Target::Held { .. } => true,
+            Target::Lane { .. } | Target::Ended(_) => false,
+        }
+    }
+
     /// The lane, if it is known.
     pub(in crate::store) fn lane(&self) -> Option<&str> {
         match &self.target {

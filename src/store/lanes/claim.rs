@@ -369,12 +369,9 @@ impl Store {
         F: for<'tx> Fn(&'tx Tx, Patience) -> Scoped<'env, 'tx, T> + Send + Sync,
         T: Send,
     {
-        match self.transaction(|tx| work(tx, Patience::Brief)).await {
-            Err(Error::Locked(_)) => {}
-            done => return done,
-        }
-        let _turn = self.inner.apart.turn().await?;
-        self.transaction(|tx| work(tx, Patience::Long)).await
+        let work = &work;
+        let within = |patience: Patience| self.transaction(move |tx| work(tx, patience));
+        self.patiently(Patience::Brief, within).await
     }
 }
 

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::templates;
-use super::tenants::settings_of;
+use super::tenants::{bump, settings_of};
 use crate::domain::ids::{EventType, TenantId};
 use crate::domain::message::event::definition::Definition;
 use crate::domain::settings::Settings;
@@ -86,7 +86,8 @@ impl EventTypes<'_> {
         let (settings, definition) = (settings.as_str(), definition.as_deref());
         let saved = self.store.transaction(|tx| {
             scoped(async move {
-                let version = bump(tx, tenant, settings, change.settings.version).await?;
+                let before = change.settings.version;
+                let version = bump(tx, tenant, before, Some(settings)).await?;
                 if version.is_some() {
                     put(tx, tenant, change.event, definition).await?;
                     if change.ends {
@@ -103,20 +104,6 @@ impl EventTypes<'_> {
         self.store.recorded();
         Ok(version)
     }
-}
-
-/// Replaces the settings if they still have this version; returns the new one.
-async fn bump(
-    tx: &Tx,
-    tenant: &TenantId,
-    settings: &str,
-    version: i64,
-) -> Result<Option<i64>, Error> {
-    const SQL: &str = "UPDATE tenants
-        SET settings = $2, version = version + 1, updated_at = {now}
-        WHERE tenant = $1 AND version = $3 RETURNING version";
-    let row = sql::one(tx, SQL, params![tenant.as_str(), settings, version]).await?;
-    row.map(|row| row.get(0)).transpose()
 }
 
 async fn put(

@@ -8,8 +8,9 @@ pub(in crate::store) mod api_keys;
 pub(in crate::store) mod installations;
 pub(in crate::store) mod people;
 mod preferences;
-pub(in crate::store) mod templates;
 mod tenants;
+
+pub(in crate::store) mod templates;
 
 pub(in crate::store) mod connect_attempts;
 pub(in crate::store) mod event_types;

@@ -14,11 +14,12 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 
-use crate::domain::ids::{TenantId, UserId};
+use crate::domain::ids::{NotificationId, TenantId, UserId};
 use crate::domain::time::{Timestamp, micros};
 use crate::store::database::sql::{self, params};
 use crate::store::database::transaction::{Tx, scoped};
-use crate::store::seal::data_keys::{KeyScope, SealedCell};
+use crate::store::records::notifications;
+use crate::store::seal::data_keys::{KeyScope, ScopeKeys, SealedCell};
 use crate::store::{Error, Previews};
 
 /// Previews that a tenant has at most; calls at the same time may exceed it by as many as they are.
@@ -33,8 +34,29 @@ pub struct NewPreview<'a> {
     pub content: &'a [u8],
     /// People whose stored records were used for it.
     pub people: &'a BTreeSet<UserId>,
+    /// The notification whose data it shows.
+    pub notification: Option<ShownNotification<'a>>,
     /// How long it can be read.
     pub lifetime: Duration,
+}
+
+/// A notification whose data a preview shows. No `Debug`: the data may be about a person.
+#[derive(Clone, Copy)]
+pub struct ShownNotification<'a> {
+    pub id: NotificationId,
+    /// Its data, as it was read.
+    pub data: &'a [u8],
+}
+
+/// The outcome of storing a preview.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PreviewSaved {
+    /// It can be read until this time.
+    Until(Timestamp),
+    /// One of its people was deleted meanwhile, and nothing was stored.
+    PersonGone,
+    /// The data of its notification was erased meanwhile, and nothing was stored.
+    DataGone,
 }
 
 /// A stored preview. No `Debug`: the content is a message.
@@ -45,26 +67,31 @@ pub struct StoredPreview {
 }
 
 impl Previews<'_> {
-    /// Stores a preview; returns its end. `None`: one of its people was deleted meanwhile, and
-    /// nothing was stored.
-    pub async fn save(self, preview: NewPreview<'_>) -> Result<Option<Timestamp>, Error> {
+    /// Stores a preview, unless a person or the data that it shows was erased meanwhile.
+    pub async fn save(self, preview: NewPreview<'_>) -> Result<PreviewSaved, Error> {
         const INSERT: &str = "INSERT INTO previews
                 (id_hash, tenant, content, created_at, expires_at)
             VALUES ($1, $2, $3, {now}, {now} + $4) RETURNING expires_at";
-        let NewPreview { tenant, id, content, people, lifetime } = preview;
+        let NewPreview { tenant, id, content, people, notification, lifetime } = preview;
         let hash = hash(id);
-        let keys = self.store.keys(&KeyScope::Tenant(tenant.clone())).await?;
+        let keys = &self.store.keys(&KeyScope::Tenant(tenant.clone())).await?;
         let sealed = keys.seal(&place(&hash), content)?;
         let values = &params![hash.as_str(), tenant.as_str(), sealed, micros(lifetime)];
         let saved = self.store.transaction(|tx| {
             scoped(async move {
+                // In the order in which a deletion locks: notifications, then people.
+                if let Some(shown) = notification
+                    && !is_unchanged(tx, keys, tenant, shown).await?
+                {
+                    return Ok(PreviewSaved::DataGone);
+                }
                 if !are_there(tx, tenant, people).await? {
-                    return Ok(None);
+                    return Ok(PreviewSaved::PersonGone);
                 }
                 make_room(tx, tenant).await?;
                 let row = sql::one(tx, INSERT, values.clone()).await?;
                 let row = row.ok_or_else(|| Error::Bug("a preview was not stored".into()))?;
-                Ok(Some(Timestamp(row.get(0)?)))
+                Ok(PreviewSaved::Until(Timestamp(row.get(0)?)))
             })
         });
         saved.await
@@ -91,6 +118,29 @@ impl Previews<'_> {
              (SELECT id_hash FROM previews WHERE expires_at <= {{now}} LIMIT {limit})"
         );
         sql::execute(self.store.writer(), &text, params![]).await
+    }
+}
+
+/// Whether the notification still has this data. It cannot be erased before the transaction ends: a
+/// deletion that comes later finds the preview.
+async fn is_unchanged(
+    tx: &Tx,
+    keys: &ScopeKeys,
+    tenant: &TenantId,
+    shown: ShownNotification<'_>,
+) -> Result<bool, Error> {
+    const SQL: &str = "SELECT data FROM notifications WHERE tenant = $1 AND id = $2
+        {for_key_share}";
+    let id = shown.id.to_string();
+    let Some(row) = sql::one(tx, SQL, params![tenant.as_str(), id.as_str()]).await? else {
+        return Ok(false);
+    };
+    let sealed: Vec<u8> = row.get(0)?;
+    match keys.open(&notifications::place(&id, "data"), &sealed) {
+        Ok(data) => Ok(*data == *shown.data),
+        // It could be read before: it was written again since, with a key made meanwhile.
+        Err(Error::Sealed(_)) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

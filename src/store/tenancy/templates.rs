@@ -27,8 +27,6 @@ pub struct TemplateVersion {
     pub place: Place,
     pub words: KeptWords,
     pub change: TemplateChange,
-    /// The number of the present version of the same template.
-    pub present: u32,
 }
 
 /// The words of one version.

@@ -7,7 +7,7 @@ use crate::domain::settings::Settings;
 use crate::domain::time::Timestamp;
 use crate::store::database::entity::tenant;
 use crate::store::database::sql::{self, params};
-use crate::store::database::transaction::scoped;
+use crate::store::database::transaction::{Tx, scoped};
 use crate::store::{Error, Tenancy};
 
 impl Tenancy<'_> {
@@ -70,17 +70,16 @@ impl Tenancy<'_> {
     /// version. [`Error::Conflict`] if another change came first, [`Error::NotFound`] if there is
     /// no such tenant.
     pub async fn save_settings(self, tenant: &TenantId, settings: &Settings) -> Result<i64, Error> {
-        const SQL: &str = "UPDATE tenants
-            SET settings = $2, version = version + 1, updated_at = {now}
-            WHERE tenant = $1 AND version = $3 RETURNING version";
         let json = serde_json::to_string(settings)
             .map_err(|_| Error::Bug("settings cannot be converted to JSON".into()))?;
-        let values = &params![tenant.as_str(), json, settings.version];
+        let json = json.as_str();
         let saved = self.store.transaction(|tx| {
             scoped(async move {
-                let Some(row) = sql::one(tx, SQL, values.clone()).await? else { return Ok(None) };
-                self.store.record(tx).await?;
-                row.get::<i64>(0).map(Some)
+                let version = bump(tx, tenant, settings.version, Some(json)).await?;
+                if version.is_some() {
+                    self.store.record(tx).await?;
+                }
+                Ok(version)
             })
         });
         match saved.await? {
@@ -94,6 +93,22 @@ impl Tenancy<'_> {
             None => Err(Error::NotFound("tenant".into())),
         }
     }
+}
+
+/// Increments the version of a tenant's settings, which is that of its event types and templates
+/// too, if it is still this one; returns the new one. `settings` replace the stored ones, if there
+/// are any.
+pub(super) async fn bump(
+    tx: &Tx,
+    tenant: &TenantId,
+    before: i64,
+    settings: Option<&str>,
+) -> Result<Option<i64>, Error> {
+    const SQL: &str = "UPDATE tenants
+        SET settings = COALESCE($3, settings), version = version + 1, updated_at = {now}
+        WHERE tenant = $1 AND version = $2 RETURNING version";
+    let row = sql::one(tx, SQL, params![tenant.as_str(), before, settings]).await?;
+    row.map(|row| row.get(0)).transpose()
 }
 
 /// The column's version is valid; the JSON contains the version before the change.

@@ -4,8 +4,10 @@ use herald::domain::capacity::priority::Priority;
 use herald::domain::delivery::State;
 use herald::domain::identity::person::Person;
 use herald::domain::ids::{DeliveryId, TenantId};
+use herald::domain::message::stored;
 use herald::store::{Accept, DeliveryKind, NewDelivery, Target};
 use sea_orm::ConnectionTrait as _;
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{HOUR, World, accept_of, tenant, user, worlds};
@@ -83,6 +85,36 @@ async fn the_arrival_of_a_list_is_answered_at_once() {
         assert_eq!(world.ended(waits).await.state, State::Sent);
         stop.cancel();
         follower.await.unwrap();
+        refresher.await.unwrap();
+        running.drain().await;
+    }
+}
+
+/// The words of a tenant are stored with a notification only if a message is written later.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_written_message_whose_workspace_changes_keeps_its_words() {
+    for world in worlds().await {
+        let (_, elsewhere) = world.neighbour().await;
+        let email = Some("Person1@example.com".to_owned());
+        let person = Person { email, ..Person::bare(user("U1")) };
+        world.store.people().upsert(&tenant(), &[person]).await.unwrap();
+        let new = NewDelivery {
+            user: Some(user("U1")),
+            target: Target::Lane { installation: elsewhere, lane: "U9".into() },
+            ..world.message("U1", "The words of the tenant", DeliveryKind::Normal)
+        };
+        let id = new.id;
+        let data = stored::all_written(&json!({ "task": { "name": "Sign" } })).unwrap();
+        let accept = Accept { data, ..accept_of(vec![new]) };
+        world.store.outbox().accept(accept).await.unwrap();
+        let running = world.start();
+        let stop = CancellationToken::new();
+        let refresher = tokio::spawn(world.directory.clone().run_refresher(stop.clone()));
+        world.directory.refresh_soon(world.installation).await.unwrap();
+        let record = world.ended(id).await;
+        assert_eq!((record.state, record.lane.as_deref()), (State::Sent, Some("U1")));
+        assert_eq!(world.texts(), ["The words of the tenant"]);
+        stop.cancel();
         refresher.await.unwrap();
         running.drain().await;
     }

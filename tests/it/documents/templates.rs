@@ -1,4 +1,5 @@
-//! docs/templates.md: its examples are rendered, and every filter has one.
+//! docs/templates.md and docs/template-helpers.md: the examples are rendered, and every filter has
+//! one.
 
 use std::collections::BTreeSet;
 
@@ -52,7 +53,7 @@ fn shown(template: &Template, data: &Value, locale: &str) -> Rendered {
 
 #[test]
 fn every_example_is_as_the_page_says() {
-    let page = read("docs/templates.md");
+    let page = read("docs/template-helpers.md");
     let rows: Vec<_> = after(&page, "examples").into_iter().skip(2).map(cells).collect();
     assert!(rows.len() > 20, "the examples were not found");
     let mut faults = Vec::new();
@@ -75,7 +76,7 @@ fn every_filter_has_an_example() {
     let filters = source.split("add_filter(\"").skip(1);
     let filters: BTreeSet<&str> = filters.filter_map(|rest| rest.split('"').next()).collect();
     assert!(filters.contains("mention"), "the filters were not found");
-    let page = read("docs/templates.md");
+    let page = read("docs/template-helpers.md");
     let templates: Vec<String> =
         after(&page, "examples").into_iter().skip(2).map(|row| cells(row)[0].clone()).collect();
     let used = |filter: &&&str| {

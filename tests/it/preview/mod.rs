@@ -9,13 +9,14 @@ mod sending;
 use herald::rpc::pb;
 
 use crate::support::client::fields;
+use crate::support::templates::{TYPE, message, template};
 use crate::support::world::{TENANT, World};
 
 /// A preview of `task.assigned` with the examples of the type.
 pub(super) fn request() -> pb::PreviewTemplateRequest {
     pb::PreviewTemplateRequest {
         tenant_id: TENANT.into(),
-        event_type: "task.assigned".into(),
+        event_type: TYPE.into(),
         ..pb::PreviewTemplateRequest::default()
     }
 }
@@ -29,17 +30,7 @@ pub(super) async fn preview(
 
 /// A template in this locale with this heading and this body.
 pub(super) fn simple(locale: &str, heading: &str, body: &str) -> pb::Template {
-    let message = pb::SimpleMessage {
-        heading: heading.into(),
-        body: body.into(),
-        ..pb::SimpleMessage::default()
-    };
-    pb::Template {
-        event_type: "task.assigned".into(),
-        locale: locale.into(),
-        form: Some(pb::template::Form::Simple(message)),
-        ..pb::Template::default()
-    }
+    template((TYPE, "", locale), message(heading, body))
 }
 
 /// The data of a task of this name.

@@ -1,13 +1,14 @@
 //! The page of a preview: its link, its content, its headers and its end.
 
-use herald::rpc::pb;
+use herald::rpc::pb::{self, preview_template_request::Source};
+use herald::sandbox::{Fault, FaultKind};
 use reqwest::{Response, StatusCode};
 use serde_json::Value;
 use tonic::Code;
 
 use super::{data, preview, request, simple};
 use crate::events::caller;
-use crate::support::client::demo_person;
+use crate::support::client::{demo_person, reason, task};
 use crate::support::world::{Plan, TENANT, World, for_each_database};
 
 /// Reads an address at this replica, as a browser does.
@@ -91,7 +92,7 @@ async fn every_replica_shows_the_page_and_the_message_is_beside_it() {
         let page = &answer["preview"];
         assert_eq!(page["text"], shown.text);
         assert!(page["blocks"].to_string().contains("Sign the contract"));
-        assert_eq!((&page["level"], &page["locale"]), (&"built in".into(), &"de".into()));
+        assert_eq!((&page["level"], &page["locale"]), (&"built_in".into(), &"de".into()));
         assert_eq!(page["content_id"], "course-7");
         let sizes = page["sizes"].as_array().unwrap();
         assert_eq!(sizes.len(), shown.sizes.len());
@@ -197,6 +198,42 @@ async fn the_deletion_of_a_person_removes_the_previews_of_its_tenant() {
         let gone = pb::PreviewTemplateRequest { user_id: "ben".into(), ..request() };
         let gone = world.client.preview_template(gone).await.unwrap_err();
         assert_eq!(gone.code(), Code::NotFound);
+    })
+    .await;
+}
+
+/// The deletion comes between the reading of the notification and the page, while Slack checks the
+/// blocks.
+#[tokio::test]
+async fn a_page_does_not_outlive_the_person_whose_data_it_shows() {
+    for_each_database(async |world| {
+        world.client.load(&["ben"]).await;
+        let sent = world.client.notify(task("Sign the contract", &["ben"])).await.unwrap();
+        world.client.ended(TENANT, &sent.notification_id).await;
+        let slow = Fault::new("blocks.validate", FaultKind::Delay { seconds: 1.0 });
+        world.sandbox.script(slow.after());
+        let past = pb::PreviewTemplateRequest {
+            source: Some(Source::NotificationId(sent.notification_id)),
+            open_in_browser: true,
+            check_with_slack: true,
+            ..request()
+        };
+        let deletion = async {
+            world.called("blocks.validate", 1).await;
+            let (tenant_id, user_id) = (TENANT.into(), "ben".into());
+            let delete = pb::DeletePersonRequest { tenant_id, user_id, actor: None };
+            world.client.delete_person(delete).await.unwrap();
+        };
+        let (shown, ()) = tokio::join!(world.client.preview_template(past), deletion);
+        match shown {
+            Err(refused) => {
+                assert_eq!(refused.code(), Code::FailedPrecondition, "{refused:?}");
+                assert_eq!(reason(&refused), "NOTIFICATION_ERASED");
+            }
+            // The deletion took longer than Slack's answer.
+            Ok(shown) => drop(nothing(open(world, 0, &shown.browser_url).await).await),
+        }
+        assert_eq!(world.count("SELECT COUNT(*) FROM previews").await, 0);
     })
     .await;
 }

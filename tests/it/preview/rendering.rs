@@ -5,18 +5,13 @@ use serde_json::json;
 use tonic::Code;
 
 use super::{data, preview, request, shows, simple};
-use crate::event_types::{NAME, create, field, training};
 use crate::support::client::{bad_fields, demo_person, fields, reason, task};
+use crate::support::event_types::{NAME, create, field, training};
+use crate::support::templates::save;
 use crate::support::world::{Plan, TENANT, World, for_each_database};
 
 async fn refused(world: &World, request: pb::PreviewTemplateRequest) -> tonic::Status {
     world.client.preview_template(request).await.unwrap_err()
-}
-
-async fn set(world: &World, template: pb::Template) {
-    let (tenant_id, template) = (TENANT.into(), Some(template));
-    let request = pb::SetTemplateRequest { tenant_id, template, ..Default::default() };
-    world.client.set_template(request).await.unwrap();
 }
 
 #[tokio::test]
@@ -104,13 +99,13 @@ async fn a_given_template_is_shown_before_it_is_saved() {
 #[tokio::test]
 async fn the_words_in_force_are_those_of_the_first_level_that_has_some() {
     for_each_database(async |world| {
-        set(world, simple("de", "Mandant", "{{ task.name }}")).await;
-        set(world, simple("de", "Mandant zwei", "{{ task.name }}")).await;
+        save(&world.client, simple("de", "Mandant", "{{ task.name }}")).await.unwrap();
+        save(&world.client, simple("de", "Mandant zwei", "{{ task.name }}")).await.unwrap();
         let course = pb::Template {
             content_id: "course-7".into(),
             ..simple("de", "Kurs", "{{ task.name }}")
         };
-        set(world, course).await;
+        save(&world.client, course).await.unwrap();
         for (locale, content, heading, level, version) in [
             ("de", "", "Mandant zwei", TemplateLevel::Tenant, 2),
             ("de", "course-8", "Mandant zwei", TemplateLevel::Tenant, 2),

@@ -5,8 +5,8 @@ use herald::rpc::pb;
 use tonic::Code;
 
 use super::{HERE, get, heading, save, stored, template};
-use crate::event_types::{create, training};
 use crate::support::client::{Client, reason};
+use crate::support::event_types::{create, training};
 use crate::support::world::{Plan, TENANT, World};
 
 const AT_ONCE: usize = 8;

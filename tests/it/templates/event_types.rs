@@ -4,8 +4,8 @@ use herald::rpc::pb::{self, FieldKind};
 use tonic::Code;
 
 use super::{get, list, places, reset, roll_back, set};
-use crate::event_types::{NAME, create, delete, field, named, training, update};
 use crate::support::client::bad_fields;
+use crate::support::event_types::{NAME, create, delete, field, named, training, update};
 use crate::support::world::for_each_database;
 
 #[tokio::test(flavor = "multi_thread")]

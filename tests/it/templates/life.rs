@@ -79,9 +79,9 @@ async fn without_a_template_the_message_of_herald_is_shown_in_its_languages() {
             let absent = get(client, at, 0).await.unwrap_err();
             assert_eq!((absent.code(), &*reason(&absent)), (Code::NotFound, "NOT_FOUND"));
         }
-        let own = crate::event_types::training();
-        crate::event_types::create(client, own).await.unwrap();
-        let of_own = get(client, (crate::event_types::NAME, "", "tlh"), 0).await.unwrap();
+        let own = crate::support::event_types::training();
+        crate::support::event_types::create(client, own).await.unwrap();
+        let of_own = get(client, (crate::support::event_types::NAME, "", "tlh"), 0).await.unwrap();
         assert_eq!(of_own.template.unwrap().level(), Level::BuiltIn);
     })
     .await;
@@ -108,6 +108,30 @@ async fn an_etag_refuses_a_lost_update() {
         }
         assert_eq!(stored(world).await, before);
         save(client, with(&first.etag, "Second")).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_template_is_created_only_where_there_is_none() {
+    for_each_database(async |world| {
+        let client = &world.client;
+        // Herald has no message in the second locale, so GetTemplate returns no etag.
+        for at in [HERE, (TYPE, "", "tlh")] {
+            let create = |text: &str| {
+                let etag = "absent".into();
+                save(client, pb::Template { etag, ..template(at, heading(text)) })
+            };
+            assert_eq!(create("First").await.unwrap().version, 1);
+            for text in ["Lost", "First"] {
+                let lost = create(text).await.unwrap_err();
+                assert_eq!((lost.code(), &*reason(&lost)), (Code::Aborted, "CHANGED_MEANWHILE"));
+            }
+            let kept = get(client, at, 0).await.unwrap().template.unwrap();
+            assert_eq!(kept.form, Some(heading("First")));
+            reset(client, at, "").await.unwrap();
+            assert_eq!(create("Again").await.unwrap().version, 3);
+        }
     })
     .await;
 }

@@ -11,42 +11,15 @@ mod waiting;
 
 use std::collections::BTreeMap;
 
-use herald::rpc::pb::{self, template::Form};
+use herald::rpc::pb;
 use tonic::Status;
 
 use crate::support::client::Client;
+pub(super) use crate::support::templates::{At, TYPE, heading, save, template};
 use crate::support::world::{TENANT, World};
-
-/// The type of most of these tests.
-pub(super) const TYPE: &str = "task.assigned";
-
-/// The place of a template: event type, content item (empty: all) and locale.
-pub(super) type At<'a> = (&'a str, &'a str, &'a str);
 
 /// The English template of [`TYPE`] for all content items.
 pub(super) const HERE: At<'static> = (TYPE, "", "en");
-
-/// A message with this heading.
-pub(super) fn heading(heading: &str) -> Form {
-    Form::Simple(pb::SimpleMessage { heading: heading.into(), ..Default::default() })
-}
-
-pub(super) fn template((event_type, content_id, locale): At<'_>, form: Form) -> pb::Template {
-    pb::Template {
-        event_type: event_type.into(),
-        content_id: content_id.into(),
-        locale: locale.into(),
-        form: Some(form),
-        ..Default::default()
-    }
-}
-
-pub(super) async fn save(client: &Client, template: pb::Template) -> Result<pb::Template, Status> {
-    let template = Some(template);
-    let request =
-        pb::SetTemplateRequest { tenant_id: TENANT.into(), template, ..Default::default() };
-    Ok(client.set_template(request).await?.template.unwrap())
-}
 
 /// Saves a message with this heading.
 pub(super) async fn set(client: &Client, at: At<'_>, text: &str) -> Result<pb::Template, Status> {

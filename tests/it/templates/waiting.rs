@@ -1,8 +1,10 @@
 //! Messages that were accepted before a change keep the words that they were accepted with.
 
-use herald::rpc::pb::{self, VerdictKind as Kind};
+use herald::domain::limits;
+use herald::rpc::pb::{self, VerdictKind as Kind, template::Form};
+use tonic::Code;
 
-use super::{HERE, TYPE, reader, reset, set};
+use super::{HERE, TYPE, get, reader, reset, save, set, template};
 use crate::held::{arrive, hold, newcomer};
 use crate::support::client::{Client, person, task};
 use crate::support::world::{Plan, TENANT, World, for_each_database};
@@ -49,6 +51,12 @@ async fn a_message_whose_member_is_found_later_has_the_words_of_its_acceptance()
             set(client, at, "Changed").await.unwrap();
         }
         reset(client, (TYPE, "course-7", "de"), "").await.unwrap();
+        // Until the version of its acceptance is not kept any more.
+        let german = (TYPE, "", "de");
+        for number in 0..limits::TEMPLATE_VERSIONS {
+            set(client, german, &format!("Changed {number}")).await.unwrap();
+        }
+        assert_eq!(get(client, german, 1).await.unwrap_err().code(), Code::NotFound);
         arrive(world, [newcomer("UNIA", "nia@firm.example")]).await;
         world.settled().await;
         let messages = world.messages(3).await;
@@ -77,4 +85,31 @@ async fn a_message_that_waits_for_its_turn_has_the_words_of_its_acceptance() {
         assert_eq!(world.messages(1).await[0].text, "First: Inspection");
     })
     .await;
+}
+
+/// Templates would make each notification larger than its data.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_words_are_stored_with_a_notification_only_if_a_message_is_written_later() {
+    const SIZE: &str = "SELECT CAST(MAX(LENGTH(data)) AS BIGINT) FROM notifications";
+    let test = async |world: &mut World| {
+        let client = &world.client;
+        client.upsert(TENANT, vec![reader("ben", "de")]).await;
+        absent_nia(client).await;
+        let long = pb::SimpleMessage { body: "A word. ".repeat(100), ..Default::default() };
+        save(client, template((TYPE, "", "de"), Form::Simple(long))).await.unwrap();
+        client.notify(task("Written", &["ben"])).await.unwrap();
+        let data = world.count(SIZE).await;
+        assert!(data < 800, "{data}");
+        let both = pb::NotifyRequest {
+            request_id: "both".into(),
+            ..hold(task("Written and held", &["ben", "nia"]))
+        };
+        client.notify(both).await.unwrap();
+        assert!(world.count(SIZE).await > 800);
+        arrive(world, [newcomer("UNIA", "nia@firm.example")]).await;
+        world.settled().await;
+        let messages = world.messages(3).await;
+        assert!(messages.iter().all(|it| it.text.contains("A word.")), "{messages:?}");
+    };
+    remembering().run(test).await;
 }

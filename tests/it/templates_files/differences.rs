@@ -127,41 +127,46 @@ async fn a_file_that_is_no_template_is_named_with_its_line() {
 async fn a_change_in_the_meantime_is_not_overwritten() {
     for_each_database(async |world| {
         let desk = Desk::new(world);
-        desk.set(simple("zz", "de", "Read")).await.unwrap();
         desk.write("task.assigned/content/zz/de.toml", &file("From the file"));
         for number in 0..60 {
             let long = format!("[simple]\nbody = \"{}\"\n", "A text. ".repeat(300));
             desk.write(&format!("task.assigned/content/item-{number}/de.toml"), &long);
         }
-        let dir = desk.dir();
-        let place = ["apply", dir.to_str().unwrap(), "--tenant", TENANT];
-        let mut command = command(&[&place[..], &["--address", &desk.address]].concat(), None);
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut out = child.stdout.take().unwrap();
-        let (mut out, begun) = tokio::task::spawn_blocking(move || {
-            let mut begun = [0; 4];
-            out.read_exact(&mut begun).unwrap();
-            (out, begun)
-        })
-        .await
-        .unwrap();
-        assert_eq!(&begun, b"--- ");
+        // A template that is created, and one that is changed.
+        for before in [None, Some("Read")] {
+            if let Some(before) = before {
+                desk.set(simple("zz", "de", before)).await.unwrap();
+            }
+            let dir = desk.dir();
+            let place = ["apply", dir.to_str().unwrap(), "--tenant", TENANT];
+            let mut command = command(&[&place[..], &["--address", &desk.address]].concat(), None);
+            command.stdout(Stdio::piped()).stderr(Stdio::piped());
+            let mut child = command.spawn().unwrap();
+            let mut out = child.stdout.take().unwrap();
+            let (mut out, begun) = tokio::task::spawn_blocking(move || {
+                let mut begun = [0; 4];
+                out.read_exact(&mut begun).unwrap();
+                (out, begun)
+            })
+            .await
+            .unwrap();
+            assert_eq!(&begun, b"--- ");
 
-        let meanwhile = desk.set(simple("zz", "de", "Meanwhile")).await.unwrap();
-        let ended = tokio::task::spawn_blocking(move || {
-            let mut rest = Vec::new();
-            out.read_to_end(&mut rest).unwrap();
-            child.wait_with_output().unwrap()
-        });
-        let ended = ended.await.unwrap();
-        let error = String::from_utf8(ended.stderr).unwrap();
-        assert_eq!(ended.status.code(), Some(1), "{error}");
-        assert!(error.contains("zz/de.toml: the template was changed in Herald"), "{error}");
-        let there = desk.templates().await;
-        let kept = there.iter().find(|template| template.content_id == "zz").unwrap();
-        assert_eq!((&kept.form, kept.version), (&meanwhile.form, 2));
-        assert_eq!(there.len(), 1, "{error}");
+            let meanwhile = desk.set(simple("zz", "de", "Meanwhile")).await.unwrap();
+            let ended = tokio::task::spawn_blocking(move || {
+                let mut rest = Vec::new();
+                out.read_to_end(&mut rest).unwrap();
+                child.wait_with_output().unwrap()
+            });
+            let ended = ended.await.unwrap();
+            let error = String::from_utf8(ended.stderr).unwrap();
+            assert_eq!(ended.status.code(), Some(1), "{error}");
+            assert!(error.contains("zz/de.toml: the template was changed in Herald"), "{error}");
+            let there = desk.templates().await;
+            let kept = there.iter().find(|template| template.content_id == "zz").unwrap();
+            assert_eq!((&kept.form, kept.version), (&meanwhile.form, meanwhile.version));
+            assert_eq!(there.len(), 1, "{error}");
+        }
     })
     .await;
 }

@@ -9,12 +9,12 @@ use std::process::{Command, Stdio};
 
 use herald::rpc::pb;
 use herald::rpc::pb::admin_service_client::AdminServiceClient;
-use herald::rpc::pb::template::Form;
 use tempfile::TempDir;
 use tonic::Status;
 use tonic::transport::Channel;
 
 use crate::support::process::channel;
+use crate::support::templates::{TYPE, message, template};
 use crate::support::world::{TENANT, World};
 
 /// A command that ended.
@@ -133,18 +133,7 @@ fn collect(folder: &Path, below: &str, files: &mut Vec<String>) {
 
 /// A template for `task.assigned` in the simple form.
 fn simple(content: &str, locale: &str, heading: &str) -> pb::Template {
-    let message = pb::SimpleMessage {
-        heading: heading.into(),
-        body: "**{{ task.name }}**".into(),
-        ..Default::default()
-    };
-    pb::Template {
-        event_type: "task.assigned".into(),
-        content_id: content.into(),
-        locale: locale.into(),
-        form: Some(Form::Simple(message)),
-        ..Default::default()
-    }
+    template((TYPE, content, locale), message(heading, "**{{ task.name }}**"))
 }
 
 /// The file of such a template.

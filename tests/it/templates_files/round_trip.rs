@@ -4,7 +4,7 @@ use herald::rpc::pb;
 use herald::rpc::pb::template::Form;
 
 use super::{Desk, run, simple};
-use crate::event_types::{NAME, create, training};
+use crate::support::event_types::{NAME, create, training};
 use crate::support::world::{TENANT, for_each_database};
 
 const BLOCKS: &str = r#" [ {"type":"section","text":

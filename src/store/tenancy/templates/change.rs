@@ -9,6 +9,7 @@ use crate::domain::message::template::{Form, Place};
 use crate::domain::time::Timestamp;
 use crate::store::database::sql::{self, params};
 use crate::store::database::transaction::{Tx, scoped};
+use crate::store::tenancy::tenants::bump;
 use crate::store::{Error, Templates};
 
 /// Templates that one transaction forgets at most.
@@ -55,7 +56,7 @@ impl Templates<'_> {
         let before = edit.settings_version;
         let saved = self.store.transaction(|tx| {
             scoped(async move {
-                if !bump(tx, tenant, before).await? {
+                if bump(tx, tenant, before, None).await?.is_none() {
                     return Ok(None);
                 }
                 let at = put(tx, prepared).await?;
@@ -84,13 +85,6 @@ impl Templates<'_> {
         let row = bound(edit.place, edit.version);
         Ok((key.seal(&cell(&row), user.as_str().as_bytes())?, id))
     }
-}
-
-/// Increments the version of the settings if they still have this one.
-async fn bump(tx: &Tx, tenant: &TenantId, before: i64) -> Result<bool, Error> {
-    const SQL: &str = "UPDATE tenants SET version = version + 1, updated_at = {now}
-        WHERE tenant = $1 AND version = $2";
-    Ok(sql::execute(tx, SQL, params![tenant.as_str(), before]).await? == 1)
 }
 
 /// Adds the version, makes it the present one, and removes those that are too old to be kept.

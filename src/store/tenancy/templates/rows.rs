@@ -22,7 +22,6 @@ pub(super) const KEY: &str =
 pub(super) struct ReadVersion {
     pub(super) place: Place,
     pub(super) version: u32,
-    present: u32,
     change: TemplateChange,
     actor: Vec<u8>,
     actor_key: Vec<u8>,
@@ -31,7 +30,7 @@ pub(super) struct ReadVersion {
 /// The templates `t` with their versions `v`.
 pub(super) fn select() -> String {
     format!(
-        "SELECT {}, t.version AS present FROM templates t \
+        "SELECT {} FROM templates t \
          JOIN template_versions v ON v.tenant = t.tenant AND v.event_type = t.event_type \
          AND v.content_id = t.content_id AND v.locale = t.locale",
         sql::columns::<template_version::Entity>("v")
@@ -75,9 +74,8 @@ pub(super) fn read(row: &Row) -> Result<Option<(ReadVersion, KeptWords)>, Error>
         rolled_back_to: number(model.rolled_back_to)?,
         reset: words == KeptWords::Reset,
     };
-    let present = number(row.named("present")?)?;
     let (actor, actor_key) = (model.actor, model.actor_key);
-    Ok(Some((ReadVersion { place, version, present, change, actor, actor_key }, words)))
+    Ok(Some((ReadVersion { place, version, change, actor, actor_key }, words)))
 }
 
 /// The name of a version within its tenant, to which the person in it is bound.
@@ -121,8 +119,7 @@ impl Store {
                 }
             };
             let change = TemplateChange { actor, ..read.change };
-            let ReadVersion { place, present, .. } = read;
-            opened.push(TemplateVersion { place, words, change, present });
+            opened.push(TemplateVersion { place: read.place, words, change });
         }
         Ok(opened)
     }
