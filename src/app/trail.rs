@@ -22,8 +22,8 @@ use crate::telemetry::Metrics;
 pub struct Config {
     /// Days for which entries are kept. Default `400`.
     pub keep_days: u32,
-    /// Hours without use after which the next use of an API key is recorded as a sign-in. Default
-    /// `24`.
+    /// Hours for which an API key must be unused so that its next use is recorded as a sign-in.
+    /// Default `24`.
     pub silence_hours: u32,
 }
 
