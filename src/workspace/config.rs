@@ -20,9 +20,9 @@ pub struct Config {
     /// The bot scopes that a connect link asks for. Default: all that Herald's features use.
     pub scopes: Vec<String>,
     /// Whether a tenant may be connected to a workspace that another tenant already uses: `refuse`;
-    /// `confirm`, which asks the person who connects; or `allow`. It is allowed in any case if the
-    /// other tenant's settings have `share_workspace`, or if BeginConnect was called with
-    /// `allow_shared_workspace`. Default `refuse`.
+    /// `confirm`, which asks the person who connects; or `allow`. It is allowed in any case if
+    /// every other tenant of the workspace has `share_workspace` in its settings, or if
+    /// BeginConnect was called with `allow_shared_workspace`. Default `refuse`.
     pub workspace_sharing: Sharing,
     /// Whether PKCE is turned on for the app in Slack: connect links then carry a challenge, and
     /// Slack exchanges a code only for its verifier. Default `false`.
