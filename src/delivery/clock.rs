@@ -103,7 +103,7 @@ impl Delivery {
             if moved == 0 {
                 left.in_vain -= 1;
             } else {
-                tracing::info!(moved, "times that lay too far ahead were moved back");
+                tracing::info!(moved, "stored times were moved back after the clock's step");
             }
         }
         Ok(())

@@ -32,7 +32,7 @@ impl Delivery {
                 Ok(()) => troubled = false,
                 Err(error) => {
                     if !troubled {
-                        tracing::warn!(%error, "held messages cannot be searched; retrying");
+                        tracing::warn!(%error, "held messages could not be checked; retrying");
                     }
                     troubled = true;
                 }
@@ -135,7 +135,7 @@ impl Delivery {
         }
         let woken = store.waiting().wake_held(tenant, &appeared).await?;
         if woken > 0 {
-            tracing::info!(woken, "messages go out to people who appeared in Slack");
+            tracing::info!(woken, "held messages were released: their people are in Slack now");
         }
         Ok(absent)
     }

@@ -95,7 +95,7 @@ fn answer(
             Ok(None)
         }
         Err(error) => {
-            tracing::info!(%error, "Slack could not be asked about a member; the cache answers");
+            tracing::info!(%error, "Slack was not asked about a member; the stored list is used");
             Ok(None)
         }
     }

@@ -97,7 +97,7 @@ impl WrappedKey {
         let Some(id) = row.named::<Option<PersonKeyId>>("key_id")? else { return Ok(None) };
         let person: Vec<u8> = row.named("key_person")?;
         let Ok(person) = PersonHash::try_from(person) else {
-            tracing::error!(key = hex(&id), "The row of a person's key is damaged.");
+            tracing::error!(key = hex(&id), "the row of a person's key is damaged");
             return Ok(None);
         };
         Ok(Some(Self { person, id, wrapped: row.named("key_wrapped")?, unnoted: false }))
@@ -121,7 +121,7 @@ impl WrappedKey {
         match self.open(keys, tenant) {
             Err(error @ Error::Sealed(_)) => {
                 let key = hex(&self.id);
-                tracing::error!(%error, %tenant, key, "A person's key cannot be decrypted.");
+                tracing::error!(%error, %tenant, key, "a person's key cannot be decrypted");
                 Ok(None)
             }
             key => key.map(Some),
