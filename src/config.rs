@@ -57,8 +57,8 @@ pub struct Process {
     /// it stops, so that load balancers notice. Default `3`.
     pub lame_duck_seconds: u64,
     /// Seconds from the signal to stop until work that is not finished is dropped; closing the
-    /// connections takes up to 2 more. Keep it below Kubernetes' `terminationGracePeriodSeconds`.
-    /// Default `25`.
+    /// connections takes up to 2 more, and sending the last traces and metrics (`otlp.endpoint`) up
+    /// to 6. Keep it below Kubernetes' `terminationGracePeriodSeconds`. Default `25`.
     pub grace_seconds: u64,
     /// Minutes for which a connect link works. Default `30`.
     pub connect_link_minutes: u64,
