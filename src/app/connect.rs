@@ -2,9 +2,9 @@
 //!
 //! The link opens a page of Herald's in the administrator's browser. The page names the tenant,
 //! sets a cookie with the state, and leads to Slack. Slack's answer counts only in that browser, so
-//! that no person can finish another's attempt. Each attempt has its own redirect address, and
-//! Slack accepts a code only with the address that it was issued for: the code of one attempt is
-//! useless to another.
+//! that no person can finish an attempt that another person began. Each attempt has its own
+//! redirect address, and Slack accepts a code only with the address that it was issued for: the
+//! code of one attempt is useless to another.
 
 use std::time::Duration;
 

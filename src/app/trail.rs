@@ -1,6 +1,6 @@
-//! The audit trail at run time: calls that changed nothing are counted and written, uses of keys
-//! are noted, and entries are chained, and removed when they are old. Calls that change something
-//! write their own entries.
+//! The audit trail at run time: it counts and writes calls that changed nothing, records uses of
+//! keys, chains the entries, and removes old ones. Calls that change something write their own
+//! entries.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,6 +1,6 @@
-//! Deliveries that wait until their person appears in Slack. To find the people who appeared, the
-//! people who are waited for are looked through in bounded batches: once after the member list, the
-//! custom fields or the mapping changed, and at long intervals. `resolve` does the rest.
+//! Deliveries that wait until their person appears in Slack. The people of held deliveries are
+//! checked in bounded batches: once after the member list, the custom fields or the mapping
+//! changed, and otherwise at long intervals. `resolve` continues with those who appeared.
 
 use std::time::Duration;
 

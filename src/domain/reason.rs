@@ -1,5 +1,5 @@
-//! The reasons why something did not happen: closed sets, each reason with a stable code (stored,
-//! in the API, in metrics) and a sentence for readers who do not know Herald.
+//! The reasons why something did not happen: closed sets. Each reason has a stable code, which is
+//! stored and appears in the API and in metrics, and a sentence for readers who do not know Herald.
 
 macro_rules! reasons {
     ($(#[$doc:meta])* $name:ident {

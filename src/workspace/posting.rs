@@ -1,5 +1,5 @@
-//! The pace at which messages may be posted to a workspace and changed there, and the effect of a
-//! 429 on it.
+//! The pace at which Herald posts and changes messages in a workspace, and the effect of a 429 on
+//! it.
 
 use std::time::Duration;
 

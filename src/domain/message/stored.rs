@@ -6,8 +6,9 @@
 //! tenant's templates. The messages keep the words that were in force when the notification was
 //! accepted, whatever happens to the type and to the templates.
 //!
-//! Earlier releases read the list as the data and one template. So for a built-in type the list has
-//! a template in that place too: the first of the tenant's, which this release does not read.
+//! Earlier releases read the list as the data and one template. For a built-in type the list
+//! therefore also has a template in that place, the first of the tenant's, which this release does
+//! not read.
 
 use std::sync::Arc;
 
