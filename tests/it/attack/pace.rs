@@ -1,4 +1,4 @@
-//! How fast other callers can go while one caller does its worst.
+//! How fast the calls of others are while one caller attacks.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
