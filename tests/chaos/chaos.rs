@@ -2,8 +2,8 @@
 //! Slack in a sandbox; then a time without faults; then a judgement based only on the logs of the
 //! clients and of Slack.
 //!
-//! `tests/run --chaos SECONDS [--seed N]` runs it; `docs/chaos.md` describes it, and what a run
-//! proves.
+//! `tests/run --chaos SECONDS [--seed N]` runs it; `docs/chaos.md` describes it, and the proof that
+//! a run gives.
 #![expect(clippy::print_stdout, reason = "a person reads the summary")]
 #![expect(clippy::too_many_lines, reason = "a list of faults, and the lines of the summary")]
 
