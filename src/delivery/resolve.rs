@@ -60,7 +60,7 @@ impl Turns {
     async fn ended(&mut self) -> bool {
         let Some(ended) = self.running.join_next().await else { return false };
         if ended.is_err() {
-            tracing::error!("a message's member was not found: a panic; repeated after its lease");
+            tracing::error!("the search for a message's member panicked; repeated after its lease");
         }
         true
     }
