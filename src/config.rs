@@ -31,19 +31,19 @@ pub struct Settings {
     pub listen: listen::Config,
     /// The database and its key.
     pub store: store::Config,
-    /// How to reach Slack.
+    /// The connection to Slack.
     pub slack: slack::Config,
     /// The Slack app.
     pub app: workspace::Config,
     /// Member lists.
     pub directory: directory::Config,
-    /// Sending.
+    /// Sending messages.
     pub delivery: delivery::Config,
     /// The audit trail: recorded actions.
     pub audit: app::AuditConfig,
     /// Logs.
     pub log: telemetry::Config,
-    /// Traces and metrics to a collector.
+    /// Export of traces and metrics to a collector.
     pub otlp: telemetry::OtlpConfig,
     /// Starting and stopping.
     pub process: Process,
@@ -53,12 +53,12 @@ pub struct Settings {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Process {
-    /// Seconds between reporting to health checks that this replica stops and refusing new calls,
-    /// so that load balancers notice. Default `3`.
+    /// Seconds for which a stopping replica still accepts calls after its health checks report that
+    /// it stops, so that load balancers notice. Default `3`.
     pub lame_duck_seconds: u64,
-    /// Seconds from the signal until everything is stopped, finished or not; closing the
-    /// connections takes up to 2 more. Keep it below Kubernetes' `terminationGracePeriodSeconds`.
-    /// Default `25`.
+    /// Seconds from the signal to stop until work that is not finished is dropped; closing the
+    /// connections takes up to 2 more, and sending the last traces and metrics (`otlp.endpoint`) up
+    /// to 6. Keep it below Kubernetes' `terminationGracePeriodSeconds`. Default `25`.
     pub grace_seconds: u64,
     /// Minutes for which a connect link works. Default `30`.
     pub connect_link_minutes: u64,

@@ -16,7 +16,7 @@
 //! - [`directory`]: member lists, in memory over the shared store.
 //! - [`workspace`]: a connected installation; the only caller of Slack's methods.
 //! - [`slack`]: the only request path to Slack. [`store`]: everything that must survive a crash.
-//! - [`domain`]: pure decisions. [`telemetry`]: logs and metrics.
+//! - [`domain`]: pure decisions. [`telemetry`]: logs, metrics and traces.
 //! - [`sandbox`]: a fake Slack, for the demo and the tests. [`message_page`] draws messages in a
 //!   browser, on its page and on that of a preview.
 //!

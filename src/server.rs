@@ -281,7 +281,7 @@ impl Parts {
             self.exchanges.wait().await;
         };
         if tokio::time::timeout_at(until, finish).await.is_err() {
-            tracing::warn!("the grace period is over: work under way is dropped; it is stored");
+            tracing::warn!("the grace period is over: unfinished calls and turns are dropped");
         }
         self.tasks.shutdown().await;
         self.end.cancel();
@@ -291,8 +291,8 @@ impl Parts {
         // Writes the audit entries of the last calls.
         match tokio::time::timeout(CLOSING / 2, self.trail.flush()).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "the last refusals were not recorded"),
-            Err(_) => tracing::warn!("the last refusals were not recorded in time"),
+            Ok(Err(error)) => tracing::warn!(%error, "the last audit entries were not written"),
+            Err(_) => tracing::warn!("the last audit entries were not written in time"),
         }
         let closing = tokio::time::timeout_at(until, self.store.close());
         let (closed, sent) = tokio::join!(closing, self.exposition.shutdown());
@@ -399,7 +399,7 @@ fn ports(rpc: TcpListener, http: TcpListener, metrics: &Metrics, config: &listen
             wanted.min(room.max(1))
         }
         Err(error) => {
-            tracing::warn!(%error, "the limit of open files is not known");
+            tracing::warn!(%error, "the limit of open files could not be read");
             wanted
         }
     };
@@ -418,7 +418,7 @@ async fn check_schema(store: &Store) -> Result<(), Error> {
         (SchemaStatus::Pending(missing), Backend::Postgres) => Err(Error::Schema(missing)),
         (SchemaStatus::TooNew(_), _) => Err(Error::SchemaTooNew),
         (SchemaStatus::Newer(by), _) => {
-            tracing::warn!(by, "the database is newer than this binary; a rolling update?");
+            tracing::warn!(by, "the schema is newer than this version, as in a rolling update");
             Ok(())
         }
     }

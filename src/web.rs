@@ -1,5 +1,6 @@
 //! Requests to servers other than Slack's: the issuers of tokens, and Vault. Redirects are not
-//! followed, and the environment names no proxy. Bounded answers: of these servers, and of Slack.
+//! followed, and proxies named in the environment are not used. Also the bounded reading of
+//! answers, of these servers and of Slack.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,7 +1,8 @@
 //! The shape of the crate, as a test: which module may import which, that no files import each
-//! other in a circle or against the order of their room, where each outside crate may be used, what
-//! `domain` must never touch, how long files, functions and the handles of the store may grow, that
-//! a name stands for one type, and that the way of a recipient is as the documents list it.
+//! other in a circle or against the order that their module declares, where each outside crate may
+//! be used, what `domain` must never touch, how long files, functions and the handles of the store
+//! may grow, that a name stands for one type, and that the way of a recipient is as the documents
+//! list it.
 //!
 //! It reads source, not compiled code; `scan` describes the limits of that. To add a module, add
 //! its row to `LAYERS`. To let a module use an outside crate, widen `OWNERS` and give the reason in

@@ -1,4 +1,5 @@
-//! The parts of the rates: a closed loop of callers, and bare clients that write the same rows.
+//! The two sides of a ratio: a closed loop of callers, and the floor, bare clients that write the
+//! same rows.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,6 +1,6 @@
-//! The life of a message after it was posted, and why a delivery went as it did: subjects that tie
-//! messages together, messages that wait for their time, decision traces, replays, and recipients
-//! that share one message.
+//! The life of a message after it was posted, and the reasons for the course of a delivery:
+//! subjects that tie messages together, messages that wait for their time, decision traces,
+//! replays, and recipients that share one message.
 
 use sea_orm_migration::prelude::*;
 

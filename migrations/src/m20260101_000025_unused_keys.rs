@@ -1,6 +1,6 @@
-//! The user id that a key of a person belongs to, encrypted, and the time of its last use: by them,
-//! keys that encrypt nothing any more are found. A key from before this migration gets both when it
-//! is used again.
+//! The user id of a person's key, encrypted, and the time of the key's last use. They serve to find
+//! keys that no longer encrypt anything. A key from before this migration gets both when it is used
+//! again.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::DbBackend;

@@ -2,8 +2,8 @@
 //! without end does not fill the table and the disk for all tenants.
 //!
 //! Messages are counted at intervals, not for each call: between two counts this replica adds the
-//! messages that it accepted. Messages that other replicas accept show in the next count, so the
-//! limit is exceeded by a few seconds' worth at most.
+//! messages that it accepted. Messages that other replicas accept appear in the next count, so the
+//! limit can be exceeded by the messages of a few seconds.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

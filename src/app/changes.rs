@@ -1,8 +1,9 @@
 //! Changes of one tenant's settings, event types and templates take turns within a process.
 //!
 //! Such a change reads the state, decides, and writes if the version of the settings is still the
-//! one that it read. Without turns, many calls at once would make each other begin again. Changes
-//! at other replicas still can: at most one of each replica at a time, so few attempts are lost.
+//! one that it read. Without turns, many calls at once would make each other start again. A change
+//! at another replica can still do that, but each replica makes only one at a time, so few attempts
+//! are lost.
 
 use crate::domain::ids::TenantId;
 use crate::store::InTurn;

@@ -1,4 +1,4 @@
-//! ClearIdentity: forgets a person's member, pinned or found.
+//! ClearIdentity: deletes a person's stored Slack member, pinned or matched.
 
 use super::{App, Call, Error};
 use crate::domain::access;

@@ -2,9 +2,9 @@
 //!
 //! The link opens a page of Herald's in the administrator's browser. The page names the tenant,
 //! sets a cookie with the state, and leads to Slack. Slack's answer counts only in that browser, so
-//! that no person can finish another's attempt. Each attempt has its own redirect address, and
-//! Slack accepts a code only with the address that it was issued for: the code of one attempt is
-//! useless to another.
+//! that no person can finish an attempt that another person began. Each attempt has its own
+//! redirect address, and Slack accepts a code only with the address that it was issued for: the
+//! code of one attempt is useless to another.
 
 use std::time::Duration;
 
@@ -220,7 +220,7 @@ impl App {
         if let Some(failure) = failure(&connected)
             && let Err(error) = self.fail_connect(&tenant, &state, failure).await
         {
-            tracing::warn!(%error, "the end of a connect attempt was not recorded");
+            tracing::warn!(%error, "the outcome of a connect attempt was not recorded");
         }
         Ok(connected)
     }
@@ -260,11 +260,12 @@ impl App {
         let tenant = exchange.tenant;
         match self.workspaces.connect(exchange).await {
             Ok(granted) => {
-                tracing::info!(tenant = %tenant, workspace = %granted.installation, "connected");
+                let workspace = granted.installation;
+                tracing::info!(%tenant, %workspace, "a workspace was connected");
                 // The workspace is connected even if this fails: the refresher finds workspaces
                 // that were never read.
-                if let Err(error) = self.directory.refresh_soon(granted.installation).await {
-                    tracing::warn!(%error, "a refresh of the member list was not requested");
+                if let Err(error) = self.directory.refresh_soon(workspace).await {
+                    tracing::warn!(%error, "a reading of the member list was not requested");
                 }
                 Ok(Connected::Done { tenant: tenant.clone(), workspace: granted.team_name })
             }
@@ -272,7 +273,7 @@ impl App {
                 self.in_use(tenant, installation, team_name, may_confirm).await
             }
             Err(ConnectError::Refused { code }) => {
-                tracing::warn!(tenant = %tenant, code, "Slack refused to connect");
+                tracing::warn!(tenant = %tenant, code, "Slack refused to connect a workspace");
                 Ok(Connected::Refused { code })
             }
             Err(ConnectError::Unsupported(unsupported)) => {
@@ -280,7 +281,7 @@ impl App {
                 Ok(Connected::Unsupported(unsupported))
             }
             Err(ConnectError::NoAnswer { code }) => {
-                tracing::warn!(tenant = %tenant, code, "Slack did not answer while connecting");
+                tracing::warn!(%tenant, code, "Slack gave no answer to connecting a workspace");
                 Ok(Connected::NoAnswer)
             }
             Err(ConnectError::Store(error)) => Err(error.into()),

@@ -1,4 +1,4 @@
-//! DeletePerson: forgets a person, keeping counts and fingerprints.
+//! DeletePerson: erases the data of a person; counts and fingerprints of requests remain.
 
 use super::{App, Call, Error};
 use crate::domain::access;

@@ -1,5 +1,5 @@
-//! A message to one person for a caller that waits for it: TestSlack and PreviewTemplate. It takes
-//! the same path as every other message.
+//! A message to one person whose outcome the caller waits for: that of TestSlack and of
+//! PreviewTemplate. It takes the same path as every other message.
 
 use std::time::Duration;
 

@@ -162,7 +162,7 @@ impl From<store::Error> for Error {
             }
             // The store has already tried again; the caller may have more luck later.
             store::Error::Contended(_) | store::Error::Locked(_) => {
-                tracing::warn!(%error, "the database is contended");
+                tracing::warn!(%error, "the database is busy: transactions wait for each other");
                 Self::Unavailable { what: "the database", retry_after: DATABASE_RETRY }
             }
             other => Self::Internal(Box::new(other)),
@@ -194,7 +194,7 @@ impl From<workspace::Error> for Error {
                 sentence: "the Slack workspace must be connected again, to grant missing scopes",
             },
             workspace::Error::Slack(error @ slack::Error::Rejected { .. }) => {
-                tracing::warn!(%error, "Slack refused what a call needed");
+                tracing::warn!(%error, "Slack refused a request that a call depends on");
                 Self::Precondition {
                     reason: "SLACK_REFUSED",
                     sentence: "Slack refused what this call needs; the service's log has its code",

@@ -3,8 +3,8 @@
 //!
 //! Limits of the estimate: messages are sent in the order in which their lanes became due, at the
 //! budget's pace; more urgent messages that arrive later, and future 429s, are unknown. The figures
-//! are read at most a few times a second for each workspace; messages that this process accepted
-//! since are added.
+//! are read at most a few times a second for each workspace; messages that this process has
+//! accepted since then are added.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! CreateEventType, UpdateEventType, DeleteEventType: the catalogue of a tenant.
+//! CreateEventType, UpdateEventType, DeleteEventType: a tenant's event types.
 
 use serde_json::{Map, Value};
 

@@ -1,4 +1,4 @@
-//! ListAudit: calls with their callers, newest first, page by page.
+//! ListAudit: the entries of the audit trail, newest first, page by page.
 
 use super::{App, Call, Caller, Error};
 use crate::domain::access;

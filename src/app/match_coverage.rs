@@ -2,8 +2,8 @@
 //! another one would make. Reads people and the member list from the store; asks Slack nothing and
 //! stores nothing.
 //!
-//! People are read page by page and judged off the runtime, so that their number affects neither
-//! memory nor other callers.
+//! People are read page by page and evaluated outside the async workers, so that their number
+//! affects neither memory nor other callers.
 
 use std::sync::Arc;
 

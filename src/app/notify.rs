@@ -232,7 +232,7 @@ impl App {
         match before.await {
             Ok(before) => before.map(|before| replayed(&before)),
             Err(error) => {
-                tracing::warn!(%error, "a refused call could not be looked up");
+                tracing::warn!(%error, "it is unknown whether a refused call was accepted before");
                 None
             }
         }

@@ -1,4 +1,5 @@
-//! The store's types as the layers above see them: these know `app`, not `store`.
+//! The types of the store that the layers above `app` use: those layers import from `app`, not from
+//! `store`.
 
 pub use crate::store::{
     ApiKeyPage, ApiKeyPosition, AttemptRecord, AuditFilter, AuditPage, AuditPosition, Canceled,

@@ -1,5 +1,6 @@
-//! SetPreference: a person turns Slack messages on or off. Turning on finds the identity and opens
-//! the conversation, so that the first notification has a place to go.
+//! SetPreference: a person turns Slack messages on or off. When messages are turned on, the
+//! person's identity is found and the conversation is opened, so that the first notification can be
+//! delivered.
 
 use std::collections::BTreeSet;
 

@@ -1,6 +1,6 @@
-//! The audit trail at run time: calls that changed nothing are counted and written, uses of keys
-//! are noted, and entries are chained, and removed when they are old. Calls that change something
-//! write their own entries.
+//! The audit trail at run time: it counts and writes calls that changed nothing, records uses of
+//! keys, chains the entries, and removes old ones. Calls that change something write their own
+//! entries.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,8 +22,8 @@ use crate::telemetry::Metrics;
 pub struct Config {
     /// Days for which entries are kept. Default `400`.
     pub keep_days: u32,
-    /// Hours without use after which the next use of an API key is recorded as a sign-in. Default
-    /// `24`.
+    /// Hours for which an API key must be unused so that its next use is recorded as a sign-in.
+    /// Default `24`.
     pub silence_hours: u32,
 }
 

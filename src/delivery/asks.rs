@@ -1,7 +1,7 @@
 //! Questions to Slack about people who are missing from the member list. While a question waits for
 //! its answer, it delays only its own person, so many questions may wait at once. Their number is
-//! bounded, and each workspace has a share of it. A workspace whose Slack is slow thus costs the
-//! others nothing.
+//! bounded, and each workspace has a share of it. So a workspace for which Slack is slow does not
+//! delay the others.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

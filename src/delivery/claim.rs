@@ -379,7 +379,7 @@ impl Claimer {
                     Ok(()) => Ok(()),
                     Err(workspace::Error::Store(error)) => Err(error),
                     Err(error) => {
-                        tracing::warn!(workspace = %id, %error, "posts are not counted");
+                        tracing::warn!(workspace = %id, %error, "recent posts were not counted");
                         Ok(())
                     }
                 }

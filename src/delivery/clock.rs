@@ -1,6 +1,6 @@
 //! The database's clock is read each second. If it stepped back, times stored before the step lie
 //! too far ahead and are moved back (`store::upkeep::clock`). This is also done once at the start,
-//! since the clock may have stepped while no replica ran.
+//! because the clock may have stepped while no replica ran.
 //!
 //! A step forward makes waits end early. For most waits that is harmless, but not for the time that
 //! Slack needs to store a message ([`Steady`]).
@@ -103,7 +103,7 @@ impl Delivery {
             if moved == 0 {
                 left.in_vain -= 1;
             } else {
-                tracing::info!(moved, "times that lay too far ahead were moved back");
+                tracing::info!(moved, "stored times were moved back after the clock's step");
             }
         }
         Ok(())

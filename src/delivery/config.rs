@@ -25,16 +25,16 @@ pub struct Config {
     /// Percent of the workers that one tenant may keep busy, so that the other tenants always find
     /// a free one. Default `50`.
     pub tenant_share: u32,
-    /// Conversations, beyond `workers`, that one replica works on while Slack takes longer than a
-    /// second to answer, at most. They hold no worker, and each slow workspace has a share of them.
-    /// Default `500`.
+    /// The number of requests, beyond those of `workers`, that may wait at one replica for an
+    /// answer that takes Slack longer than a second. They hold no worker, and each slow workspace
+    /// has a share of them. Default `500`.
     pub slow_requests: u32,
-    /// Seconds after which another replica takes over a conversation whose worker fell silent. A
-    /// live worker renews its lease. At least twice `slack.request_timeout`, so that a request ends
-    /// within the lease under which it began. Default `60`.
+    /// Seconds after which another replica takes over a conversation whose worker no longer renews
+    /// its lease. At least twice `slack.request_timeout`, so that a request ends within the lease
+    /// under which it began. Default `60`.
     pub lease_seconds: u64,
-    /// Milliseconds between two looks for messages that another replica accepted; messages accepted
-    /// by this replica are taken up at once. Default `1000`.
+    /// Milliseconds between two searches for messages that another replica accepted; messages that
+    /// this replica accepted are taken up at once. Default `1000`.
     pub poll_milliseconds: u64,
     /// Requests for one message, at most; throttled ones do not count. Default `10`.
     pub max_attempts: u32,
@@ -43,15 +43,15 @@ pub struct Config {
     pub base_delay_milliseconds: u64,
     /// Seconds of the longest wait between two requests. Default `300`.
     pub max_delay_seconds: u64,
-    /// Applies if Slack gave no clear answer and the conversation's history cannot be read: `true`
-    /// sends again (at least once), `false` sets the message aside (at most once). Default `true`.
+    /// If Slack gave no clear answer and the conversation's history cannot be read: `true` sends
+    /// the message again (at least once), `false` parks it (at most once). Default `true`.
     pub resend_unreadable: bool,
-    /// Event types whose messages are set aside if `resend_unreadable` would send them again.
+    /// Event types whose messages are parked where `resend_unreadable` would send them again.
     /// Default: none.
     pub park_event_types: Vec<String>,
-    /// Seconds after which a member list is too old to be trusted about deactivated accounts; Slack
-    /// is then asked about the one recipient, as far as its limits allow. Default `7200`: twice the
-    /// default between two readings.
+    /// Seconds after which a member list is too old to say whether an account is deactivated; Slack
+    /// is then asked about the recipient, as far as its limits allow. Default `7200`: twice the
+    /// default of `directory.refresh_seconds`.
     pub confirm_after_seconds: u64,
     /// Seconds after its end when a delivery moves from the active table to the history. It stays
     /// readable. Default `600`.

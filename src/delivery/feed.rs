@@ -33,7 +33,7 @@ impl Delivery {
                 }
                 Err(error) => {
                     if !troubled {
-                        tracing::warn!(%error, "changes of deliveries not numbered; retrying");
+                        tracing::warn!(%error, "changes of deliveries were not numbered; retrying");
                     }
                     troubled = true;
                     self.pause_after(&error)
@@ -51,7 +51,7 @@ impl Delivery {
         }
         // The changes of the last turns are published before the process ends, as far as possible.
         if let Err(error) = self.number_all(&rounds).await {
-            tracing::debug!(%error, "the last changes are left to another replica");
+            tracing::debug!(%error, "the last changes were not numbered; another replica does it");
         }
     }
 
@@ -65,7 +65,7 @@ impl Delivery {
             if let Err(error) = &followed
                 && !troubled
             {
-                tracing::warn!(%error, "feeds of other replicas not read; retrying");
+                tracing::warn!(%error, "changes of other replicas were not read; retrying");
             }
             troubled = followed.is_err();
             tokio::select! {

@@ -1,6 +1,6 @@
-//! Deliveries that wait until their person appears in Slack. To find the people who appeared, the
-//! people who are waited for are looked through in bounded batches: once after the member list, the
-//! custom fields or the mapping changed, and at long intervals. `resolve` does the rest.
+//! Deliveries that wait until their person appears in Slack. The people of held deliveries are
+//! checked in bounded batches: once after the member list, the custom fields or the mapping
+//! changed, and otherwise at long intervals. `resolve` continues with those who appeared.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ impl Delivery {
                 Ok(()) => troubled = false,
                 Err(error) => {
                     if !troubled {
-                        tracing::warn!(%error, "held messages cannot be searched; retrying");
+                        tracing::warn!(%error, "held messages could not be checked; retrying");
                     }
                     troubled = true;
                 }
@@ -135,7 +135,7 @@ impl Delivery {
         }
         let woken = store.waiting().wake_held(tenant, &appeared).await?;
         if woken > 0 {
-            tracing::info!(woken, "messages go out to people who appeared in Slack");
+            tracing::info!(woken, "held messages were released: their people are in Slack now");
         }
         Ok(absent)
     }

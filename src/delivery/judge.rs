@@ -78,7 +78,7 @@ impl Delivery {
             self.inner.directory.view(installation, &mapping).await
         };
         view.await.unwrap_or_else(|error| {
-            tracing::warn!(workspace = %installation, %error, "a recipient was not looked up");
+            tracing::warn!(workspace = %installation, %error, "an account was not checked");
             View::default()
         })
     }

@@ -116,7 +116,7 @@ impl Delivery {
             Err(workspace::Error::Busy { after }) => return (None, after),
             Err(error) => {
                 let workspace = installation;
-                tracing::info!(%workspace, %error, "Slack was not asked about a recipient");
+                tracing::info!(%workspace, %error, "Slack was not asked about an account");
                 return (None, retry);
             }
         };

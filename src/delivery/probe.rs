@@ -1,9 +1,9 @@
-//! The evidence in the history about a message that Slack may or may not have stored.
+//! Finds out from the conversation's history whether Slack stored a message.
 //!
 //! A message is looked for by the delivery id in its metadata, from a little before the request was
-//! begun. If it is found, it is adopted. If not, the look is repeated, and after the third look,
-//! some 30 s after the request ended, the message counts as not stored (invariant I7). A look that
-//! Slack's limits postponed does not count. A message during whose turns three workers died is
+//! begun. If it is found, it is adopted. If not, the history is read again; after the third time,
+//! some 30 s after the request ended, the message counts as not stored (invariant I7). A read that
+//! Slack's limits postponed does not count. If three workers died during turns of a message, it is
 //! looked for like any other, and parked only if it is not found. After a recovery of the store
 //! (docs/recovery.md) every waiting message is looked for, from its acceptance on.
 

@@ -1,5 +1,5 @@
 //! The request that one turn makes to Slack (a message, an answer in a thread, a change or a
-//! deletion), and the meaning of the answer for the message that was acted on
+//! deletion), and the effect of Slack's answer on the message that the request changed or answered
 //! (docs/delivery-states.md, "Subjects").
 
 use super::Delivery;

@@ -60,7 +60,7 @@ impl Turns {
     async fn ended(&mut self) -> bool {
         let Some(ended) = self.running.join_next().await else { return false };
         if ended.is_err() {
-            tracing::error!("a message was not resolved: its turn panicked; its lease runs out");
+            tracing::error!("the search for a message's member panicked; repeated after its lease");
         }
         true
     }
@@ -83,7 +83,7 @@ impl Delivery {
                 }
                 Err(error) => {
                     if !troubled {
-                        tracing::warn!(%error, "messages cannot be resolved; trying again");
+                        tracing::warn!(%error, "members of messages cannot be looked up; retrying");
                     }
                     troubled = true;
                     self.pause_after(&error)
@@ -173,7 +173,7 @@ impl Delivery {
                 let tenant = &resolving.tenant;
                 tracing::warn!(
                     %tenant, %delivery, %error,
-                    "a message was not resolved; trying again later"
+                    "the member of a message was not found out; retrying later"
                 );
                 false
             }

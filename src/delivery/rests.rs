@@ -1,6 +1,6 @@
-//! Claims that got nothing: a queue with a due lane whose row is locked, or that another replica
-//! served faster; an account that another transaction holds. They are tried again after a wait that
-//! doubles each time, so that one locked row neither makes the loop spin nor stops it.
+//! Claims that got nothing: the row of the due lane is locked, another replica was faster, or
+//! another transaction holds the budget's row. They are tried again after a wait that doubles each
+//! time, so that one locked row neither makes the loop spin nor stops it.
 
 use std::collections::HashMap;
 use std::hash::Hash;

@@ -7,8 +7,8 @@
 //! A turn that waits apart costs memory and a request, but no worker, and no connection to the
 //! database while Slack is asked.
 //!
-//! A turn whose lane was claimed long before its request may start ([`Lookahead`]) holds its worker
-//! meanwhile. At most half of the workers wait in this way, so that other lanes find one.
+//! If a lane was claimed long before its request may start ([`Lookahead`]), the turn holds its
+//! worker meanwhile. At most half of the workers wait in this way, so that other lanes find one.
 //!
 //! [`Lookahead`]: crate::domain::capacity::pacing::Lookahead
 

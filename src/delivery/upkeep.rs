@@ -152,7 +152,7 @@ impl Delivery {
             Part::Lanes => {
                 let repaired = store.lanes().repair().await?;
                 if repaired > 0 {
-                    tracing::info!(repaired, "conversations that slept with work were woken");
+                    tracing::info!(repaired, "sleeping conversations with messages were woken");
                 }
                 false
             }

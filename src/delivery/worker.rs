@@ -43,14 +43,14 @@ impl Delivery {
             Ok(StartUsed::No) => return self.return_slot(&claim).await,
             Err(error) => error,
         };
-        tracing::warn!(workspace = %claim.installation, %error, "a turn was given up");
+        tracing::warn!(workspace = %claim.installation, %error, "a turn was abandoned");
         let wait = self.pause_after(&error);
         // Its lease would run out by itself; a release lets the lane continue sooner.
         let mut tries = self.tries();
         while let Err(error) = self.inner.store.lanes().release(&claim, wait).await {
             if !tries.again(&error).await {
                 let workspace = claim.installation;
-                tracing::warn!(%workspace, %error, "a lane was not given back");
+                tracing::warn!(%workspace, %error, "a lane was not released; its lease must end");
                 return;
             }
         }
@@ -282,7 +282,7 @@ impl Delivery {
             budget => store.budgets().return_method_slot(id, budget, start).await,
         };
         if let Err(error) = given_back {
-            tracing::debug!(%error, "a start was not given back");
+            tracing::debug!(%error, "an unused slot of a budget was not returned");
         }
     }
 
@@ -304,7 +304,7 @@ impl Delivery {
                 Ok(_) => return,
                 Err(error) if tries.again(&error).await => {}
                 Err(error) => {
-                    tracing::warn!(%error, "a panic was not recorded; the lease runs out");
+                    tracing::warn!(%error, "a panic was not recorded; its lane's lease must end");
                     return;
                 }
             }
@@ -316,7 +316,7 @@ impl Delivery {
         let mut tries = self.tries();
         while let Err(error) = self.inner.store.lanes().disclaim(&key, token).await {
             if !tries.again(&error).await {
-                tracing::warn!(%error, "lanes were not given back; their lease runs out");
+                tracing::warn!(%error, "lanes were not released; their lease must end");
                 return;
             }
         }

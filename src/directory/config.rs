@@ -8,33 +8,35 @@ use serde::Deserialize;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Memory for snapshots, in bytes, over all workspaces. Default `536870912` (512 MiB). A
-    /// snapshot larger than this is built again for every question: keep it above your largest
-    /// workspace (about 100 bytes a member).
+    /// Memory for member lists (snapshots), in bytes, for all workspaces together. Default
+    /// `536870912` (512 MiB). A list that is larger than this is built again for every question, so
+    /// keep the value above the size of your largest workspace (about 100 bytes a member).
     pub memory_bytes: u64,
-    /// Seconds between two full readings of a workspace. Default `3600`.
+    /// Seconds between two full readings of a workspace's member list. Default `3600`.
     pub refresh_seconds: u64,
-    /// Seconds between two full readings of a workspace whose events arrive (`/slack/events`): each
-    /// event postpones the next reading to `refresh_seconds` after the event, but never beyond this
-    /// time after the last reading. Default `86400`.
+    /// The same, at most, if events of the workspace arrive (`/slack/events`): each event postpones
+    /// the next reading to `refresh_seconds` after the event, but to no later than this time after
+    /// the last reading. Default `86400`.
     pub refresh_with_events_seconds: u64,
     /// Seconds for which Slack is not asked again about an e-mail address that is missing from the
     /// member list. `TestSlack` always asks. Default `60`.
     pub absent_seconds: u64,
-    /// Milliseconds until another replica's new generation or change is noticed. Default `3000`.
+    /// Milliseconds until a replica notices a member list that another replica read or changed, at
+    /// the latest. Default `3000`.
     #[serde(rename = "poll_milliseconds", deserialize_with = "milliseconds")]
     pub poll_interval: Duration,
-    /// Seconds until a member's custom profile fields are fetched again even without a sign of a
-    /// change: Slack does not report edits. Each member costs one question, and Slack allows 100 a
+    /// Seconds after which a member's custom profile fields are fetched again, because Slack does
+    /// not report when they are edited. Each member costs one question, and Slack allows 100 a
     /// minute. Default `86400`: a day.
     pub fields_refresh_seconds: u64,
-    /// Seconds after which a list is too old to identify people. People found before are still
-    /// reached; messages to others wait for a newer list, until they expire; ResolveIdentity still
-    /// answers from the old list, and says so. At least `refresh_with_events_seconds`. Default
-    /// `259200` (three days).
+    /// Seconds after which a member list is too old to find people in it. People who were found
+    /// before still get messages; messages to other people wait for a newer list or expire.
+    /// ResolveIdentity answers from the old list and says that it is old. At least
+    /// `refresh_with_events_seconds`. Default `259200` (three days).
     pub max_stale_seconds: u64,
-    /// Seconds after which another replica takes over a reading, or an event, whose holder fell
-    /// silent. A live holder renews its lease three times as often. Default `60`.
+    /// Seconds after which another replica takes over the reading of a list, or an event, from a
+    /// replica that no longer renews its lease. A running replica renews it three times in this
+    /// time. Default `60`.
     pub lease_seconds: u64,
 }
 

@@ -2,9 +2,9 @@
 //!
 //! Every page is checkpointed with its cursor, so that another replica resumes where one stopped.
 //! Nothing is visible before the last page (invariant I9); a crawler that lost its lease changes
-//! nothing (invariant I10). A cursor that Slack no longer knows, or that came before, makes the
-//! crawl start again, once. A list that lost implausibly many members is not published, and
-//! administrators see the loss.
+//! nothing (invariant I10). If Slack no longer knows a cursor, or returns one that it returned
+//! before, the crawl starts again, once. A list that lost implausibly many members is not
+//! published, and administrators see the loss.
 
 use std::time::Duration;
 

@@ -119,7 +119,7 @@ impl Directory {
         }
         tracing::warn!(%tenant, "the tenant's user_attribute costs too much on some people");
         if let Err(error) = self.inner.store.tenancy().note_costly(tenant, source).await {
-            tracing::debug!(%tenant, %error, "a costly mapping expression was not noted");
+            tracing::debug!(%tenant, %error, "the cost of a mapping expression was not recorded");
             self.inner.noted.invalidate(&key).await;
         }
     }

@@ -99,7 +99,7 @@ impl Directory {
                     }
                     Ok(None) => break,
                     Err(error) => {
-                        tracing::warn!(%error, "due custom fields could not be looked up");
+                        tracing::warn!(%error, "could not look for custom fields that are due");
                         break;
                     }
                 }
@@ -145,7 +145,7 @@ impl Directory {
             Err(workspace::Error::Store(error)) => return Err(error.into()),
             Err(error) => {
                 self.inner.metrics.custom_fields("failed");
-                tracing::info!(%error, "custom fields could not be fetched; the cache answers");
+                tracing::info!(%error, "custom fields were not fetched; the stored ones are used");
                 return Ok(false);
             }
         };
@@ -195,7 +195,7 @@ impl Directory {
             }
         };
         if let Err(error) = recorded {
-            tracing::warn!(workspace = %id, %error, "the end of the pass could not be recorded");
+            tracing::warn!(workspace = %id, %error, "the end of a pass was not recorded");
         }
     }
 

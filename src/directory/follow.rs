@@ -62,7 +62,7 @@ impl Directory {
     async fn follow(&self, ids: &[InstallationId]) {
         if let Err(error) = self.catch_up(ids).await {
             // The health watch reports a database that is unavailable.
-            tracing::debug!(%error, "pointers of member lists were not read; looking again later");
+            tracing::debug!(%error, "could not check for newer member lists; retrying");
         }
     }
 
@@ -123,7 +123,7 @@ impl Directory {
                 match self.inner.store.member_lists().statistics(self.max_stale()).await {
                     Ok(statistics) => statistics,
                     Err(error) => {
-                        tracing::debug!(%error, "member lists were not measured");
+                        tracing::debug!(%error, "the metrics of member lists were not updated");
                         continue;
                     }
                 };

@@ -1,5 +1,5 @@
-//! For callers that must not trust the cache (TestSlack, SetPreference): one question to Slack
-//! about one person; the answer is merged for all replicas.
+//! Asks Slack about one person, for calls that must not trust the member list in memory (TestSlack,
+//! SetPreference). The answer is merged into the list for all replicas.
 
 use std::time::Duration;
 
@@ -95,7 +95,7 @@ fn answer(
             Ok(None)
         }
         Err(error) => {
-            tracing::info!(%error, "Slack could not be asked about a member; the cache answers");
+            tracing::info!(%error, "Slack was not asked about a member; the stored list is used");
             Ok(None)
         }
     }

@@ -41,7 +41,7 @@ impl Directory {
             if let Err(error) = &applied
                 && !troubled
             {
-                tracing::warn!(%error, "events cannot be applied; retrying");
+                tracing::warn!(%error, "events from Slack cannot be applied; retrying");
             }
             troubled = applied.is_err();
             if matches!(applied, Ok(true)) {
@@ -52,7 +52,7 @@ impl Directory {
                 if let Err(error) =
                     self.inner.store.slack_events().prune(self.scaled(REMEMBERED)).await
                 {
-                    tracing::warn!(%error, "old events were not forgotten");
+                    tracing::warn!(%error, "old events from Slack were not removed");
                 }
             }
             tokio::select! {
@@ -80,7 +80,7 @@ impl Directory {
                 Err(error)
             }
             Err(panic) => {
-                tracing::error!(%panic, "applying events panicked");
+                tracing::error!(%panic, "applying events from Slack panicked");
                 Err(Error::Stopped)
             }
         }
@@ -196,7 +196,7 @@ impl Directory {
             self.inner.metrics.slack_events("parked", 1);
             tracing::error!(
                 workspace = %event.installation, event = event.kind, id = event.event_id, reason,
-                "an event of Slack's cannot be applied and was set aside"
+                "an event from Slack cannot be applied and was parked"
             );
         }
         Ok(())

@@ -1,9 +1,9 @@
-//! Merges facts about single members (from an event or a lookup): if they are news, they become a
-//! change for all replicas.
+//! Merges facts about single members, from an event or a lookup. Facts that are new become a change
+//! for all replicas.
 //!
-//! News is every fact that an expression could read, so that a mapping that is set later finds it
-//! in the store. Fields that change by themselves all day (a status, a picture) are not news and
-//! are dropped: no row, no reload
+//! Every fact that an expression could read counts, so that a mapping that is set later finds it in
+//! the store. Changes of fields that change all day (a status, a picture) are dropped, and cause
+//! neither a row nor a reload
 //! ([`Snapshot::news`](crate::domain::directory::snapshot::Snapshot::news)). During a crawl nothing
 //! is dropped, because its pages may be older.
 

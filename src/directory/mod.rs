@@ -3,8 +3,9 @@
 //!
 //! Readers never wait for a refresh: they get the list in memory while newer pages load in the
 //! background. Only the very first look at a workspace waits, once for all callers. Callers that
-//! must not trust the cache use [`Directory::fresh`]. A list older than `max_stale_seconds` says so
-//! ([`View::stale`]): it still answers questions, but identifies no new people.
+//! must not trust the cache use [`Directory::fresh`]. A list older than `max_stale_seconds` is
+//! marked as stale ([`View::stale`]): it still answers questions, but no new people are identified
+//! with it.
 //!
 //! Facts about single members that arrive between two readings, by Slack's events ([`inbox`]) or by
 //! a lookup ([`miss`], [`fresh`]), are merged as changes ([`merge`]).

@@ -25,7 +25,7 @@ const COLLECT: Duration = Duration::from_secs(60);
 impl Directory {
     /// Runs until stopped. Each due workspace is read by the replica that gets its lease.
     pub async fn run_refresher(self, stop: CancellationToken) {
-        tracing::info!(holder = %self.inner.holder, "member lists are read under this name");
+        tracing::info!(holder = %self.inner.holder, "this replica's name for reading member lists");
         let mut crawls = tokio::task::JoinSet::new();
         let mut collect = tokio::time::interval(self.scaled(COLLECT));
         collect.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -40,7 +40,7 @@ impl Directory {
                     }
                     Ok(None) => break,
                     Err(error) => {
-                        tracing::warn!(%error, "due member lists could not be looked up");
+                        tracing::warn!(%error, "could not look for member lists that are due");
                         break;
                     }
                 }
@@ -62,8 +62,8 @@ impl Directory {
     async fn collect(&self) {
         match self.inner.store.member_lists().collect(self.scaled(GRACE)).await {
             Ok(0) => {}
-            Ok(generations) => tracing::debug!(generations, "replaced member lists were dropped"),
-            Err(error) => tracing::warn!(%error, "replaced member lists were not dropped"),
+            Ok(generations) => tracing::debug!(generations, "replaced member lists were removed"),
+            Err(error) => tracing::warn!(%error, "replaced member lists were not removed"),
         }
     }
 
@@ -121,7 +121,7 @@ impl Directory {
                 tracing::info!(workspace = %id, "another replica reads the member list now");
             }
             Err(error) => {
-                tracing::warn!(workspace = %id, %error, "the end of the reading was not recorded");
+                tracing::warn!(workspace = %id, %error, "the end of a reading was not recorded");
             }
         }
     }

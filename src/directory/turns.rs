@@ -1,6 +1,6 @@
 //! Turns for work that computes much: only a few run at a time, and tenants take turns by number of
-//! people (`domain::capacity::fair_queue`). Such work is planning a broadcast, and evaluating
-//! expressions that are more than a path. The limit leaves processor time to other work.
+//! people (`domain::capacity::fair_queue`). Examples are planning a broadcast, and evaluating
+//! expressions that are more than a path. The limit leaves processor time for other work.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -1,4 +1,4 @@
-//! The view that a question has of a workspace's member list: one whole generation.
+//! A workspace's member list as one question sees it: a single generation, whole.
 
 use std::sync::Arc;
 use std::time::Duration;

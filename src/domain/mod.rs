@@ -1,9 +1,9 @@
 //! Pure decisions: no I/O, no clock, no randomness. `tests/architecture.rs` enforces it.
 //!
-//! Rooms by subject: `access` (callers and permissions), `capacity` (scarce resources and their
+//! Modules by subject: `access` (callers and permissions), `capacity` (scarce resources and their
 //! division), `mapping` (the expressions), `directory` (the member list), `identity` (people as
-//! members), `message` (the words), `delivery` (the life of a delivery). The other files are the
-//! vocabulary of all rooms.
+//! members), `message` (the words), `delivery` (the life of a delivery). The other files have types
+//! that all of them use.
 
 pub mod limits;
 pub mod loopback;

@@ -1,5 +1,5 @@
-//! The reasons why something did not happen: closed sets, each reason with a stable code (stored,
-//! in the API, in metrics) and a sentence for readers who do not know Herald.
+//! The reasons why something did not happen: closed sets. Each reason has a stable code, which is
+//! stored and appears in the API and in metrics, and a sentence for readers who do not know Herald.
 
 macro_rules! reasons {
     ($(#[$doc:meta])* $name:ident {
@@ -36,7 +36,8 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// Why no Slack member was found; the first that applies, in this order.
+    /// Why no Slack member was found. `identity::matching::resolve` decides which reason is given
+    /// if several apply.
     NoMatch {
         NotConnected = "not_connected", "This tenant has not connected a Slack workspace.";
         DirectoryNotReady = "directory_not_ready",
@@ -80,7 +81,7 @@ impl NoMatch {
 }
 
 reasons! {
-    /// The switch that suppressed a message.
+    /// Why a message was suppressed.
     Suppression {
         SendingOff = "sending_off", "Sending is switched off for this tenant.";
         EventTypeOff = "event_type_off", "This event type is switched off for this tenant.";

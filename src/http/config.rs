@@ -28,27 +28,27 @@ pub struct Config {
     pub address: SocketAddr,
     /// The URL by which browsers and Slack reach this server, such as
     /// `https://herald.example.com/`; if it has a path, the ingress must remove it. It must be
-    /// https unless it is this host itself. Default: `http://` (with TLS `https://`) and `address`,
-    /// which works only on the same machine.
+    /// https unless its host is this machine. Default: `http://` (with TLS `https://`) and
+    /// `address`, which works only on the same machine.
     #[serde(with = "url_text")]
     pub public_url: Option<Url>,
-    /// The server's certificate in PEM, with the intermediate certificates up to the root. It is
+    /// A PEM file with the server's certificate, followed by its intermediate certificates. It is
     /// read again when the file changes. Default: none, plain text; the ingress then terminates
     /// TLS.
     pub tls_certificate: Option<PathBuf>,
-    /// Its private key in PEM. Default: none.
+    /// A PEM file with the private key of `tls_certificate`. Default: none.
     pub tls_key: Option<PathBuf>,
     /// Requests a second that one address (for IPv6, one /64 network) may make below `/slack/`,
     /// with bursts of up to five seconds' worth; more are answered 429. `0` removes the limit.
     /// Default `100`.
     pub slack_requests_per_second: u32,
-    /// Addresses and networks of the proxies in front, such as `["10.0.0.0/8"]`. Herald trusts the
-    /// client address that they report. Requests through them reach only `/` and `/slack/`.
-    /// Default: none, the address of the connection counts.
+    /// Addresses and networks of the proxies in front of Herald, such as `["10.0.0.0/8"]`. Herald
+    /// trusts the client address that they report. Requests through them reach only `/` and
+    /// `/slack/`. Default: none, the address of the connection counts.
     #[serde(with = "networks")]
     pub trusted_proxies: Vec<IpNet>,
     /// The header in which proxies report the client address, `x-forwarded-for` or `forwarded` (RFC
-    /// 7239): the one that they write themselves. Default `x-forwarded-for`.
+    /// 7239). Name the one that your proxies set. Default `x-forwarded-for`.
     pub forwarded_header: ForwardedHeader,
 }
 

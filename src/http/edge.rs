@@ -1,8 +1,8 @@
 //! Identifies the client of a request, restricts its paths, and limits its rate.
 //!
-//! A forwarding header is trusted only from listed proxies, and only the part of its list that they
-//! added: the list is read from the right, up to the first address that is not a proxy. Entries
-//! further left are claims of the client.
+//! A forwarding header is trusted only from `trusted_proxies`, and only the part of its list that
+//! they added: the list is read from the right, up to the first address that is not a proxy.
+//! Entries further left are claims of the client.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

@@ -8,7 +8,7 @@
 //! - `POST /slack/events` ([`events`]): Slack reports changes of members and the app's removal.
 //! - `GET /`: a description of this server. It names no tenant and no workspace.
 //! - `GET /healthz`, `/readyz`, `/metrics` ([`probes`]). An ingress needs to publish only
-//!   `/slack/`; these paths are for the inside, and do not exist for requests through a listed
+//!   `/slack/`. These three paths are internal, and do not exist for requests through a trusted
 //!   proxy ([`edge`]).
 //!
 //! Every answer, including refusals, passes the [`guard`]: security headers, and a limit on the

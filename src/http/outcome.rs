@@ -1,9 +1,9 @@
 //! The text of every page: the outcome and the next steps.
 //!
-//! The pages of connecting are read by an administrator of the customer's Slack, who knows nothing
-//! about Herald; the operator is mentioned where a setting is wrong. The page that a link opens
-//! names the tenant, so that a link that was passed on does not connect a person's workspace to a
-//! tenant that they do not know.
+//! An administrator of the customer's Slack, who knows nothing about Herald, reads the pages of
+//! connecting. They mention the operator where a setting is wrong. The page that a link opens names
+//! the tenant, so that a link that was passed on does not connect a person's workspace to a tenant
+//! that they do not know.
 
 use std::time::Duration;
 

@@ -58,7 +58,7 @@ async fn metrics(State(exposition): State<Exposition>) -> Response {
     match exposition.text() {
         Ok(text) => ([(header::CONTENT_TYPE, exposition.content_type())], text).into_response(),
         Err(error) => {
-            tracing::error!(%error, "metrics cannot be printed");
+            tracing::error!(%error, "the page of metrics cannot be written");
             (StatusCode::INTERNAL_SERVER_ERROR, "metrics cannot be printed\n").into_response()
         }
     }

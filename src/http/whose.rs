@@ -1,4 +1,4 @@
-//! Pages that name the owners of a connection: its tenant, its browser, and its workspace.
+//! The pages of connecting that depend on the tenant, the browser or the workspace of the attempt.
 
 use http::StatusCode;
 

@@ -10,13 +10,13 @@ use super::Times;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Connections that the gRPC port takes at the same time, and likewise the HTTP port; more are
-    /// closed at once. It is lowered if the limit of open files is too low. The health port has 64
-    /// of its own, 32 of them for one address. Default `1024`.
+    /// Open connections of the gRPC port, and as many of the HTTP port; more are closed at once.
+    /// The number is reduced if the limit of open files is too low. The health port has its own
+    /// limit: 64, of which one address may have 32. Default `1024`.
     pub max_connections: usize,
     /// Connections from one address (for IPv6, one /64 network) to a port at the same time; those
-    /// in `http.trusted_proxies` are not counted. Behind a balancer that hides addresses, set it to
-    /// `max_connections`. Default `256`.
+    /// in `http.trusted_proxies` are not counted. Behind a load balancer that hides client
+    /// addresses, set it to `max_connections`. Default `256`.
     pub max_connections_per_address: usize,
     /// Seconds that a TLS handshake, a first message or the headers of an HTTP request may take.
     /// Default `10`.
@@ -29,8 +29,8 @@ pub struct Config {
     /// spread over new replicas and see new certificates. `0`: never. Default `3600`.
     #[serde(rename = "max_age_seconds", deserialize_with = "seconds")]
     pub max_age: Duration,
-    /// Seconds in which calls of such a connection must end; streams that are left end with
-    /// `DRAINING`. Default `300`.
+    /// Seconds that the calls of a connection have to end after `max_age_seconds`; remaining
+    /// streams end with `DRAINING`. Default `300`.
     #[serde(rename = "age_grace_seconds", deserialize_with = "seconds")]
     pub age_grace: Duration,
 }

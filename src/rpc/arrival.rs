@@ -1,4 +1,4 @@
-//! When a request arrived, and how long its caller waits.
+//! The time at which a request arrived, and the deadline of its caller.
 
 use std::time::Duration;
 

@@ -20,14 +20,14 @@ pub struct Config {
     /// The address of gRPC health in plain text, for kubelets. Default `127.0.0.1:50052`.
     #[serde(deserialize_with = "listen_address")]
     pub health_address: SocketAddr,
-    /// The server's certificate in PEM, with the intermediate certificates up to the root. It is
-    /// read again when the file changes; open connections keep the old one. Default: none, plain
-    /// text.
+    /// A PEM file with the server's certificate, followed by its intermediate certificates. It is
+    /// read again when the file changes; open connections keep the old certificate. Default: none,
+    /// plain text.
     pub tls_certificate: Option<PathBuf>,
-    /// Its private key in PEM. Default: none.
+    /// A PEM file with the private key of `tls_certificate`. Default: none.
     pub tls_key: Option<PathBuf>,
-    /// The authority that signs the certificates of clients, in PEM. A certificate that a client
-    /// shows must then be signed by it. Default: none, clients are not asked for a certificate.
+    /// A PEM file with the certificate authority of the clients. If it is set, clients are asked
+    /// for a certificate, and one that they show must be signed by this authority. Default: none.
     pub tls_client_ca: Option<PathBuf>,
     /// Whether a client without a certificate is refused. Default `false`.
     pub tls_client_required: bool,
@@ -40,12 +40,12 @@ pub struct Config {
     /// The issuers whose tokens are accepted: `[[rpc.issuers]]` entries, below. Default: none.
     pub issuers: Vec<IssuerConfig>,
     /// Calls under way at the same time; more are refused with `RESOURCE_EXHAUSTED`. One caller,
-    /// and one tenant, gets at most as many as are left free: half if it is the only one, a third
-    /// each if there are two; a key of role `user` a sixteenth of that. Health and reflection do
-    /// not count. Default `1024`.
+    /// and one tenant, may hold no more of them than are free: half if it is the only one, a third
+    /// each if there are two. A caller with role `user` may hold a sixteenth of that. Health and
+    /// reflection do not count. Default `1024`.
     pub max_concurrent_calls: usize,
-    /// Calls a second that one caller (one `principal`) may make at one replica, a second's worth
-    /// of them at once; more are refused with `RESOURCE_EXHAUSTED`. `0` means no limit. Default
+    /// Calls a second that one caller (one `principal`) may make at one replica, possibly all of
+    /// them at once; more are refused with `RESOURCE_EXHAUSTED`. `0` means no limit. Default
     /// `2000`.
     pub caller_calls_per_second: u32,
     /// The same for a caller with role `user`. Default `20`.
@@ -60,19 +60,19 @@ pub struct Config {
     /// Streams (WatchNotification, WatchDeliveries) open at the same time, shared like calls; more
     /// are refused with `RESOURCE_EXHAUSTED`. Default `256`.
     pub max_watches: usize,
-    /// Calls of TestSlack, and of PreviewTemplate that send or ask Slack, under way at the same
-    /// time, waiting for Slack, shared like calls; more are refused with `RESOURCE_EXHAUSTED`.
-    /// Default `128`.
+    /// Calls that wait for Slack at the same time: those of TestSlack, and those of PreviewTemplate
+    /// that send the message or have Slack check it. Shared like calls; more are refused with
+    /// `RESOURCE_EXHAUSTED`. Default `128`.
     pub max_waiting_tests: usize,
-    /// Bytes of one request of Notify or UpsertPeople; other methods take 4 MiB at most. Default
-    /// `16777216` (16 MiB): 1,000 people described at 16 KiB each fit.
+    /// The size limit of a request of Notify or UpsertPeople, in bytes; other methods take 4 MiB at
+    /// most. Default `16777216` (16 MiB): 1,000 people described at 16 KiB each fit.
     pub max_request_bytes: usize,
     /// Bytes of all requests under way, as received, plus 64 for each JSON value in them; more are
     /// refused with `RESOURCE_EXHAUSTED`. A caller that already holds some gets no more than are
     /// left free. Default `33554432` (32 MiB).
     pub max_bytes_under_way: usize,
-    /// The longest that a call may take, in seconds, whatever its deadline; streams are exempt.
-    /// Default `60`.
+    /// Seconds after which a call ends with `DEADLINE_EXCEEDED`, even if its own deadline is later;
+    /// streams are exempt. Default `60`.
     #[serde(rename = "longest_call_seconds", deserialize_with = "seconds")]
     pub longest_call: Duration,
 }

@@ -1,4 +1,4 @@
-//! The calls of the catalogue of event types: protobuf <-> domain.
+//! The calls about event types: protobuf <-> domain.
 
 use std::collections::BTreeSet;
 

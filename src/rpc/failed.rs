@@ -1,4 +1,4 @@
-//! Dead letters: the list, and their replay.
+//! ListFailed and ReplayDeliveries: protobuf <-> domain.
 
 use super::call::{Inbound, Server};
 use super::decode::Fields;

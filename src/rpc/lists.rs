@@ -1,4 +1,4 @@
-//! The two paged lists: their filters, positions and tokens.
+//! ListNotifications and ListPeople: their filters, positions and page tokens.
 
 use super::call::{Inbound, Server};
 use super::decode::Fields;

@@ -1,4 +1,4 @@
-//! The calls of templates: protobuf <-> domain.
+//! The calls about templates: protobuf <-> domain.
 
 use super::call::{Inbound, Server};
 use super::decode::{Fields, non_empty};

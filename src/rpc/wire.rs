@@ -2,7 +2,7 @@
 //!
 //! For bytes that are not a message, tonic returns INTERNAL; for a message that is too large,
 //! OUT_OF_RANGE or, if it was compressed, RESOURCE_EXHAUSTED. Both errors are the caller's to fix.
-//! Every status of ours has details and none of tonic's has: that distinguishes them, not their
+//! Herald's own statuses have details and tonic's have none: that distinguishes them, not their
 //! wording.
 
 use std::collections::HashMap;

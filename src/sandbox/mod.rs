@@ -6,7 +6,7 @@
 //! Facts about Slack come from docs.slack.dev; where Slack's pages are silent, published reports
 //! were used. One sandbox is one workspace with one app.
 //!
-//! Rooms, each of which imports only from those before it: `world` (the state of the workspace),
+//! Modules, each of which imports only from those before it: `world` (the state of the workspace),
 //! `blocks` (Block Kit), `api` (the Web API, and the pages of consent), `driver` (the control API,
 //! and people), `page` (the conversations in a browser).
 //!

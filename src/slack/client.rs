@@ -157,14 +157,14 @@ impl Client {
                 span.in_scope(|| match error {
                     // A normal answer: there is no such member.
                     Error::Rejected { code, .. } if ABSENT.contains(&code.as_str()) => {
-                        tracing::debug!("Slack knows no such member");
+                        tracing::debug!("Slack has no such member");
                     }
                     Error::Rejected { .. }
                     | Error::Unauthorized { .. }
                     | Error::MissingScope { .. } => tracing::info!("Slack refused a call"),
                     Error::Throttled { .. } => tracing::info!("Slack asked to wait"),
                     Error::Transient { .. } | Error::Unknown { .. } => {
-                        tracing::info!("Slack gave no answer to a call");
+                        tracing::info!("Slack's answer to a call is missing or unclear");
                     }
                 });
             }

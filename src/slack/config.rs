@@ -23,8 +23,8 @@ pub struct Config {
     /// Longest time for one whole call, including the body of the answer. Default `30s`.
     #[serde(with = "duration_text")]
     pub request_timeout: Duration,
-    /// Most bytes of an answer that are read, counted after decompression. Default `16777216` (16
-    /// MiB): a page of 999 members can have several MiB.
+    /// The size limit of an answer, in bytes after decompression. Default `16777216` (16 MiB): a
+    /// page of 999 members can have several MiB.
     pub body_limit_bytes: usize,
     /// The `User-Agent` header. Default: `herald/` and the version.
     pub user_agent: String,

@@ -1,6 +1,6 @@
 //! The wait that Slack asks for.
 //!
-//! Never shorter than requested: clients that clamp it get blocked. Slack sends whole seconds; a
+//! It is never shortened: Slack blocks clients that wait for less. Slack sends whole seconds; a
 //! proxy in front of it may send a date, which is compared with the answer's own `Date`, so this
 //! host's clock does not matter.
 

@@ -1,4 +1,4 @@
-//! Signatures of the requests that Slack sends to Herald, and nothing else about them.
+//! Verifies the signatures of the requests that Slack sends to Herald.
 //!
 //! HMAC-SHA256, keyed with the signing secret as text, over `v0:<timestamp>:<raw body>`, sent as
 //! `v0=<hex>` in `X-Slack-Signature` beside `X-Slack-Request-Timestamp` (Slack's documentation:

@@ -12,10 +12,10 @@ use crate::domain::secret::Secret;
 #[derive(Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// `postgres://user:password@host/database`. None: a SQLite file `herald.db` in `data_dir`, for
-    /// one process. If the database is on another host, the server's certificate and name are
-    /// verified, unless `?sslmode=` says otherwise; `sslrootcert=/path` names your own authority.
-    /// Default: none.
+    /// `postgres://user:password@host/database`. Without it, Herald uses the SQLite file
+    /// `herald.db` in `data_dir`, from one process. If the database is on another host, the
+    /// server's certificate and name are verified, unless `?sslmode=` says otherwise;
+    /// `sslrootcert=/path` names your own certificate authority. Default: none.
     pub url: Option<Secret>,
     /// Directory of the SQLite file and its key; made with mode 0700 if it is missing. Default
     /// `herald-data`.
@@ -27,7 +27,7 @@ pub struct Config {
     pub pooler: Pooler,
     /// The database itself, if `url` is a pooler: `herald migrate` and LISTEN use it, because both
     /// need their own session. If `pooler` is `transaction` and this is missing, `herald migrate`
-    /// refuses to run and nothing listens. Default: `url`.
+    /// refuses to run, and replicas poll instead of listening. Default: `url`.
     pub direct_url: Option<Secret>,
     /// On PostgreSQL: whether replicas notify each other of changed member lists by LISTEN and
     /// NOTIFY, over one more connection each; otherwise they poll every
@@ -38,9 +38,9 @@ pub struct Config {
     #[serde(deserialize_with = "duration")]
     pub acquire_timeout: Duration,
     /// The longest that PostgreSQL may take for one statement; a transaction has four times as
-    /// long. PostgreSQL ends a statement or transaction that takes longer. A connection that has
-    /// not answered half a second later is closed and replaced: it broke unnoticed, as in a
-    /// failover. Default `5s`.
+    /// long. PostgreSQL ends a statement or transaction that takes longer. If a connection has not
+    /// answered half a second later, it has broken unnoticed, as in a failover: it is closed and
+    /// replaced. Default `5s`.
     #[serde(deserialize_with = "duration")]
     pub statement_timeout: Duration,
     /// The key-encryption key: 32 random bytes in base64. PostgreSQL needs this, `key_file` or
@@ -50,10 +50,10 @@ pub struct Config {
     /// `herald.key` beside the database, generated with mode 0600 on the first start. A file is
     /// refused if others can read or change it, or if its group can change it.
     pub key_file: Option<PathBuf>,
-    /// A second key, which only decrypts stored data keys and wraps no new ones, for the time while
-    /// keys are exchanged (docs/keys.md). Default: none.
+    /// The old key-encryption key, while it is being replaced (docs/keys.md). It decrypts stored
+    /// data keys and wraps no new ones. Default: none.
     pub previous_key: Option<Secret>,
-    /// A file that holds such a key. Default: none.
+    /// A file that holds the key of `previous_key` in base64. Default: none.
     pub previous_key_file: Option<PathBuf>,
     /// HashiCorp Vault (or OpenBao), such as `https://vault.example:8200`: its transit engine is
     /// then the key-encryption key, and `key` or `key_file` only decrypt stored data keys. Default:
@@ -61,19 +61,21 @@ pub struct Config {
     pub vault_address: Option<String>,
     /// Where the transit engine is mounted. Default `transit`.
     pub vault_mount: String,
-    /// The name of its key, which must be of an AEAD type such as `aes256-gcm96`. Default: none.
+    /// The name of the key in the transit engine, which must be of an AEAD type such as
+    /// `aes256-gcm96`. Default: none.
     pub vault_key: String,
-    /// A token that may encrypt and decrypt with it. Default: none.
+    /// A Vault token that may encrypt and decrypt with `vault_key`. Default: none.
     pub vault_token: Option<Secret>,
-    /// A file that holds the token, read for each request, so that an agent may renew it. Default:
-    /// none.
+    /// A file that holds the Vault token, read for each request, so that an agent may renew it.
+    /// Default: none.
     pub vault_token_file: Option<PathBuf>,
-    /// Vault only decrypts stored data keys and wraps no new ones, for going back to `key` or
-    /// `key_file`. Default `false`.
+    /// Whether Vault only decrypts stored data keys and wraps no new ones. Set it to go back from
+    /// Vault to `key` or `key_file`. Default `false`.
     pub vault_opens_only: bool,
-    /// Data about one person is encrypted with a key of that person, which `DeletePerson` erases.
-    /// Releases without this setting cannot decrypt it: set `false` while replicas of one of them
-    /// run. The tenant's key then encrypts new data (docs/keys.md). Default `true`.
+    /// Whether data about one person is encrypted with a key of that person, which `DeletePerson`
+    /// erases. Releases without this setting cannot decrypt such data: set `false` while replicas
+    /// of such a release run, so that new data is encrypted with the tenant's key (docs/keys.md).
+    /// Default `true`.
     pub person_keys: bool,
 }
 

@@ -1,8 +1,8 @@
 //! The store's errors, grouped by the action that a caller should take.
 //!
-//! Texts name tables, constraints and SQLSTATEs, but never a value, because values are personal
-//! (invariant I12). Drivers put values into messages and details, so neither is passed on if it may
-//! contain one.
+//! Error texts name tables, constraints and SQLSTATEs, but never a value, because values may be
+//! personal data (invariant I12). Drivers put values into their messages and details, so these are
+//! dropped if they may contain one.
 
 use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr};
 

@@ -126,7 +126,7 @@ pub(super) const DELIVERIES: Instrument = Instrument {
             "unreachable",
         ],
     }],
-    description: "Deliveries that entered a state.",
+    description: "Deliveries that entered this state.",
 };
 pub(super) const NOTIFY: Instrument = Instrument {
     name: "herald_notify_total",
@@ -150,7 +150,7 @@ pub(super) const DIRECTORY_MEMBERS: Instrument = Instrument {
     unit: "{member}",
     kind: InstrumentKind::Gauge,
     labels: &[Label { name: "kind", values: &["matchable", "no_email", "deactivated", "bot"] }],
-    description: "Slack members in the directories in this replica's memory, in total.",
+    description: "Members in the member lists that this replica has in memory.",
 };
 pub(super) const DIRECTORY_WORKSPACES: Instrument = Instrument {
     name: "herald_directory_workspaces",
@@ -160,7 +160,7 @@ pub(super) const DIRECTORY_WORKSPACES: Instrument = Instrument {
         name: "condition",
         values: &["in_use", "never_read", "stale", "failing", "shrink_pending", "crawling"],
     }],
-    description: "Workspaces of the whole cluster with this condition of the directory; one may \
+    description: "Workspaces of the whole cluster whose member list has this condition; one may \
                   have several.",
 };
 pub(super) const DIRECTORY_AGE: Instrument = Instrument {
@@ -168,43 +168,43 @@ pub(super) const DIRECTORY_AGE: Instrument = Instrument {
     unit: "s",
     kind: InstrumentKind::Gauge,
     labels: &[],
-    description: "Age of the oldest directory in use, over the whole cluster.",
+    description: "Age of the oldest member list in use, over the whole cluster.",
 };
 pub(super) const DIRECTORY_OVERDUE: Instrument = Instrument {
     name: "herald_directory_overdue_seconds",
     unit: "s",
     kind: InstrumentKind::Gauge,
     labels: &[],
-    description: "Time for which the most overdue crawl has been due, over the whole cluster.",
+    description: "Time by which the most overdue reading of a member list is late, over the whole \
+                  cluster.",
 };
 pub(super) const DIRECTORY_CRAWLS: Instrument = Instrument {
     name: "herald_directory_crawls_total",
     unit: "{crawl}",
     kind: InstrumentKind::Counter,
     labels: &[Label { name: "result", values: &["published", "refused", "failed", "lost"] }],
-    description: "This replica's turns at reading a directory, by result.",
+    description: "Readings of member lists that ended at this replica, by result.",
 };
 pub(super) const CRAWL_PAGES: Instrument = Instrument {
     name: "herald_directory_crawl_pages_total",
     unit: "{page}",
     kind: InstrumentKind::Counter,
     labels: &[],
-    description: "Directory pages that this replica read.",
+    description: "Pages of member lists that this replica read.",
 };
 pub(super) const CRAWL_PROGRESS: Instrument = Instrument {
     name: "herald_directory_crawl_progress",
     unit: "{item}",
     kind: InstrumentKind::Gauge,
     labels: &[Label { name: "of", values: &["pages", "members"] }],
-    description: "Progress of the crawls under way, over the whole cluster.",
+    description: "Pages and members that the readings under way have read, over the whole cluster.",
 };
 pub(super) const DIRECTORY_LOADS: Instrument = Instrument {
     name: "herald_directory_loads_total",
     unit: "{load}",
     kind: InstrumentKind::Counter,
     labels: &[Label { name: "from", values: &["pages", "changes"] }],
-    description: "Updates of member lists in memory: rebuilt from the stored pages, or by single \
-                  changes.",
+    description: "Updates of member lists in memory, from all stored pages or from single changes.",
 };
 pub(super) const TOO_COSTLY: Instrument = Instrument {
     name: "herald_mapping_too_costly_total",
@@ -238,7 +238,8 @@ pub(super) const SLACK_EVENTS: Instrument = Instrument {
             "parked",
         ],
     }],
-    description: "Events from Slack, by result on arrival and on application.",
+    description: "Events from Slack, counted by result when they arrive and again when they are \
+                  applied.",
 };
 pub(super) const CUSTOM_FIELDS: Instrument = Instrument {
     name: "herald_custom_fields_total",
@@ -259,7 +260,7 @@ pub(super) const LANES_CLAIMED: Instrument = Instrument {
     unit: "{lane}",
     kind: InstrumentKind::Counter,
     labels: &[],
-    description: "Lanes this replica claimed.",
+    description: "Claims of lanes (conversations) by this replica.",
 };
 pub(super) const AUDIT_ENTRIES: Instrument = Instrument {
     name: "herald_audit_entries_total",
@@ -286,21 +287,23 @@ pub(super) const UNREADABLE_ROWS: Instrument = Instrument {
             "event_type",
         ],
     }],
-    description: "Rows of a newer release and damaged rows, each time this replica skipped one.",
+    description: "Skipped rows, counted each time: damaged ones, and those that only a newer \
+                  release can read.",
 };
 pub(super) const OUTBOX_READY_SECONDS: Instrument = Instrument {
     name: "herald_outbox_ready_age_seconds",
     unit: "s",
     kind: InstrumentKind::Gauge,
     labels: &[],
-    description: "Time for which the earliest due conversation has waited for a worker.",
+    description: "Time for which the conversation that has been due longest has waited for a \
+                  worker.",
 };
 pub(super) const OUTBOX_ROWS: Instrument = Instrument {
     name: "herald_outbox_rows",
     unit: "{row}",
     kind: InstrumentKind::Gauge,
     labels: &[],
-    description: "Deliveries that have not moved to history; on PostgreSQL an estimate.",
+    description: "Deliveries that have not moved to the history; on PostgreSQL an estimate.",
 };
 pub(super) const OUTBOX_DEAD_ROWS: Instrument = Instrument {
     name: "herald_outbox_dead_rows",
@@ -337,7 +340,8 @@ pub(super) const UPKEEP_FAILURES: Instrument = Instrument {
             "health",
         ],
     }],
-    description: "Failed parts of the outbox's upkeep, once a round; the other parts continue.",
+    description: "Parts of the outbox's upkeep that failed, once a round for each; the other parts \
+                  continue.",
 };
 pub(super) const RPC_REQUESTS: Instrument = Instrument {
     name: "herald_rpc_requests_total",
@@ -383,7 +387,7 @@ pub(super) const BUILD_INFO: Instrument = Instrument {
     unit: "{build}",
     kind: InstrumentKind::Gauge,
     labels: &[Label { name: "version", values: &[] }],
-    description: "Always 1; the label is the version of this build.",
+    description: "Always 1; the label has the version of this build.",
 };
 
 /// All instruments.

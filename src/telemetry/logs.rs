@@ -47,7 +47,7 @@ pub struct Config {
     /// `text` or `json`. Default `text`.
     pub format: Format,
     /// Filter of log lines, in the syntax of tracing-subscriber, such as `info,herald=debug`.
-    /// Default `info`. Crates that would write headers or values stay quiet in any case.
+    /// Default `info`. Levels at which libraries would log headers or values are off in any case.
     pub filter: String,
 }
 

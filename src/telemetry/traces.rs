@@ -28,8 +28,8 @@ pub struct Config {
     /// system trusts, `https://collector:4317`. Default: none, and nothing is sent; `/metrics`
     /// still has the metrics.
     pub endpoint: Option<String>,
-    /// The share of the traces begun here that is kept, 0 to 1; for a trace begun by a caller, the
-    /// caller's own decision counts. Default `1.0`.
+    /// The share of the traces begun by Herald that is sent, 0 to 1. For a trace that a caller
+    /// began, the caller decides. Default `1.0`.
     pub sample_ratio: f64,
 }
 

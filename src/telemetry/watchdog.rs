@@ -1,6 +1,7 @@
 //! Notices loops that have stopped. A loop reports the beginning of each round, and each step of a
-//! long one; a loop that is silent for longer than it promised is named by its replica's health. A
-//! round that ends in an error counts: the error is logged, and the next round comes.
+//! long one; a loop that is silent for longer than it promised makes health report NOT_SERVING, and
+//! `/readyz` names it. A round that ends in an error counts: the error is logged, and the next
+//! round comes.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};

@@ -1,4 +1,4 @@
-//! A template's file: its message, and the places of its parts, which refusals name.
+//! A template's file: its message, and the lines and columns of its parts, for refusals.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

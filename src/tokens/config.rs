@@ -21,8 +21,8 @@ const MOST_SKEW: u32 = 300;
 pub struct Config {
     /// The `iss` of its tokens, compared exactly. Needed.
     pub issuer: String,
-    /// The `aud` that a token must have, possibly among others: a name of this Herald that no other
-    /// service uses. Needed.
+    /// The `aud` that a token must have; it may have others too. Use a name of this Herald that no
+    /// other service uses. Needed.
     pub audience: String,
     /// The signature algorithms accepted: some of `RS256`, `RS384`, `RS512`, `PS256`, `PS384`,
     /// `PS512`, `ES256`, `ES384`, `EdDSA`. Default: `RS256` and `ES256`.
@@ -41,8 +41,8 @@ pub struct Config {
     /// are trusted.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
-    /// A file with the token that these servers require, as Kubernetes' API server does; read anew
-    /// each time. Default: none.
+    /// A file with the token that these servers require, such as Kubernetes' API server; read again
+    /// for each request. Default: none.
     #[serde(default)]
     pub token_file: Option<PathBuf>,
     /// Seconds by which the issuer's clock and the database's may differ, at most 300. Default

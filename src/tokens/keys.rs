@@ -83,7 +83,7 @@ impl KeySet {
         let count = keys.len();
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         if known.read.is_none() {
-            tracing::info!(issuer = config.issuer, count, "keys of an issuer of tokens");
+            tracing::info!(issuer = config.issuer, count, "the keys of a token issuer were read");
         }
         *known = Known { keys: Arc::new(keys), read: Some(Instant::now()) };
         drop(known);

@@ -15,11 +15,11 @@ pub struct RuleConfig {
     /// The `sub` that a token must have. Default: none.
     #[serde(default)]
     pub subject: Option<String>,
-    /// The prefix that its `sub` must have. Default: none.
+    /// The prefix that the `sub` of a token must have. Default: none.
     #[serde(default)]
     pub subject_prefix: Option<String>,
-    /// Claims that it must have, each equal to this value or a list that contains it. Default:
-    /// none; one of the three conditions is needed.
+    /// Claims that a token must have, with their values; a claim that is a list must contain the
+    /// value. Default: none. At least one of `subject`, `subject_prefix` and `claims` is needed.
     #[serde(default)]
     pub claims: BTreeMap<String, String>,
     /// The caller's name; part of the idempotency key, shown in the audit trail. Needed.

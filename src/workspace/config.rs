@@ -19,16 +19,16 @@ pub struct Config {
     pub signing_secret: Secret,
     /// The bot scopes that a connect link asks for. Default: all that Herald's features use.
     pub scopes: Vec<String>,
-    /// The decision when a tenant is to be connected to a workspace that another tenant uses, and
-    /// neither that tenant's administrator (`share_workspace` of its settings) nor a caller for all
-    /// tenants (`allow_shared_workspace` of BeginConnect) has allowed it: `refuse`; `confirm`,
-    /// which asks the person who connects; or `allow`. Default `refuse`.
+    /// Whether a tenant may be connected to a workspace that another tenant already uses: `refuse`;
+    /// `confirm`, which asks the person who connects; or `allow`. It is allowed in any case if
+    /// every other tenant of the workspace has `share_workspace` in its settings, or if
+    /// BeginConnect was called with `allow_shared_workspace`. Default `refuse`.
     pub workspace_sharing: Sharing,
-    /// The app has PKCE turned on in Slack: connect links carry a challenge, and a code is accepted
-    /// only with its verifier. Default `false`.
+    /// Whether PKCE is turned on for the app in Slack: connect links then carry a challenge, and
+    /// Slack exchanges a code only for its verifier. Default `false`.
     pub pkce: bool,
     /// Posts a minute that Slack allows this app in one workspace, if you know the figure; Slack
-    /// does not publish it. `0`: it is learnt, beginning at 300. Default `0`.
+    /// does not publish it. `0`: Herald learns the figure, beginning at 300. Default `0`.
     pub posts_per_minute: u32,
 }
 

@@ -151,7 +151,7 @@ impl Workspaces {
             let (workspace, others) = (installation, others.len());
             tracing::warn!(
                 %tenant, %workspace, others,
-                "a workspace is used by several tenants now"
+                "a workspace is now used by several tenants"
             );
         }
         Ok(Granted { installation, team_name })

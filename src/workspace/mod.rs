@@ -178,7 +178,7 @@ impl Workspaces {
                 self.store.budgets().pause(id, method.name(), after).await?;
                 tracing::info!(
                     workspace = %id, method = method.name(), ?after,
-                    "Slack asks to wait"
+                    "Slack asks Herald to wait before the next call"
                 );
                 Ok(Error::Slack(slack::Error::Throttled { after }))
             }
@@ -198,7 +198,7 @@ impl Workspaces {
         code: &str,
     ) -> Result<(), store::Error> {
         if self.store.tenancy().mark_installation_dead(id, token_version, code).await? {
-            tracing::warn!(workspace = %id, code, "the workspace must be connected again");
+            tracing::warn!(workspace = %id, code, "the token is dead: connect the workspace again");
         }
         Ok(())
     }

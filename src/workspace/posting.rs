@@ -1,5 +1,5 @@
-//! The pace at which messages may be posted to a workspace and changed there, and the effect of a
-//! 429 on it.
+//! The pace at which Herald posts and changes messages in a workspace, and the effect of a 429 on
+//! it.
 
 use std::time::Duration;
 
@@ -73,7 +73,7 @@ impl Workspaces {
             _ => limit,
         };
         if next.current > limit.current {
-            tracing::debug!(workspace = %id, limit = next.current, "more posts a minute are tried");
+            tracing::debug!(workspace = %id, limit = next.current, "the limit of posts is raised");
         }
         Ok(self.store.budgets().begin_window(id, posting.window_at, &next).await?)
     }
@@ -90,7 +90,7 @@ impl Workspaces {
         let minute = self.minute();
         let throttled = Throttled { installation: id, lane, after, minute, known };
         let all = self.store.budgets().note_throttled(&throttled).await?;
-        tracing::info!(workspace = %id, all, ?after, "Slack asks to wait with posts");
+        tracing::info!(workspace = %id, all, ?after, "Slack asks Herald to post later");
         Ok(all)
     }
 

@@ -1,6 +1,6 @@
-//! The order of files: the `mod` lines of a room (`lib.rs`, a `mod.rs`, or any other file with
-//! modules) declare it. A file imports only from modules above the one that it belongs to, so the
-//! lines can be read from the top.
+//! The order of files: the `mod` lines of the enclosing module (`lib.rs`, a `mod.rs`, or any other
+//! file with modules) declare it. A file imports only from modules above the one that it belongs
+//! to, so the lines can be read from the top.
 //!
 //! rustfmt sorts `mod` lines that follow each other; a blank line separates them into groups.
 
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::Source;
 use super::imports::Arrows;
 
-/// A sentence for each import from a file whose module its room declares later.
+/// A sentence for each import from a file whose module the enclosing module declares later.
 pub(crate) fn faults(sources: &[Source<'_>], arrows: &Arrows<'_>) -> Vec<String> {
     let files: BTreeMap<&str, &Source<'_>> =
         sources.iter().map(|source| (source.file, source)).collect();
@@ -31,8 +31,8 @@ pub(crate) fn faults(sources: &[Source<'_>], arrows: &Arrows<'_>) -> Vec<String>
     faults
 }
 
-/// The file of the room that both files are in, and their modules there, if it declares the module
-/// of `to` after the one of `from`.
+/// The file of the innermost module that both files are in, and their modules there, if it declares
+/// the module of `to` after the one of `from`.
 fn against<'a>(
     rooms: &BTreeMap<&[String], &'a Source<'a>>,
     from: &'a Source<'a>,
@@ -40,7 +40,7 @@ fn against<'a>(
 ) -> Option<(&'a str, &'a str, &'a str)> {
     let pairs = from.module.iter().zip(&to.module);
     let shared = pairs.take_while(|(ours, theirs)| ours == theirs).count();
-    // A room may import from the modules that it declares.
+    // A module may import from the modules that it declares.
     let (mine, theirs) = (from.module.get(shared)?.as_str(), to.module.get(shared)?.as_str());
     let room = *rooms.get(&from.module[..shared])?;
     let place = |source: &Source<'_>| {

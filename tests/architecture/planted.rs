@@ -1,4 +1,4 @@
-//! The checker itself: it finds every planted fault, and nothing else.
+//! Tests of the checker: it finds every planted fault, and nothing else.
 
 use super::{check, dependencies};
 
@@ -144,7 +144,7 @@ fn imports_against_the_order_of_a_room() {
         ["src/store/a.rs imports from src/store/b.rs (B), \
           but src/store/mod.rs declares `b` after `a`"]
     );
-    // Below the modules of the room, and through a name that the room re-exports.
+    // Below the declared modules, and through a name that the enclosing module re-exports.
     let below = ("src/store/a/own.rs", "use crate::store::First;");
     let faults = among(&[below, plain, (room, "mod a; mod b; pub use self::b::B as First;")]);
     assert_eq!(faults.len(), 1, "{faults:?}");
@@ -162,7 +162,7 @@ fn imports_in_the_order_of_a_room() {
     let none: [String; 0] = [];
     let (importing, plain) = ((a, "use super::b::B;"), (b, "pub struct B;"));
     assert_eq!(among(&[importing, plain, (room, "mod b;\n\nmod a;")]), none);
-    // A room imports from its own modules, and tests from files above them.
+    // A module imports from the modules that it declares, and tests from files above them.
     let outer = (room, "mod a; mod b; use b::B; #[cfg(test)] mod tests;");
     let tests = ("src/store/tests.rs", "use super::b::B;");
     let inner = (a, "#[cfg(test)] mod more { use super::super::b::B; }");

@@ -1,5 +1,5 @@
-//! Sentences in string literals. A literal that is joined over two lines in the wrong way keeps the
-//! indentation of the second line, and a person then reads it as a gap.
+//! Sentences in string literals. If a literal is continued on a second line in the wrong way, it
+//! keeps the indentation of that line, and readers see a gap.
 
 use super::sources;
 

@@ -1,5 +1,5 @@
 //! The way of a recipient from the RPC to Slack, as `docs/ARCHITECTURE.md` lists it: each step is a
-//! function that exists, the named step calls it, and no file is entered twice.
+//! function that exists, the step named in the table calls it, and no file is entered twice.
 //!
 //! A call is found as text: the name with a parenthesis, outside of comments. Steps that are
 //! missing from the list are not found.

@@ -1,4 +1,4 @@
-//! The logs as they are written: append-only, one line at a time, by all actors at once.
+//! Writes the logs: append-only, one line at a time, from all actors at once.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};

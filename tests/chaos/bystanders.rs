@@ -1,4 +1,4 @@
-//! Tenants at which no fault is aimed: the witness, whose calls show how faults affect bystanders,
+//! Tenants that no fault is aimed at: the witness, whose calls show how faults affect bystanders,
 //! and tenants with a slow Slack, which keep workers busy.
 
 use std::time::Duration;

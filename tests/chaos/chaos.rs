@@ -1,8 +1,9 @@
 //! The checker: replicas of `herald` as processes under faults, clients that call all of them, and
-//! Slack in a sandbox; then a quiet time; then a judgement from nothing but the logs of the clients
-//! and of Slack.
+//! Slack in a sandbox; then a time without faults; then a judgement based only on the logs of the
+//! clients and of Slack.
 //!
-//! `tests/run --chaos SECONDS [--seed N]` runs it; `docs/chaos.md` says what it does and proves.
+//! `tests/run --chaos SECONDS [--seed N]` runs it; `docs/chaos.md` describes it, and the proof that
+//! a run gives.
 #![expect(clippy::print_stdout, reason = "a person reads the summary")]
 #![expect(clippy::too_many_lines, reason = "a list of faults, and the lines of the summary")]
 

@@ -1,4 +1,5 @@
-//! A connection that breaks on command: a TCP proxy between two parties, with weather.
+//! A connection that breaks on command: a TCP proxy between two parties, which can delay, cut or
+//! lose bytes.
 //!
 //! On the way to Slack it also records when a request began: the time of its first byte is passed
 //! to the sandbox in the headers `X-Request-Start` and `Via`, and the sandbox logs them. It

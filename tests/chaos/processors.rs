@@ -1,4 +1,4 @@
-//! How much longer the replicas' work takes because they share the machine's processors.
+//! Measures how much longer the replicas' work takes because they share the machine's processors.
 
 use std::collections::HashMap;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! The report for people at the end.
+//! The report at the end of a run, for people.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -1,5 +1,5 @@
-//! One run: calls before the member list is there, the same calls without faults, faults, then a
-//! quiet time until all messages are delivered, then the end of the logs.
+//! One run: calls before the member list was read; calls without faults; calls with faults; a time
+//! without faults until all messages are delivered; and the end of the logs.
 
 use std::io;
 use std::path::{Path, PathBuf};

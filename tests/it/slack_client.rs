@@ -1,4 +1,4 @@
-//! The Slack client against the sandbox over a real socket: both must have the same idea of Slack.
+//! The Slack client against the sandbox over a real socket: both must agree about Slack.
 
 use std::net::{Ipv4Addr, SocketAddr};
 

@@ -69,7 +69,7 @@ are already stopping.
 {{- $url := urlParse $v.publicUrl -}}
 {{- $loopback := has $url.hostname (list "localhost" "127.0.0.1" "::1") -}}
 {{- if and (ne $url.scheme "https") (not $loopback) -}}
-{{- $faults = append $faults "publicUrl must be https: Slack sends people back to no other address." -}}
+{{- $faults = append $faults "publicUrl must be https: Slack redirects to no other address." -}}
 {{- end -}}
 {{- if and $v.ingress.enabled $loopback -}}
 {{- $faults = append $faults "The ingress needs publicUrl, such as https://herald.example.com/." -}}

@@ -1,5 +1,5 @@
-//! A call before its recipients are considered: its event type, the subject that the type finds,
-//! and all checks that need neither people nor Slack.
+//! A call before its recipients are considered: its event type, the subject that the type's
+//! `subject_key_path` names, and all checks that need neither people nor Slack.
 
 use super::Request;
 use crate::app::{Error, Violation};

@@ -1,5 +1,5 @@
-//! The split of the free workers: one unit after the other in turn, so that a tenant with much to
-//! send uses the capacity that the others leave, and never more than its cap.
+//! Divides the free workers among the tenants: each gets one in turn, until all are given. So a
+//! tenant with much to send uses the capacity that the others leave, but never more than its cap.
 
 use std::collections::HashMap;
 

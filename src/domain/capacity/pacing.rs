@@ -2,10 +2,10 @@
 //! which is learnt, and the budget that keeps to it.
 //!
 //! Slack counts the posts of a whole workspace in windows of a minute and says "several hundred"
-//! (Slack's documentation: Rate limits). Herald begins low and raises the limit while it is used
-//! up. It remembers the highest limit that worked and the lowest that did not, and stays between
-//! the two. In any minute it sends at most the limit: a few posts at once ([`BURST_PART`]), the
-//! rest evenly. The reasons, and the meaning of a 429, are in
+//! (Slack's documentation: Rate limits). Herald begins with a low limit and raises it while all of
+//! it is used. It remembers the highest limit that worked and the lowest that did not, and stays
+//! between the two. In any minute it sends at most the limit: a few posts at once ([`BURST_PART`]),
+//! the rest evenly. The reasons, and the meaning of a 429, are in
 //! docs/decisions/0020-posting-limits.md.
 
 use std::time::Duration;

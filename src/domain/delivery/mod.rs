@@ -6,7 +6,7 @@
 //!
 //! Reading order: `state` (the states, and the sets of them), `kind`, `end` (the ends without a
 //! request), `transition` (which state may follow which), `settle` (the effect of a turn on its
-//! delivery), `outcome` (from Slack's answer to a settle), `subject` (messages about one thing),
+//! delivery), `outcome` (from Slack's answer to a settle), `subject` (messages about one subject),
 //! `admission` (whether a message may go, and where), and the results that callers see (`verdict`,
 //! `fallback`, `trace`).
 

@@ -1,5 +1,5 @@
-//! How a member list is read: the number of members to ask for at once, the rest after a failure,
-//! and whether a result is believable.
+//! How a member list is read: the number of members on a page, the wait after a failure, and
+//! whether a result is plausible.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Translates the parser's complaints for the administrator who wrote the expression: jmespath 0.5
-//! names the tokens and steps of its own parser ("Unexpected nud token -- found Eof").
+//! Rewrites the parser's errors for the administrator who wrote the expression: jmespath 0.5 names
+//! the tokens and steps of its own parser ("Unexpected nud token -- found Eof").
 
 /// The sentence for a complaint of jmespath's lexer or parser; an unknown complaint stays as it is.
 pub(super) fn of(complaint: &str) -> String {

@@ -1,5 +1,5 @@
-//! The words of a message: every message that is stored is written here, when it is accepted, when
-//! its member is found later, and for a test.
+//! Writes the words of every message that is stored: when Notify accepts it, when its member is
+//! found later, or for a test.
 
 use serde_json::Value;
 

@@ -11,14 +11,15 @@ pub use crate::domain::access::caller::RoleName as RoleConfig;
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CallerConfig {
-    /// The caller's name; part of the idempotency key, shown in logs. Needed.
+    /// The caller's name; part of the idempotency key, shown in the audit trail. Needed.
     pub principal: String,
     /// SHA-256 of the key, as 64 hexadecimal digits; `herald keys issue` prints one. Default: none;
     /// this or `certificate` is needed.
     #[serde(default)]
     pub key_sha256: Option<String>,
     /// The SPIFFE id (`spiffe://...`) or the DNS name in the certificate that the client shows
-    /// (`tls_client_ca`). It is used if no key and no token is sent. Default: none.
+    /// (`tls_client_ca`). It identifies the caller if the call has neither a key nor a token.
+    /// Default: none.
     #[serde(default)]
     pub certificate: Option<String>,
     /// `service`, `user` or `administrator`. Needed.
@@ -28,8 +29,8 @@ pub struct CallerConfig {
     pub user_id: Option<String>,
     /// The tenants it may access; `["*"]` for all. Needed.
     pub tenants: Vec<String>,
-    /// Whether it may name an actor: the user on whose behalf it calls, who then reads and edits
-    /// their own data, as far as the actor's permissions go. Default `false`.
+    /// Whether it may name an actor: the user on whose behalf it calls. The actor's permissions
+    /// then limit the call (docs/access.md). Default `false`.
     #[serde(default)]
     pub may_act_for_users: bool,
     /// Whether an actor that it names may have `PERMISSION_ADMINISTER`, and so act as an

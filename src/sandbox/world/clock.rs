@@ -1,4 +1,4 @@
-//! The clock of this Slack.
+//! The sandbox's clock.
 
 use std::time::UNIX_EPOCH;
 

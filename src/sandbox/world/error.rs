@@ -1,4 +1,4 @@
-//! Answers that are not ok.
+//! Answers of the Web API with `ok: false`.
 
 use std::borrow::Cow;
 

@@ -1,5 +1,5 @@
-//! Items that the workspace issues and keeps for a while: codes, triggers and the modals that they
-//! open, response URLs, and requests to install.
+//! Short-lived items that the workspace issues: codes, triggers and the modals that they open,
+//! response URLs, and requests to install.
 
 use std::collections::{BTreeSet, HashMap};
 

@@ -1,7 +1,7 @@
 //! The workspace that the sandbox plays: its state, and the one lock around it.
 //!
 //! [`state::State`] holds the parts, one file each. [`workspace::Workspace`] is shared by the
-//! servers of the other rooms; each request is one step under its lock, and [`push`] sends the
+//! servers of the other modules; each request is one step under its lock, and [`push`] sends the
 //! events that follow to the app.
 
 pub(super) mod change;

@@ -1,4 +1,4 @@
-//! How fast a workspace may be posted to: the learnt limit, the account of posts, and pauses. One
+//! How fast Herald may post to a workspace: the learnt limit, the budget of posts, and pauses. One
 //! row per workspace, for all replicas (`domain/capacity/pacing.rs` decides).
 
 use std::time::Duration;

@@ -1,11 +1,11 @@
 //! Waits for rows that PostgreSQL forgot to end.
 //!
 //! PostgreSQL's timers compare the clock of the day. If that clock steps back, a `lock_timeout`
-//! that was running ends later by the step. Two such waits hold up every batch of calls, so the
-//! limits that bystanders depend on ([`Patience`](super::transaction::Patience)) are also measured
-//! here, by a clock that does not step: a session that waits for a row in two looks at the server
-//! is ended by `pg_cancel_backend`. Sessions that may wait for long have another application name
-//! and are left alone. Each replica also ends the waits of the others.
+//! that was running ends later by the step. Two such waits hold up every batch of calls. The limits
+//! on which other calls depend ([`Patience`](super::transaction::Patience)) are therefore also
+//! enforced here, by a clock that does not step: if a session waits for a row at two checks in a
+//! row, `pg_cancel_backend` ends the wait. Sessions that may wait for long have another application
+//! name and are left alone. Each replica also ends the waits of the others.
 
 use std::collections::HashSet;
 use std::sync::Arc;

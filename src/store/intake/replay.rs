@@ -347,7 +347,7 @@ impl DeadLetter {
             Ok(_) => Ok(true),
             Err(error @ Error::Sealed(_)) => {
                 let delivery = self.id;
-                tracing::error!(%error, %delivery, "The content of a dead letter is unreadable.");
+                tracing::error!(%error, %delivery, "the content of a dead letter cannot be read");
                 Ok(false)
             }
             Err(error) => Err(error),

@@ -260,7 +260,7 @@ impl Store {
             Err(error @ Error::Sealed(_)) => error,
             Err(error) => return Err(error),
         };
-        tracing::error!(%error, %delivery, "The content of a delivery cannot be decrypted.");
+        tracing::error!(%error, %delivery, "the content of a delivery cannot be decrypted");
         Ok(None)
     }
 
@@ -298,7 +298,7 @@ impl Store {
         let place = SealedCell { table: "deliveries", row: &row, column: "trace" };
         match self.open_personal(tenant, &place, sealed, keys).await {
             Err(error @ Error::Sealed(_)) => {
-                tracing::error!(%error, %delivery, "The trace of a delivery cannot be decrypted.");
+                tracing::error!(%error, %delivery, "the trace of a delivery cannot be decrypted");
                 Ok(None)
             }
             trace => trace,

@@ -112,7 +112,7 @@ impl Store {
             }
             let values = params![CHANNEL, batch.join(",")];
             if let Err(error) = sql::one(self.writer(), SQL, values).await {
-                tracing::debug!(%error, "a hint was not sent; other replicas poll for the change");
+                tracing::debug!(%error, "other replicas were not notified of a change; they poll");
             }
             tokio::time::sleep(GATHER).await;
         }
@@ -124,7 +124,7 @@ impl Store {
             let error = match listen(options).await {
                 Ok(listener) => {
                     lost = false;
-                    tracing::debug!("listening for hints");
+                    tracing::debug!("listening for changed member lists of other replicas");
                     // Earlier hints were not received.
                     self.inner.hints.tell(Hint::Missed);
                     self.hear(listener).await
@@ -132,7 +132,7 @@ impl Store {
                 Err(error) => error,
             };
             if !lost {
-                tracing::info!(%error, "no hints from other replicas; member lists are polled");
+                tracing::info!(%error, "cannot listen to other replicas; member lists are polled");
             }
             lost = true;
             tokio::time::sleep(AGAIN).await;
@@ -147,7 +147,7 @@ impl Store {
                     if let Ok(id) = InstallationId::parse(heard.payload()) {
                         self.inner.hints.tell(Hint::Moved(id));
                     } else {
-                        tracing::debug!("a hint was not understood");
+                        tracing::debug!("a notification of another replica was not understood");
                     }
                 }
                 Ok(Ok(None)) => return lost("the connection was closed"),

@@ -1,7 +1,8 @@
 //! A data key for each person. It encrypts the data that is about this person only: the record, the
-//! name of the Slack member, the content and the trace of deliveries, and the person's part in the
-//! audit trail. Erasing the key erases this data in every copy that lacks the key. Data about
-//! several people, or about a channel, is encrypted with the tenant's key.
+//! name of the Slack member, the content and the trace of deliveries, the person's part in the
+//! audit trail, and the author of a version of a template. Erasing the key erases this data in
+//! every copy that lacks the key. Data about several people, or about a channel, is encrypted with
+//! the tenant's key.
 //!
 //! The key is wrapped by the tenant's key and found by a keyed hash of the user id, so the table
 //! identifies no person. The user id itself is stored encrypted, to find keys that encrypt nothing
@@ -10,8 +11,10 @@
 //! Unwrapped keys are kept in memory for a short time, so another replica may have erased one of
 //! them. Therefore a statement that stores a value also checks that the value's key still exists,
 //! and locks the key's row until the commit ([`key_lives`]). If the key is gone, nothing is written
-//! ([`Error::KeyErased`]) and the value is encrypted again, with a new key. Only an addition to a
-//! trace is written without the check, because nothing depends on a trace.
+//! ([`Error::KeyErased`]) and the value is encrypted again, with a new key. Three kinds of values
+//! are written without the check: an addition to a trace, because nothing depends on a trace; and
+//! entries of the audit trail and versions of templates, for which the use of the key is recorded
+//! beforehand (`ends::unused_keys`).
 //!
 //! Releases before these keys cannot decrypt such values. While they run, `store.person_keys` is
 //! off: the tenant's key encrypts new values, and entries of the audit trail have the layout that
@@ -97,7 +100,7 @@ impl WrappedKey {
         let Some(id) = row.named::<Option<PersonKeyId>>("key_id")? else { return Ok(None) };
         let person: Vec<u8> = row.named("key_person")?;
         let Ok(person) = PersonHash::try_from(person) else {
-            tracing::error!(key = hex(&id), "The row of a person's key is damaged.");
+            tracing::error!(key = hex(&id), "the row of a person's key is damaged");
             return Ok(None);
         };
         Ok(Some(Self { person, id, wrapped: row.named("key_wrapped")?, unnoted: false }))
@@ -121,7 +124,7 @@ impl WrappedKey {
         match self.open(keys, tenant) {
             Err(error @ Error::Sealed(_)) => {
                 let key = hex(&self.id);
-                tracing::error!(%error, %tenant, key, "A person's key cannot be decrypted.");
+                tracing::error!(%error, %tenant, key, "a person's key cannot be decrypted");
                 Ok(None)
             }
             key => key.map(Some),

@@ -234,7 +234,7 @@ impl Store {
             _ => None,
         };
         if let Some(error) = &sealed {
-            tracing::error!(%error, %tenant, "A person cannot be read.");
+            tracing::error!(%error, %tenant, "the record of a person cannot be read");
         }
         Ok((StoredPerson { person, identity, updated_at: Timestamp(row.updated_at) }, sealed))
     }

@@ -90,7 +90,7 @@ impl Outbox<'_> {
                 let key = match self.store.existing_key(tenant, user).await {
                     // The trace only explains: a damaged key must not keep the lane from going on.
                     Err(error @ Error::Sealed(_)) => {
-                        tracing::error!(%error, %delivery, "A trace cannot be encrypted.");
+                        tracing::error!(%error, %delivery, "the trace cannot be encrypted");
                         None
                     }
                     key => key?,

@@ -1,5 +1,5 @@
-//! After events outside of the store: `clock`, after the database's clock stepped back; `recovery`,
-//! after a copy of the database took over. Also `health`, for metrics.
+//! Repairs after events outside the store: `clock`, after the database's clock stepped back;
+//! `recovery`, after a copy of the database took over. Also `health`, for metrics.
 
 pub(in crate::store) mod clock;
 pub(in crate::store) mod health;

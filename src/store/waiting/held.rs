@@ -1,11 +1,12 @@
 //! Deliveries that wait until their person appears in Slack.
 //!
-//! Appearance is checked per person, not per row, and in two ways. A *sweep* checks a tenant's
-//! people once after the tenant's member list or mapping changed: `held_sweeps` has a row for each
-//! tenant that ever held anything, with the state that the last sweep checked. And every row has
-//! its own time (`due_at`): soon after it was held, since the list that held it back may have been
-//! older than the store's, and then at intervals. Both only ever move a row to `resolving`, which
-//! decides by the same rules as for every other message and puts it into its lane once.
+//! Whether a person has appeared is checked per person, not per row, and in two ways. A *sweep*
+//! checks a tenant's people once after the tenant's member list or mapping changed: `held_sweeps`
+//! has a row for each tenant that ever held anything, with the state that the last sweep checked.
+//! And every row has its own time (`due_at`): soon after it was held, since the list that held it
+//! back may have been older than the store's, and then at intervals. Both only ever move a row to
+//! `resolving`, which decides by the same rules as for every other message and puts it into its
+//! lane once.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -335,7 +335,7 @@ impl Store {
         match self.content_of(tenant, notification).await {
             Ok(content) => Ok(Some(content)),
             Err(error @ (Error::Sealed(_) | Error::NotFound(_) | Error::Bug(_))) => {
-                tracing::error!(%error, %notification, "A notification cannot be read.");
+                tracing::error!(%error, %notification, "a notification cannot be read");
                 Ok(None)
             }
             Err(error) => Err(error),

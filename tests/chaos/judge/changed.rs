@@ -1,4 +1,4 @@
-//! Every message that was to be taken back or crossed out is, for all recipients, and no other
+//! Every message that was to be retracted or marked as done is, for all recipients, and no other
 //! message is (I1, I2).
 
 use std::collections::{BTreeMap, HashMap, HashSet};

@@ -1,5 +1,5 @@
-//! How soon a replica works again after its connections to the database went dark (I14), and
-//! whether the run shows that at all.
+//! How soon a replica works again after its connections to the database broke unnoticed (I14), and
+//! whether the run tested that at all.
 
 use super::{Case, Judgement, Kind, reach, seconds};
 use crate::evidence::{Answer, Blow};

@@ -1,4 +1,4 @@
-//! A reader of the feed misses no change, and is notified if it cannot know what it missed.
+//! A reader of the feed misses no change, or gets an error if changes may be missing.
 
 use super::{Case, Judgement, Kind};
 

@@ -1,8 +1,8 @@
 //! Slack's limits (I5): the pace of a lane, and no request inside a Retry-After.
 //!
-//! A wait binds the replicas only if they can know of it. It binds none if the answer with the 429
-//! may have been lost in transit, if its reader died or froze, or if the database was down, so that
-//! the wait could not reach the other replicas.
+//! A wait binds the replicas only if they can know of it. It binds no replica if the answer with
+//! the 429 may have been lost in transit, or if the replica that got it died or froze. It binds no
+//! other replica if the database was down, because they could not learn of it.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,4 @@
-//! The judge: it derives its findings from the logs of clients and of Slack, and from nothing else.
-//! Pure.
+//! The judge: it derives its findings only from the logs of the clients and of Slack, without I/O.
 //!
 //! Each file below answers one question; `docs/chaos.md` describes them. A finding is a fault of
 //! the service, or of the checker: either way the run is red.

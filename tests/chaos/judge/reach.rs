@@ -1,5 +1,5 @@
-//! Which faults affect which replicas. No fault is aimed at the witness, so the faults that it
-//! meets show their reach.
+//! Which replicas a fault affects. No fault is aimed at the witness, so the faults that its calls
+//! meet show how far they reach.
 
 use crate::evidence::Blow;
 

@@ -1,4 +1,4 @@
-//! The judge over made-up logs: silent if all is well, and a finding for each planted fault.
+//! Tests of the judge with made-up logs: no finding if all is well, and one for each planted fault.
 
 use super::*;
 use crate::evidence::{Blow, Fate, Message, Probe, Request, Rules};

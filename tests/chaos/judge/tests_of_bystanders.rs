@@ -1,4 +1,5 @@
-//! Bystanders, health, dark connections, and the findings that a clock step or a failover excuses.
+//! Tests of the judge: bystanders, health, connections that broke unnoticed, and findings that a
+//! clock step or a failover excuses.
 
 use super::tests::{CALLS, SECOND, at, fine, kinds};
 use super::*;

@@ -1,4 +1,5 @@
-//! A run must show something: the judge counts the faults and calls that it could judge.
+//! Tests of the judge: a run must prove something, so the judge counts the faults and calls that it
+//! could evaluate.
 
 use super::tests::{SECOND, at, fine, kinds};
 use super::*;

@@ -1,4 +1,4 @@
-//! The database crashed, down, and cut off.
+//! The database crashes, is down, or is cut off.
 
 use std::io;
 use std::sync::atomic::Ordering;

@@ -1,4 +1,4 @@
-//! Processes killed, frozen, restarted one after the other, and with a wrong clock.
+//! Processes are killed, frozen, restarted one after the other, and given a wrong clock.
 
 use std::collections::BTreeSet;
 use std::io;

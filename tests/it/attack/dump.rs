@@ -1,5 +1,5 @@
-//! The data that a thief of the database gets: every column of every table as text, and for SQLite
-//! the raw files.
+//! The data that an attacker with a copy of the database gets: every column of every table as text,
+//! and for SQLite the raw files.
 
 use std::path::Path;
 

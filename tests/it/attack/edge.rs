@@ -1,5 +1,5 @@
-//! The public HTTP port: the request limit of one address, whose word counts about client
-//! addresses, and paths that do not exist there.
+//! The public HTTP port: the request limit of one address, the proxies that may report client
+//! addresses, and the paths that do not exist there.
 
 use std::net::{IpAddr, Ipv4Addr};
 

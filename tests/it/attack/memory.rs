@@ -1,4 +1,4 @@
-//! Requests that are small on the wire and large in memory, from callers and from strangers.
+//! Requests that are small on the wire and large in memory, from callers and from unknown clients.
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};

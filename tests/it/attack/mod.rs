@@ -1,4 +1,4 @@
-//! Attacks on the front, each bounded and over loopback: one caller, or an unknown client, cannot
+//! Attacks on the ports, each bounded and over loopback: one caller, or an unknown client, cannot
 //! harm the others.
 
 mod attackers;

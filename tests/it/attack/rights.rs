@@ -1,5 +1,5 @@
-//! Callers who want more than they were given: keys that can be guessed, keys without tenants,
-//! actors who call themselves administrators, and data of other people.
+//! Callers that try to get more than they were given: keys that can be guessed, keys without
+//! tenants, actors who call themselves administrators, and data of other people.
 
 use std::os::unix::fs::PermissionsExt as _;
 

@@ -1,5 +1,5 @@
-//! A thief of the database that also has the key-encryption key. It reads the layouts of encrypted
-//! values as `src/store/seal/data_keys.rs` documents them, with code of its own.
+//! An attacker with a copy of the database and the key-encryption key. It reads the layouts of
+//! encrypted values as `src/store/seal/data_keys.rs` documents them, with code of its own.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;

@@ -1,4 +1,4 @@
-//! The other methods of HeraldService.
+//! Bad input of the methods of HeraldService other than Notify.
 
 use herald::rpc::pb;
 

@@ -1,5 +1,5 @@
-//! Every connection to PostgreSQL goes dark at once, as in a failover: no FIN, no RST, while new
-//! ones work. A replica replaces its connections, sends every accepted message, and its health
+//! Every connection to PostgreSQL breaks unnoticed at once, as in a failover: no FIN, no RST, while
+//! new ones work. A replica replaces its connections, sends every accepted message, and its health
 //! tells the truth meanwhile (I1, I6, I14).
 
 use std::collections::HashMap;

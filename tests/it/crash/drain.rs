@@ -1,5 +1,5 @@
-//! Told to end: NOT_SERVING first, calls under way are finished, no accepted message is lost, and
-//! an open Watch delays nothing (I11; faults.md 24).
+//! A process that is asked to stop reports NOT_SERVING first and finishes the calls under way. No
+//! accepted message is lost, and an open stream does not delay the end (I11; faults.md 24).
 
 use herald::rpc::pb;
 use herald::sandbox::{Fault, FaultKind};

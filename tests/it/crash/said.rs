@@ -1,4 +1,4 @@
-//! Output of a process: in its log, and at its start.
+//! The output of a process: a log line, and its start with a collector at https.
 
 use herald::sandbox::{Fault, FaultKind};
 use serde_json::Value;

@@ -1,6 +1,6 @@
 //! The store knows where a message is: after a kill between a message and a later notification
-//! about its subject, the next process replaces it, replies in its thread, crosses it out and takes
-//! it back.
+//! about its subject, the next process replaces it, replies in its thread, marks it as done and
+//! retracts it.
 
 use herald::rpc::pb::{self, SubjectAction};
 

@@ -1,4 +1,4 @@
-//! The conditions at a message's turn count, not those at its acceptance.
+//! The state at a message's turn decides whether it is sent, not the state at its acceptance.
 
 use herald::domain::delivery::State;
 use herald::domain::settings::{Preference, Settings};

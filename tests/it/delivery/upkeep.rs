@@ -1,5 +1,5 @@
-//! Retention removes old notifications as fast as they are accepted, and rows that are not needed
-//! any more.
+//! Retention removes old notifications as fast as they are accepted, and upkeep removes rows that
+//! are no longer needed.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! How replicas learn of a list that moved: by NOTIFY if available, otherwise by polling (faults.md
+//! How replicas learn of a changed list: by NOTIFY if available, otherwise by polling (faults.md
 //! 10). PostgreSQL, except for notifications within one process.
 
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! The parts of the member list that are kept: in memory as much as the setting allows, in the
-//! store this generation and the previous one.
+//! How much of member lists is kept: in memory as much as the setting allows, in the store the
+//! present generation and the previous one.
 
 use herald::sandbox::fixture::generated_member;
 

@@ -1,5 +1,5 @@
-//! A list that could not be read for too long is still used, but marked as stale, and decides about
-//! no new member. And a list that is there is not read again for another mapping.
+//! A list that has not been read for too long is still used, but it is marked as stale and no new
+//! people are found in it. Another mapping does not cause a list to be read again.
 
 use herald::rpc::pb;
 use herald::sandbox::{Fault, FaultKind};

@@ -121,7 +121,7 @@ fn figures() -> BTreeMap<&'static str, String> {
         ("ended_from", "years 1 to 9999".into()),
         ("ended_before", "years 1 to 9999".into()),
         ("deliver_after", "years 1 to 9999".into()),
-        ("version", "0: it does not".into()),
+        ("version", "0: the update applies to any version".into()),
         ("after_sequence", "0 or more".into()),
     ])
 }

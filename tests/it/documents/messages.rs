@@ -1,4 +1,4 @@
-//! docs/messages.md: the built-in messages as they are.
+//! docs/messages.md shows the built-in messages as the code writes them.
 
 use super::read;
 

@@ -1,4 +1,4 @@
-//! Documents that the code can prove wrong: a stale one fails.
+//! Documents are compared with the code: a stale one fails.
 //!
 //! `docs/settings.md` is generated from the doc comments of the settings themselves,
 //! `docs/access.md` from the table of rights. To regenerate them: `HERALD_WRITE_DOCS=1 cargo test

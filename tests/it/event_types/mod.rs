@@ -1,5 +1,5 @@
-//! The catalogue of event types: tenants make their own, configure the built-in ones, and Notify
-//! follows at once.
+//! Event types: tenants create their own and configure the built-in ones, and Notify uses each
+//! change at once.
 
 mod deleted;
 mod life;

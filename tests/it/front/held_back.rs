@@ -1,5 +1,5 @@
-//! Messages that must not be sent: switched off before or while waiting, too late, or with the
-//! account closed meanwhile.
+//! Messages that must not be sent: they were switched off before or while they waited, they are too
+//! late, or the recipient's account was closed meanwhile.
 
 use herald::rpc::pb::{
     self, DeliveryState, PreferenceValue, SetPreferenceRequest, Settings, SuppressionReason,

@@ -1,4 +1,4 @@
-//! Through the API: gRPC and HTTP over real sockets, the sandbox Slack, each test on every
+//! Tests through the API: gRPC and HTTP over real sockets, with the sandbox Slack, on every
 //! database.
 
 mod broadcast;

@@ -1,4 +1,4 @@
-//! Messages about one subject: threads, replacements, retractions, crossing out.
+//! Messages about one subject: threads, replacements, retractions, and marking as done.
 
 use std::collections::BTreeMap;
 

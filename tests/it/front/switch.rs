@@ -1,4 +1,5 @@
-//! A tenant's switch: one call turns sending off, even for waiting messages, and one turns it on.
+//! A tenant's switch for sending: one call turns it off, also for waiting messages, and one turns
+//! it on.
 
 use herald::rpc::pb;
 use herald::rpc::pb::{DeliveryState, SuppressionReason, VerdictKind};

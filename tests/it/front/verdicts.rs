@@ -1,5 +1,5 @@
-//! Notify's answer for a client that has another channel: which delivery, whether it is decided,
-//! and the effect of a short wait for Slack.
+//! Notify's answer for a client that also has another channel: the delivery, whether the verdict is
+//! final, and the effect of a short wait for Slack (`decide_within`).
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The database's clock steps back: times stored before the step are ahead by it.
+//! The database's clock steps back: times stored before the step then lie too far ahead.
 
 use std::time::Duration;
 

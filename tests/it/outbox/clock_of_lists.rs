@@ -1,5 +1,5 @@
-//! The database's clock steps back: member lists and custom fields are read, and held messages are
-//! looked through, when they were to be.
+//! The database's clock steps back: member lists and custom fields are still read on time, and held
+//! messages are still checked on time.
 
 use std::time::Duration;
 

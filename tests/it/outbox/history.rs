@@ -1,4 +1,4 @@
-//! Upkeep: nothing is lost when it moves (I1).
+//! Upkeep: nothing is lost when deliveries move to the history (I1).
 
 use std::time::Duration;
 

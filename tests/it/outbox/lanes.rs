@@ -1,4 +1,4 @@
-//! Lanes: order, one at a time, pace, sleep (I4, I5).
+//! Lanes: order, one request at a time, pace, and sleep (I4, I5).
 
 use std::time::Duration;
 

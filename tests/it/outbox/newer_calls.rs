@@ -1,5 +1,5 @@
-//! Rows that a newer release wrote, where calls and replicas meet them among others: those rows are
-//! skipped and left as they are, and the others are processed.
+//! Rows that a newer release wrote, among other rows that calls and replicas read: they are skipped
+//! and left unchanged, and the others are processed.
 
 use std::collections::BTreeSet;
 

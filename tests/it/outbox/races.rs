@@ -1,5 +1,5 @@
-//! Many at once: no lane sleeps with work, one delivery in flight in a lane, each sent once, in
-//! order (I1, I4, I6; faults.md 12).
+//! Many workers and calls at once: no lane sleeps while it has work, a lane has one delivery in
+//! flight, and each is sent once, in order (I1, I4, I6; faults.md 12).
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,5 +1,5 @@
-//! An overtaking call and a sender meet at one message: one of them waits, and then sees the
-//! other's result.
+//! A call about a subject and the worker that sends an earlier message meet at that message: one of
+//! them waits, and then sees the other's result.
 
 use herald::domain::delivery::State;
 use herald::domain::delivery::subject::Action;

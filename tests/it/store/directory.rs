@@ -1,4 +1,5 @@
-//! The member list: one crawler, checkpoints, generations that switch at once.
+//! The member list: one crawler at a time, checkpoints, and generations that replace each other at
+//! once.
 
 use std::time::Duration;
 

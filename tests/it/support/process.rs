@@ -1,4 +1,4 @@
-//! `herald` as a separate process, to be killed, frozen and told to end.
+//! `herald` as a separate process, which tests can kill, freeze and ask to stop.
 //!
 //! It takes free ports and logs them; the log is printed if a test fails.
 

@@ -1,4 +1,4 @@
-//! Differences between the files and the templates: shown, checked, saved, and refused.
+//! Differences between the files and the templates: they are shown, checked, saved or refused.
 
 use std::io::Read as _;
 use std::process::Stdio;

@@ -1,4 +1,4 @@
-//! A decision enters the plan: its delivery, with its words, and the verdict in the answer.
+//! Adds one decision to the plan: a delivery with its words, and the verdict of the answer.
 
 use super::{Decision, Planned, Planner, Start};
 use crate::app::tenant::Known;

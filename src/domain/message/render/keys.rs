@@ -1,5 +1,5 @@
-//! The keys of blocks, elements and texts besides the parts in [`kit`], and the values of those
-//! that have only a few. Slack refuses a message that has any other.
+//! The keys of blocks, elements and texts other than the parts in [`kit`], with the values of keys
+//! that accept only a few. Slack refuses a message with any other key or value.
 
 use serde_json::{Map, Value};
 

@@ -1,4 +1,4 @@
-//! A message that is sent as a preview: the same message, with a line above it that says so.
+//! A message that is sent as a preview: a line above it says that it is one.
 
 use serde_json::{Value, json};
 

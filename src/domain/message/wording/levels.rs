@@ -1,4 +1,4 @@
-//! The wording that a reader gets, out of those of all levels and locales.
+//! Chooses the wording that a reader gets from all levels and locales.
 //!
 //! The level is chosen before the locale, because a wording of a content item *replaces* the
 //! tenant's, and that replaces the built-in one. Within a level the reader's language decides.
