@@ -97,13 +97,12 @@ mod tests {
         const PIECE: u64 = 16 << 10;
         let (mut now, mut bytes) = (begin, 0);
         while now < begin + time {
-            match count.pause(now) {
-                Some(pause) => now += pause,
-                None => {
-                    count.read(PIECE, now);
-                    count.used(used);
-                    bytes += PIECE;
-                }
+            if let Some(pause) = count.pause(now) {
+                now += pause;
+            } else {
+                count.read(PIECE, now);
+                count.used(used);
+                bytes += PIECE;
             }
             // A fast machine: a gigabyte and a half in a second.
             now += Duration::from_micros(10);

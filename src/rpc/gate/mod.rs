@@ -231,13 +231,13 @@ struct Streamed {
 }
 
 impl http_body::Body for Streamed {
-    type Data = bytes::Bytes;
+    type Data = Bytes;
     type Error = Status;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<http_body::Frame<bytes::Bytes>, Status>>> {
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Status>>> {
         if self.over {
             return Poll::Ready(None);
         }
