@@ -1,7 +1,7 @@
 //! Filled-in blocks are brought within Slack's limits ([`kit`](super::kit)), whatever the data.
 //!
-//! Values are shortened first, all to the same length; if that is not enough, "…" replaces the
-//! last blocks. A message that has buttons with URLs keeps at least one, because it leads to the
+//! An object whose URL is impossible is omitted. Values are shortened, all to the same length; if
+//! that is not enough, "…" replaces the last blocks. A message that has buttons with URLs keeps at least one, because it leads to the
 //! full content.
 
 use std::fmt::{self, Write as _};
@@ -32,8 +32,8 @@ const ALL: &str = "blocks";
 pub(super) fn fitted(filled: &[Value], label: &str) -> FittedBlocks {
     let (mut blocks, mut cut) = (Vec::new(), Vec::new());
     for cap in CAPS {
-        let mut fitter =
-            Fitter { label, cap, shortened: cap != usize::MAX, path: ALL.to_owned(), cut: vec![] };
+        let mut fitter = Fitter::new(label, cap, ALL);
+        fitter.shortened = cap != usize::MAX;
         blocks = fitter.blocks(filled);
         cut = fitter.cut;
         if size(&blocks) <= fit::ALL_BLOCKS {
@@ -80,10 +80,30 @@ fn without_the_last(mut blocks: Vec<Value>) -> (Vec<Value>, usize) {
 
 /// The first button with a URL.
 fn button(node: &Value) -> Option<&Value> {
+    find(node, &|node| node["type"] == "button" && node["url"].is_string())
+}
+
+/// Whether a button in this block opens a URL.
+pub(super) fn has_button(block: &Value) -> bool {
+    button(block).is_some()
+}
+
+/// Whether a button in this block is omitted because its URL is impossible.
+pub(super) fn has_lost_button(block: &Value) -> bool {
+    find(block, &|node| node["type"] == "button" && is_impossible(node)).is_some()
+}
+
+/// Whether the object has a URL that data made impossible.
+fn is_impossible(object: &Value) -> bool {
+    ["url", "image_url"].iter().any(|key| object.get(key).is_some_and(Value::is_null))
+}
+
+/// The first object for which this holds.
+fn find<'v>(node: &'v Value, holds: &impl Fn(&Value) -> bool) -> Option<&'v Value> {
     match node {
-        Value::Array(items) => items.iter().find_map(button),
-        Value::Object(_) if node["type"] == "button" && node["url"].is_string() => Some(node),
-        Value::Object(object) => object.values().find_map(button),
+        Value::Array(items) => items.iter().find_map(|item| find(item, holds)),
+        Value::Object(_) if holds(node) => Some(node),
+        Value::Object(object) => object.values().find_map(|value| find(value, holds)),
         _ => None,
     }
 }
@@ -106,9 +126,16 @@ struct Fitter<'a> {
     /// The part that is being fitted, by its place in the finished message.
     path: String,
     cut: Vec<String>,
+    /// The objects with an impossible URL that were met.
+    impossible: usize,
 }
 
-impl Fitter<'_> {
+impl<'a> Fitter<'a> {
+    fn new(label: &'a str, cap: usize, path: &str) -> Self {
+        let (path, cut) = (path.to_owned(), Vec::new());
+        Self { label, cap, shortened: false, path, cut, impossible: 0 }
+    }
+
     fn blocks(&mut self, filled: &[Value]) -> Vec<Value> {
         let (mut kept, mut charts) = (Vec::new(), 0);
         for block in filled {
@@ -135,10 +162,7 @@ impl Fitter<'_> {
 
     /// Whether anything is left of this block within the limits.
     fn is_shown(&self, block: &Value) -> bool {
-        let (label, cap) = (self.label, self.cap);
-        let mut other =
-            Fitter { label, cap, shortened: false, path: String::new(), cut: Vec::new() };
-        other.block(block).is_some()
+        Fitter::new(self.label, self.cap, "").block(block).is_some()
     }
 
     /// Something of the present part is omitted.
@@ -156,22 +180,35 @@ impl Fitter<'_> {
         }
     }
 
-    /// The item of this number. If nothing is left of it, nothing was shortened in it.
+    /// The item of this number.
     fn nth(
         &mut self,
         index: usize,
         fitted: impl FnOnce(&mut Self) -> Option<Value>,
     ) -> Option<Value> {
-        let before = self.cut.len();
-        let item = self.inside(format_args!("[{index}]"), fitted);
-        if item.is_none() {
-            self.cut.truncate(before);
-        }
-        item
+        self.left_of(format_args!("[{index}]"), fitted)
     }
 
     fn at<T>(&mut self, key: &str, fitted: impl FnOnce(&mut Self) -> T) -> T {
         self.inside(format_args!(".{key}"), fitted)
+    }
+
+    /// What is left of a part of the present one. If nothing is, nothing was shortened in it; but
+    /// readers miss something of the present part if a URL was impossible.
+    fn left_of(
+        &mut self,
+        step: fmt::Arguments<'_>,
+        fitted: impl FnOnce(&mut Self) -> Option<Value>,
+    ) -> Option<Value> {
+        let (before, impossible) = (self.cut.len(), self.impossible);
+        let part = self.inside(step, fitted);
+        if part.is_none() {
+            self.cut.truncate(before);
+            if self.impossible > impossible && !self.cut.contains(&self.path) {
+                self.note();
+            }
+        }
+        part
     }
 
     fn inside<T>(&mut self, step: fmt::Arguments<'_>, fitted: impl FnOnce(&mut Self) -> T) -> T {
@@ -215,11 +252,16 @@ impl Fitter<'_> {
     /// kind, or if a part that it needs is empty.
     fn known(&mut self, node: &Value, kinds: &[&str], text: usize) -> Option<Value> {
         let name = node["type"].as_str().filter(|name| kinds.contains(name))?;
+        if is_impossible(node) {
+            self.impossible += 1;
+            return None;
+        }
         let Some(kind) = kit::find(name) else { return self.text_object(node, text) };
         let mut object = node.as_object()?.clone();
         for (key, part) in kind.parts {
             if let Some(value) = object.remove(*key)
-                && let Some(fitted) = self.at(key, |fitter| fitter.part(&value, *part))
+                && let Some(fitted) =
+                    self.left_of(format_args!(".{key}"), |fitter| fitter.part(&value, *part))
             {
                 object.insert((*key).into(), fitted);
             }
@@ -259,11 +301,12 @@ impl Fitter<'_> {
             Part::Whole { .. } => Some(value.clone()),
             Part::One(kinds) => self.known(value, kinds, 0),
             Part::List { kinds, most, text } => self.list(value, kinds, most, text),
-            Part::Rows { most, .. } => {
-                let rows = value.as_array()?.iter().enumerate();
-                let rows = rows.map(|(index, row)| self.nth(index, |fitter| fitter.row(row)));
-                let rows = rows.collect::<Option<Vec<_>>>()?;
-                Some(Value::Array(self.first(rows, most)))
+            Part::Rows { least, most } => {
+                let mut rows = Vec::new();
+                for row in value.as_array()? {
+                    rows.extend(self.nth(rows.len(), |fitter| fitter.row(row)));
+                }
+                (rows.len() >= least).then(|| Value::Array(self.first(rows, most)))
             }
         }
     }
@@ -278,15 +321,15 @@ impl Fitter<'_> {
         (!kept.is_empty()).then_some(Value::Array(kept))
     }
 
-    /// Cells keep their places, so an empty one is a dash.
+    /// Cells keep their places, so an empty one is a dash. A row without cells is omitted.
     fn row(&mut self, row: &Value) -> Option<Value> {
         let cells = row.as_array()?.iter().enumerate().map(|(index, cell)| {
             let dash = || json!({"type": "raw_text", "text": "–"});
             let fitted = self.nth(index, |fitter| fitter.known(cell, &["raw_text"], CELL));
             fitted.unwrap_or_else(dash)
         });
-        let cells = cells.collect();
-        Some(Value::Array(self.first(cells, CELLS)))
+        let cells: Vec<Value> = cells.collect();
+        (!cells.is_empty()).then(|| Value::Array(self.first(cells, CELLS)))
     }
 
     fn first(&mut self, mut items: Vec<Value>, most: usize) -> Vec<Value> {
@@ -325,129 +368,4 @@ impl Fitter<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn plain(text: &str) -> Value {
-        json!({"type": "plain_text", "text": text})
-    }
-
-    fn link(url: &str) -> Value {
-        json!({"type": "button", "text": plain("Go"), "url": url})
-    }
-
-    fn kinds(blocks: &[Value]) -> Vec<&str> {
-        blocks.iter().map(|block| block["type"].as_str().unwrap()).collect()
-    }
-
-    fn button_of(filled: &[Value]) -> (Vec<Value>, Value) {
-        let blocks = fitted(filled, "Open").blocks;
-        assert!(size(&blocks) <= fit::ALL_BLOCKS && blocks.len() <= BLOCKS);
-        let button = blocks.iter().find_map(button).expect("a button").clone();
-        (blocks, button)
-    }
-
-    #[test]
-    fn a_button_outlives_the_block_that_held_it() {
-        let empty = json!({"type": "section", "text": plain(" "), "accessory": link("https://x")});
-        let (blocks, _) = button_of(&[empty]);
-        assert_eq!(kinds(&blocks), ["actions"]);
-        let full = json!({"type": "section", "text": plain(&"w".repeat(2950))});
-        let last = json!({"type": "section", "text": plain("x"), "accessory": link("https://x")});
-        let (blocks, _) = button_of(&[vec![full; 6], vec![last]].concat());
-        assert_eq!(kinds(&blocks), ["section", "section", "section", "context", "actions"]);
-        let divider = json!({"type": "divider"});
-        let (blocks, _) =
-            button_of(&[vec![divider; 60], vec![actions(link("https://x"))]].concat());
-        assert_eq!(blocks.len(), BLOCKS);
-    }
-
-    #[test]
-    fn one_button_outlives_many() {
-        let long = format!("https://x/{}", "a".repeat(2900));
-        let many = json!({"type": "actions", "elements": vec![link(&long); 25]});
-        let (blocks, button) = button_of(&[many]);
-        assert_eq!(kinds(&blocks), ["context", "actions"]);
-        assert_eq!(button["url"].as_str().unwrap().len(), long.len());
-    }
-
-    #[test]
-    fn a_button_without_a_label_gets_the_default_one() {
-        let button = json!({"type": "button", "text": plain(" "), "url": "https://x"});
-        let (_, button) = button_of(&[actions(button)]);
-        assert_eq!(button["text"]["text"], "Open");
-        let deaf = json!({"type": "button", "text": plain(" ")});
-        assert!(fitted(&[actions(deaf)], "Open").blocks.is_empty());
-    }
-
-    #[test]
-    fn the_parts_that_were_cut_are_listed() {
-        let long = |size: usize| plain(&"w".repeat(size));
-        let empty = json!({"type": "section", "text": plain(" ")});
-        let section = |text: Value| json!({"type": "section", "text": text});
-        let fields = json!({"type": "section", "fields": vec![long(2_100); 12]});
-        let header = json!({"type": "header", "text": long(160)});
-        assert_eq!(fitted(&[section(long(9))], "Open").cut, Vec::<String>::new());
-        let cut = fitted(&[empty, header, section(long(3_001))], "Open").cut;
-        assert_eq!(cut, ["blocks[0].text.text", "blocks[1].text.text"]);
-        let cut = fitted(&[fields], "Open").cut;
-        assert!(!cut.iter().any(|part| part.contains("[10]") || part.contains("[11]")), "{cut:?}");
-        assert!(cut.contains(&"blocks".to_owned()), "{cut:?}");
-        let many = fitted(&vec![json!({"type": "divider"}); 51], "Open");
-        assert!(many.shortened && many.cut == ["blocks"], "{:?}", many.cut);
-    }
-
-    /// The block that makes room for the button is omitted visibly.
-    #[test]
-    fn a_full_message_that_needs_a_button_is_shortened() {
-        let mut blocks = vec![json!({"type": "divider"}); BLOCKS];
-        blocks.push(json!({"type": "section", "text": plain(" "), "accessory": link("https://x")}));
-        let message = fitted(&blocks, "Open");
-        assert_eq!(message.blocks.len(), BLOCKS);
-        assert!(message.shortened && message.cut == ["blocks"], "{:?}", message.cut);
-    }
-
-    #[test]
-    fn the_blocks_of_2026_are_measured() {
-        let long = "word ".repeat(800);
-        let cell = |text: &str| json!({"type": "raw_text", "text": text});
-        let task = json!({"type": "task_card", "task_id": "1", "title": long, "status": "pending"});
-        let blocks = fitted(
-            &[
-                json!({"type": "card", "title": plain(&long), "body": plain(&long),
-                    "actions": vec![link("https://x"); 4]}),
-                json!({"type": "container", "title": plain(&long), "child_blocks":
-                    vec![json!({"type": "header", "text": plain("h")}); 12]}),
-                json!({"type": "plan", "title": "p", "tasks": [task]}),
-                json!({"type": "data_table", "caption": long,
-                    "rows": [[cell("a"), cell("")], [cell(&long), cell("b")]]}),
-                json!({"type": "data_visualization", "title": long, "chart": {"type": "pie"}}),
-            ],
-            "Open",
-        );
-        assert!(blocks.shortened);
-        let [card, container, plan, table, chart] = &blocks.blocks[..] else { panic!("five") };
-        let units = |text: &Value| fit::units(text.as_str().unwrap());
-        assert!(units(&card["title"]["text"]) <= 150 && units(&card["body"]["text"]) <= 200);
-        assert_eq!(card["actions"].as_array().unwrap().len(), 3);
-        assert_eq!(container["child_blocks"].as_array().unwrap().len(), 10);
-        assert!(units(&plan["tasks"][0]["title"]) <= 3000);
-        assert!(units(&table["caption"]) <= 150);
-        assert_eq!(table["rows"][0][1]["text"], "–");
-        assert!(units(&chart["title"]) <= 50 && chart["chart"]["type"] == "pie");
-        assert!(blocks.cut.contains(&"blocks[0].title.text".to_owned()), "{:?}", blocks.cut);
-        assert!(blocks.cut.contains(&"blocks[0].actions".to_owned()), "{:?}", blocks.cut);
-        let charts = vec![chart.clone(); 3];
-        assert_eq!(fitted(&charts, "Open").blocks.len(), CHARTS);
-    }
-
-    /// Slack refuses a container without one, and its blocks are worth more than a title.
-    #[test]
-    fn a_container_keeps_a_title() {
-        let divider = json!({"type": "divider"});
-        let untitled = json!({"type": "container", "title": plain(" "), "child_blocks": [divider]});
-        let blocks = fitted(&[untitled], "Open").blocks;
-        assert_eq!(blocks[0]["title"]["text"], "–");
-        assert_eq!(blocks[0]["child_blocks"], json!([divider]));
-    }
-}
+mod tests;

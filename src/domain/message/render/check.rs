@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use super::filters::Mode;
 use super::kit::{self, BLOCKS, CHARTS, FieldPlace, Part, mode, parse};
 use super::names::{self, Name, NameKind};
-use super::{Problem, Template, filters, fit, keys, places};
+use super::{Problem, Template, escape, filters, fit, keys, places};
 
 /// The most problems that are placed: an answer has no more.
 const PLACED: usize = 50;
@@ -306,7 +307,12 @@ fn strings(node: &Value, place: &FieldPlace<'_>, problems: &mut Vec<Problem>) {
                 };
                 let compiled = if key == "if" {
                     filters::is_expression(text)
-                } else if mode(object, key).is_some() {
+                } else if let Some(mode) = mode(object, key) {
+                    // A URL that data fills in is judged with the message.
+                    if mode == Mode::Url && !filters::is_filled_in(text) {
+                        let problem = escape::url(text).err();
+                        problems.extend(problem.map(|it| here.problem(it.to_string())));
+                    }
                     filters::compiles(text)
                 } else {
                     if text.contains("{{") || text.contains("{%") {

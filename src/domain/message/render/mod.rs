@@ -159,7 +159,8 @@ pub struct Rendered {
     pub text: String,
     /// An array of blocks, within all of Slack's limits; empty if nothing was left to show.
     pub blocks: Value,
-    /// Something did not fit, and ends in "…" or was omitted.
+    /// Something did not fit and ends in "…", or was omitted: it did not fit, or its URL is
+    /// impossible.
     pub shortened: bool,
     /// The parts that were shortened, or of which something was omitted, such as
     /// `blocks[0].text.text`; `blocks` if blocks were omitted.
@@ -167,24 +168,15 @@ pub struct Rendered {
     pub cut: Vec<String>,
 }
 
-/// Why a message cannot be rendered: the template (or a URL put into it) must be changed; a retry
+/// Why a message cannot be rendered: the template fails on this data and must be changed; a retry
 /// would not help.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RenderError {
-    /// The template fails on this data.
-    #[error("{0}")]
-    Template(Problem),
-    /// A URL is not an http or https URL, or is too long; it cannot be shortened.
-    #[error("{field} {problem}")]
-    Url { field: String, problem: escape::UrlError },
-}
+#[error("{0}")]
+pub struct RenderError(Problem);
 
 impl From<RenderError> for Problem {
     fn from(error: RenderError) -> Self {
-        match error {
-            RenderError::Template(problem) => problem,
-            RenderError::Url { field, problem } => Self::new(field, problem.to_string()),
-        }
+        error.0
     }
 }
 
@@ -237,12 +229,12 @@ impl Compiled {
         let marked = self
             .strings
             .fill(&self.text, filters::Mode::Mrkdwn, &scope)
-            .map_err(|error| RenderError::Template(places::failed(&error, "text", &self.text)))?;
+            .map_err(|error| RenderError(places::failed(&error, "text", &self.text)))?;
         let mut text = fit::fit(&marked, fit::TEXT, usize::MAX, true);
         if text.text.trim().is_empty() {
             language.notice().clone_into(&mut text.text);
         }
-        let blocks = self.blocks.render(&self.strings, &scope, context.button)?;
+        let blocks = self.blocks.render(&self.strings, &scope, context)?;
         let mut cut = blocks.cut;
         if text.shortened {
             cut.insert(0, "text".to_owned());

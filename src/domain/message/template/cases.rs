@@ -26,8 +26,6 @@ pub(super) struct Case {
     pub(super) data: Value,
     pub(super) reader: Reader,
     pub(super) link: Option<Link>,
-    /// Values may be too long for a URL. Notify refuses such data, so a template may build URLs.
-    pub(super) is_long: bool,
 }
 
 /// All messages to try; the first has the example data.
@@ -41,16 +39,12 @@ pub(super) fn cases(kind: &KnownType<'_>, locale: &Locale) -> Vec<Case> {
             time_zone: "Europe/Vienna".to_owned(),
         },
         link: Some(Link { url: "https://platform.example/1".to_owned(), label: None }),
-        is_long: false,
     };
     let specs = kind.specs();
     let long = words(LONG.min(LONG_IN_ALL / specs.len().max(1)));
     let mut cases = vec![
         case("the example data", kind.demo_data(), "Kim Example"),
-        Case {
-            is_long: true,
-            ..case("the longest values", data(&specs, |spec| longest(spec, &long)), &long)
-        },
+        case("the longest values", data(&specs, |spec| longest(spec, &long)), &long),
         case("markup in the values", data(&specs, hostile), MARKUP),
         case("only the required fields", required(kind, &specs), ""),
         case("no data", json!({}), ""),

@@ -8,7 +8,6 @@ use crate::domain::ids::EventType;
 use crate::domain::message::event;
 use crate::domain::message::event::tenant_types::KnownType;
 use crate::domain::message::problem::Problem;
-use crate::domain::message::render::escape::UrlError;
 use crate::domain::message::render::{Compiled, Context, Language, RenderError};
 use crate::domain::message::wording::form::Form;
 use crate::domain::time::Timestamp;
@@ -92,7 +91,7 @@ fn tried(form: &Form, locale: &Locale, kind: &KnownType<'_>, event: &EventType) 
                 (template.text != message.text).then(|| empty(form))
             }
             Ok(_) => None,
-            Err(error) => failure(form, error, case),
+            Err(error) => Some(failure(form, error, case)),
         };
         problems.extend(problem.filter(|new| problems.iter().all(|old| old.field != new.field)));
     }
@@ -109,21 +108,14 @@ fn empty(form: &Form) -> Problem {
 }
 
 /// The problem of a message that cannot be rendered.
-fn failure(form: &Form, error: RenderError, case: &Case) -> Option<Problem> {
-    let is_missing_link = case.link.is_none();
-    let advice = match &error {
-        RenderError::Url { problem: UrlError::TooLong, .. } if case.is_long => return None,
-        RenderError::Url { .. } if is_missing_link => "; \"if\": \"link\" omits it without one",
-        RenderError::Url { .. } => "; an \"if\" omits a part without a URL",
-        RenderError::Template(_) => "",
-    };
+fn failure(form: &Form, error: RenderError, case: &Case) -> Problem {
     let mut problem = Problem::from(error);
     match form {
         Form::Simple(simple) => problem = simple.named(problem),
         Form::Blocks(template) => template.place(&mut problem),
     }
-    let sentence = format!("{} (with {}{advice})", problem.problem, case.name);
-    Some(Problem { problem: sentence, ..problem })
+    let sentence = format!("{} (with {})", problem.problem, case.name);
+    Problem { problem: sentence, ..problem }
 }
 
 #[cfg(test)]

@@ -146,17 +146,12 @@ fn problems_have_the_names_of_the_request_and_their_places() {
 
 #[test]
 fn the_data_that_breaks_a_template_is_named() {
-    let image =
-        |url: &str| json!([{"type": "image", "image_url": url, "alt_text": "x"}]).to_string();
     for (form, field, data) in [
         (
             simple("{% for c in course.name %}{{ c | upper | lower }}{% endfor %}"),
             "simple.body",
             "the longest values",
         ),
-        (blocks("x", &image("{{ course.name }}")), "[0].image_url", "the example data"),
-        (blocks("x", &image("{{ page }}")), "[0].image_url", "only the required fields"),
-        (blocks("x", &image("{{ link.url }}")), "[0].image_url", "no link"),
         (blocks("<{{ course.name }}|x>", "[]"), "blocks.text", "the example data"),
         (
             blocks("x{% if extra['<!channel>'] %}{{ extra | round }}{% endif %}", "[]"),
@@ -167,6 +162,24 @@ fn the_data_that_breaks_a_template_is_named() {
         let problems = problems(&form);
         let [problem] = &problems[..] else { panic!("{problems:?}") };
         assert!(problem.contains(field) && problem.contains(data), "{problem}");
+    }
+}
+
+/// Data that makes a URL impossible costs one part of the message. A URL that the author wrote is
+/// impossible in every message.
+#[test]
+fn only_a_url_that_the_author_wrote_is_refused() {
+    let image =
+        |url: &str| json!([{"type": "image", "image_url": url, "alt_text": "x"}]).to_string();
+    for url in ["{{ course.name }}", "{{ page }}", "{{ link.url }}", "https://x.test/{{ left }}"] {
+        assert_eq!(problems(&blocks("x", &image(url))), Vec::<String>::new(), "{url}");
+    }
+    for url in ["", "/plan.png", "ftp://x.test/plan.png"] {
+        let problems = problems(&blocks("x", &image(url)));
+        let [problem] = &problems[..] else { panic!("{url}: {problems:?}") };
+        let refused = "template.blocks.blocks_json[0].image_url (line 1, column ";
+        assert!(problem.starts_with(refused), "{problem}");
+        assert!(problem.ends_with(") must be an absolute http or https URL"), "{problem}");
     }
 }
 
