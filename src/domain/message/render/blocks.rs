@@ -6,7 +6,7 @@
 //!   false;
 //! - empty parts are omitted without an `if`: a text object without text, a context without
 //!   elements; a button with a URL gets the default label instead;
-//! - an object whose URL comes out as none that Slack accepts is omitted; a URL cannot be shortened;
+//! - an object whose URL comes out as none that Slack accepts is omitted;
 //! - placeholders are allowed in `text`, `title`, `caption`, `url`, `image_url`, `alt_text`,
 //!   `value` and `accessibility_label`; all other strings are literal.
 //!
