@@ -44,6 +44,12 @@ pub fn fields_read(form: &Form) -> BTreeSet<String> {
     names(form).iter().filter_map(|located| located.name.field()).collect()
 }
 
+/// Whether a template reads the data as a whole, and so all fields.
+#[must_use]
+pub fn reads_all(form: &Form) -> bool {
+    names(form).iter().any(|located| located.name.is_data())
+}
+
 /// The etag of the state of a template: every change makes another one. `form`: `None` after a
 /// reset.
 #[must_use]
@@ -107,6 +113,9 @@ mod tests {
         let blocks = r#"[{"type": "section", "if": "x.y is blank",
             "text": {"type": "mrkdwn", "text": "{% for p in q %}{{ p.z }}{% endfor %}"}}]"#;
         let blocks = Template { text: "{{ data['r'] }}".into(), blocks: blocks.into() };
-        assert_eq!(read(&Form::Blocks(blocks)), "q r x.y");
+        let blocks = Form::Blocks(blocks);
+        assert_eq!(read(&blocks), "q r x.y");
+        assert!(!reads_all(&blocks) && !reads_all(&form(simple)));
+        assert!(reads_all(&form("{% for name in data %}{{ data[name] }}{% endfor %}")));
     }
 }
