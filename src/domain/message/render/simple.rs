@@ -6,7 +6,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Located, Problem, Template, filters, markdown, places};
+use super::filters::Mode;
+use super::{Context, Language, Located, Problem, Template, filters, markdown, places};
 
 /// The most fields.
 pub const FIELDS: usize = 10;
@@ -145,8 +146,25 @@ impl Simple {
         self.template().check().into_iter().map(|problem| self.named(problem)).collect()
     }
 
+    /// The problem of a message that cannot be rendered, at its place in the part that its author
+    /// wrote. If each part works by itself, as when together they take too many steps, it is the
+    /// problem of the finished template, under the name of a part.
+    pub(in crate::domain::message) fn failed(
+        &self,
+        context: &Context<'_>,
+        language: Language,
+        problem: Problem,
+    ) -> Problem {
+        let (strings, scope) = (filters::Strings::new(), filters::scope(context, language));
+        let failed = self.parts().into_iter().find_map(|(field, text, _)| {
+            let error = strings.fill(text, Mode::Plain, &scope).err()?;
+            Some(places::failed(&error, &field, text))
+        });
+        failed.unwrap_or_else(|| self.named(problem))
+    }
+
     /// A problem of the finished template, under the name of the part in which it is.
-    pub(in crate::domain::message) fn named(&self, problem: Problem) -> Problem {
+    fn named(&self, problem: Problem) -> Problem {
         let blocks = self.blocks();
         let inside = problem.field.strip_prefix("blocks[").and_then(|it| it.split_once(']'));
         let name = inside.and_then(|(index, _)| blocks.get(index.parse::<usize>().ok()?));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::cases::{Case, cases};
+use super::cases::cases;
 use super::{Locale, fields, names};
 use crate::domain::ids::EventType;
 use crate::domain::message::event;
@@ -91,7 +91,11 @@ fn tried(form: &Form, locale: &Locale, kind: &KnownType<'_>, event: &EventType) 
                 (template.text != message.text).then(|| empty(form))
             }
             Ok(_) => None,
-            Err(error) => Some(failure(form, error, case)),
+            Err(error) => {
+                let problem = placed(form, error, &context, language);
+                let sentence = format!("{} (with {})", problem.problem, case.name);
+                Some(Problem { problem: sentence, ..problem })
+            }
         };
         problems.extend(problem.filter(|new| problems.iter().all(|old| old.field != new.field)));
     }
@@ -107,15 +111,16 @@ fn empty(form: &Form) -> Problem {
     Problem::new(field, "comes out empty with the example data")
 }
 
-/// The problem of a message that cannot be rendered.
-fn failure(form: &Form, error: RenderError, case: &Case) -> Problem {
+/// The problem of a message that cannot be rendered, at its place in what the author wrote.
+fn placed(form: &Form, error: RenderError, context: &Context<'_>, language: Language) -> Problem {
     let mut problem = Problem::from(error);
     match form {
-        Form::Simple(simple) => problem = simple.named(problem),
-        Form::Blocks(template) => template.place(&mut problem),
+        Form::Simple(simple) => simple.failed(context, language, problem),
+        Form::Blocks(template) => {
+            template.place(&mut problem);
+            problem
+        }
     }
-    let sentence = format!("{} (with {})", problem.problem, case.name);
-    Problem { problem: sentence, ..problem }
 }
 
 #[cfg(test)]

@@ -165,6 +165,29 @@ fn the_data_that_breaks_a_template_is_named() {
     }
 }
 
+/// The place is in the text that the author wrote, not in the one that it becomes.
+#[test]
+fn a_part_that_fails_on_data_has_its_line_and_column() {
+    let fact = |label: &str, value: &str| Fact { label: label.into(), value: value.into() };
+    let heading = Simple { heading: "{{ extra | round }}".into(), ..Simple::default() };
+    let body = "**Good**\n\n- [so](https://x.test) {{ starts_at | round }}";
+    let body = Simple { body: body.into(), ..Simple::default() };
+    let value = Simple {
+        heading: "x".into(),
+        fields: vec![fact("a", "b"), fact("c", "**d** {{ extra | round }}")],
+        ..Simple::default()
+    };
+    for (form, place) in [
+        (heading, "template.simple.heading (line 1, column 12) does not work: "),
+        (body, "template.simple.body (line 3, column 39) does not work: "),
+        (value, "template.simple.fields[1].value (line 1, column 18) does not work: "),
+    ] {
+        let problems = problems(&Form::Simple(form));
+        let [problem] = &problems[..] else { panic!("{problems:?}") };
+        assert!(problem.starts_with(place) && problem.contains("(with "), "{problem}");
+    }
+}
+
 /// Data that makes a URL impossible costs one part of the message. A URL that the author wrote is
 /// impossible in every message.
 #[test]
