@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::cases::cases;
-use super::{Locale, fields, names};
+use super::{Locale, fields, fields_read, names};
 use crate::domain::ids::EventType;
 use crate::domain::message::event;
 use crate::domain::message::event::tenant_types::KnownType;
@@ -76,7 +76,7 @@ fn tried(form: &Form, locale: &Locale, kind: &KnownType<'_>, event: &EventType) 
     let template = form.template();
     let compiled = Compiled::of(&template, Some(language));
     let mut problems: Vec<Problem> = Vec::new();
-    for (index, case) in cases(kind, locale).iter().enumerate() {
+    for (index, case) in cases(kind, locale, &fields_read(form)).iter().enumerate() {
         let context = Context {
             event,
             data: &case.data,

@@ -8,7 +8,6 @@ use crate::domain::message::event::definition::{Definition, Own, OwnField};
 use crate::domain::message::event::tenant_types::TenantTypes;
 use crate::domain::message::render::Template;
 use crate::domain::message::render::simple::{Fact, Picture, Simple};
-use crate::domain::message::template::fields_read;
 
 fn event() -> EventType {
     EventType::parse("training.cancelled").unwrap()
@@ -157,6 +156,25 @@ fn the_data_that_breaks_a_template_is_named() {
             blocks("x{% if extra['<!channel>'] %}{{ extra | round }}{% endif %}", "[]"),
             "blocks.text",
             "markup in the values",
+        ),
+        (
+            blocks("x{% if extra.n %}{{ extra.n | round }}{% endif %}", "[]"),
+            "blocks.text",
+            "markup in the values",
+        ),
+        (
+            blocks(
+                "x{% for p in extra.people %}{% if p is sequence %}{{ p | round }}{% endif %}\
+                 {% endfor %}",
+                "[]",
+            ),
+            "blocks.text",
+            "lists in the objects",
+        ),
+        (
+            blocks("x{% if extra.a.b is mapping %}{{ extra.a.b | round }}{% endif %}", "[]"),
+            "blocks.text",
+            "objects in the objects",
         ),
     ] {
         let problems = problems(&form);
