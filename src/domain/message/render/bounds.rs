@@ -9,12 +9,10 @@ use std::fmt::{self, Write as _};
 use serde_json::{Map, Value, json};
 
 use super::fit;
-use super::kit::{self, BLOCKS, CELL, CELLS, CHARTS, Kinds, Part};
+use super::kit::{self, BLOCKS, BlockKind, CELL, CELLS, CHARTS, ELSEWHERE, Kinds, Part};
 
 /// The caps on the length of a value, tried one after the other until all blocks together fit.
 const CAPS: [usize; 8] = [usize::MAX, 1500, 700, 300, 150, 80, 40, 10];
-/// The most units of a text at a place where no supported block has one.
-const ELSEWHERE: usize = 2_000;
 /// The keys that a button keeps if the message is otherwise too long.
 const BARE: [&str; 5] = ["type", "text", "url", "action_id", "style"];
 
@@ -256,7 +254,14 @@ impl<'a> Fitter<'a> {
             self.impossible += 1;
             return None;
         }
-        let Some(kind) = kit::find(name) else { return self.text_object(node, text) };
+        match kit::find(name) {
+            Some(kind) => self.of_kind(node, kind),
+            None => self.text_object(node, text),
+        }
+    }
+
+    /// An object of this kind; `None` if a part that it needs is empty.
+    fn of_kind(&mut self, node: &Value, kind: &BlockKind) -> Option<Value> {
         let mut object = node.as_object()?.clone();
         for (key, part) in kind.parts {
             if let Some(value) = object.remove(*key)
@@ -266,7 +271,7 @@ impl<'a> Fitter<'a> {
                 object.insert((*key).into(), fitted);
             }
         }
-        self.fill_in(name, &mut object);
+        self.fill_in(kind.name, &mut object);
         let complete =
             kind.needs.iter().all(|keys| keys.iter().any(|key| object.contains_key(*key)));
         complete.then_some(Value::Object(object))
@@ -298,8 +303,20 @@ impl<'a> Fitter<'a> {
                 let text = self.words(value.as_str()?, most, false);
                 (!text.trim().is_empty()).then(|| text.into())
             }
-            Part::Whole { .. } => Some(value.clone()),
+            Part::Run { most } => {
+                let text = self.words(value.as_str()?, most, false);
+                (!text.is_empty()).then(|| text.into())
+            }
+            Part::Whole { .. } | Part::Number => Some(value.clone()),
             Part::One(kinds) => self.known(value, kinds, 0),
+            Part::Untyped(kind) => self.of_kind(value, kit::find(kind)?),
+            Part::Items { kind, most } => {
+                let kind = kit::find(kind)?;
+                self.each(value, most, |fitter, item| fitter.of_kind(item, kind))
+            }
+            Part::Strings { most, each } => {
+                self.each(value, most, |fitter, item| fitter.part(item, Part::Words { most: each }))
+            }
             Part::List { kinds, most, text } => self.list(value, kinds, most, text),
             Part::Rows { least, most } => {
                 let mut rows = Vec::new();
@@ -311,11 +328,20 @@ impl<'a> Fitter<'a> {
         }
     }
 
-    /// `None` if nothing is left.
     fn list(&mut self, value: &Value, kinds: Kinds, most: usize, text: usize) -> Option<Value> {
+        self.each(value, most, |fitter, item| fitter.known(item, kinds, text))
+    }
+
+    /// The items of a list that are left, at most this many; `None` if there are none.
+    fn each(
+        &mut self,
+        value: &Value,
+        most: usize,
+        fitted: impl Fn(&mut Self, &Value) -> Option<Value>,
+    ) -> Option<Value> {
         let mut kept = Vec::new();
         for item in value.as_array()? {
-            kept.extend(self.nth(kept.len(), |fitter| fitter.known(item, kinds, text)));
+            kept.extend(self.nth(kept.len(), |fitter| fitted(fitter, item)));
         }
         let kept = self.first(kept, most);
         (!kept.is_empty()).then_some(Value::Array(kept))

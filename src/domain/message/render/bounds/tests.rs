@@ -92,7 +92,8 @@ fn the_blocks_of_2026_are_measured() {
             json!({"type": "plan", "title": "p", "tasks": [task]}),
             json!({"type": "data_table", "caption": long,
                 "rows": [[cell("a"), cell("")], [cell(&long), cell("b")]]}),
-            json!({"type": "data_visualization", "title": long, "chart": {"type": "pie"}}),
+            json!({"type": "data_visualization", "title": long, "chart":
+                {"type": "pie", "segments": [{"label": "a", "value": 1}]}}),
         ],
         "Open",
     );
@@ -167,4 +168,48 @@ fn a_table_without_enough_rows_is_omitted() {
     assert!(left(table("data_table", json!([[cell], []]))).is_empty());
     assert!(left(table("table", json!([[]]))).is_empty());
     assert_eq!(left(table("table", json!([[], [cell]])))[0]["rows"], json!([[cell]]));
+}
+
+#[test]
+fn nested_parts_are_measured() {
+    let long = "word ".repeat(800);
+    let text = |text: &str| json!({"type": "text", "text": text});
+    let rich = |elements: Value| {
+        let section = json!({"type": "rich_text_section", "elements": elements});
+        json!({"type": "rich_text", "elements": [section]})
+    };
+    let confirm = json!({"title": plain(&long), "text": plain(&long), "confirm": plain(&long),
+        "deny": plain(&long), "style": "danger"});
+    let button = json!({"type": "button", "text": plain("x"), "confirm": confirm});
+    let output = rich(json!([
+        text("a"),
+        text(" "),
+        text(""),
+        {"type": "link", "url": null, "text": "b"},
+        {"type": "link", "url": "https://x", "text": long},
+    ]));
+    let source = |url: Value| json!({"type": "url", "url": url, "text": "s"});
+    let task = json!({"type": "task_card", "task_id": "1", "title": "t", "status": "pending",
+        "output": output, "details": rich(json!([text("")])),
+        "sources": [source(Value::Null), source("https://x".into())]});
+    let message = fitted(&[actions(button), task], "Open");
+    let [actions, task] = &message.blocks[..] else { panic!("{:?}", message.blocks) };
+    let confirm = &actions["elements"][0]["confirm"];
+    let units = |part: &Value| fit::units(part.as_str().unwrap());
+    for (part, most) in [("title", 100), ("text", 300), ("confirm", 30), ("deny", 30)] {
+        assert!((2..=most).contains(&units(&confirm[part]["text"])), "{confirm}");
+    }
+    assert_eq!(confirm["style"], "danger");
+    let runs = task["output"]["elements"][0]["elements"].as_array().unwrap();
+    assert_eq!(runs[..2], [text("a"), text(" ")]);
+    assert!(runs.len() == 3 && units(&runs[2]["text"]) <= ELSEWHERE, "{runs:?}");
+    assert_eq!(task["sources"], json!([source("https://x".into())]));
+    assert!(task.get("details").is_none());
+    for cut in [
+        "blocks[0].elements[0].confirm.title.text",
+        "blocks[1].output.elements[0].elements",
+        "blocks[1].sources",
+    ] {
+        assert!(message.cut.contains(&cut.to_owned()), "{cut}: {:?}", message.cut);
+    }
 }
