@@ -20,6 +20,7 @@ use minijinja::{Environment, Error, ErrorKind, Output, State, Template, Undefine
 
 use super::helpers::{self, Special, VALUE_UNITS, bounded, text_of};
 use super::language::Language;
+use super::region::DateForm;
 use super::tokens::{RESERVED, clean, is_word, split, tokens};
 use super::{Context, escape, fit, names};
 
@@ -79,6 +80,8 @@ pub(super) fn scope(context: &Context<'_>, language: Language) -> Scope {
     scope.insert("now".into(), context.now.0.div_euclid(1_000_000).into());
     scope.insert(helpers::NOW.into(), context.now.0.into());
     scope.insert(helpers::LANGUAGE.into(), language.tag().into());
+    let form = DateForm::preferred(language, &context.reader.locales);
+    scope.insert(helpers::REGION.into(), form.region().into());
     scope.insert(helpers::TIME_ZONE.into(), context.reader.time_zone.as_str().into());
     let reader = [
         ("name", context.reader.name.clone()),

@@ -14,6 +14,8 @@
 
 pub mod language;
 
+mod region;
+
 mod calendar;
 pub mod escape;
 pub mod fit;
@@ -52,6 +54,7 @@ mod tests;
 
 use serde_json::Value;
 
+use self::region::DateForm;
 use super::problem::FieldProblem;
 use crate::domain::directory::snapshot::MemberView;
 use crate::domain::identity::person::Person;
@@ -187,7 +190,7 @@ pub struct Compiled {
     blocks: blocks::Blocks,
     strings: filters::Strings,
     /// The language of its words, and so of its dates, plurals and lists; `None`: that of the
-    /// reader.
+    /// reader. Dates are written as in the reader's region.
     language: Option<Language>,
 }
 
@@ -210,12 +213,16 @@ impl Compiled {
         self.view_in(locale, reader)
     }
 
-    /// [`Compiled::view`] with this locale for readers whose name and locale are not used.
+    /// [`Compiled::view`] with this locale, and that of their dates, for readers whose name and
+    /// locale are not used.
     pub(in crate::domain::message) fn view_in(&self, locale: &str, reader: Reader) -> Reader {
         if self.strings.is_personal() {
             return reader;
         }
-        Reader { name: None, locales: vec![locale.to_owned()], ..reader }
+        // The region decides how dates are written.
+        let form = DateForm::preferred(self.language_for(&reader), &reader.locales);
+        let locales = [Some(locale.to_owned()), form.locale()].into_iter().flatten().collect();
+        Reader { name: None, locales, ..reader }
     }
 
     fn language_for(&self, reader: &Reader) -> Language {
