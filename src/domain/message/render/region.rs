@@ -81,8 +81,8 @@ static REGIONS: [Regions; 16] = [
     regions(Language::English, "BI", DateStyle::MonthFirst, ClockStyle::Common),
     regions(
         Language::English,
-        "AU NZ SG 001 AG BB BM BS CY DM ER FJ FM GD GH GM GY HK JM KI KN KY LC LR LS MO MW MY NA PG \
-         PK PW SB SD SL SS SZ TC TO TT VC VG VU WS ZM",
+        "AU NZ SG 001 AG BB BM BS CY DM ER FJ FM GD GH GM GY HK JM KI KN KY LC LR LS MO MW MY NA \
+         PG PK PW SB SD SL SS SZ TC TO TT VC VG VU WS ZM",
         DateStyle::Common,
         ClockStyle::Small,
     ),
