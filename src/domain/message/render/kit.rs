@@ -9,12 +9,15 @@
 
 use serde_json::{Map, Value};
 
-use super::Problem;
 use super::filters::{Mode, place_of};
 use super::places::Literal;
+use super::{Problem, fit};
+use crate::domain::limits::TEMPLATE_BLOCKS_BYTES;
 
 /// The most blocks of a message.
 pub const BLOCKS: usize = 50;
+/// The most fields of a section.
+pub const SECTION_FIELDS: usize = 10;
 /// The most blocks of the kind `data_visualization` in a message.
 pub(super) const CHARTS: usize = 2;
 /// The most cells of a row.
@@ -154,7 +157,7 @@ macro_rules! kind {
     };
 }
 
-const FIELDS: Part = Part::List { kinds: TEXTS, most: 10, text: 2_000 };
+const FIELDS: Part = Part::List { kinds: TEXTS, most: SECTION_FIELDS, text: fit::FIELD };
 const CHILDREN: Kinds = &["actions", "context", "divider", "header", "image", "section"];
 
 /// An id of something that a rich text names.
@@ -256,7 +259,7 @@ static KINDS: &[BlockKind] = &[
     kind!(
         "section",
         &[
-            ("text", text(3_000)),
+            ("text", text(fit::SECTION)),
             ("fields", FIELDS),
             ("accessory", Part::One(&["button", "image"])),
         ],
@@ -305,13 +308,13 @@ pub(super) fn find(name: &str) -> Option<&'static BlockKind> {
     KINDS.iter().find(|kind| kind.name == name)
 }
 
-/// The most bytes of a template's blocks.
-pub const BLOCKS_BYTES: usize = 32 * 1024;
-
 /// The array of blocks, with strings that are not yet filled in.
 pub(super) fn parse(source: &str) -> Result<Vec<Value>, Problem> {
-    if source.len() > BLOCKS_BYTES {
-        return Err(Problem::new("blocks", format!("must be at most {BLOCKS_BYTES} bytes")));
+    if source.len() > TEMPLATE_BLOCKS_BYTES {
+        return Err(Problem::new(
+            "blocks",
+            format!("must be at most {TEMPLATE_BLOCKS_BYTES} bytes"),
+        ));
     }
     match serde_json::from_str(source) {
         Ok(Value::Array(array)) => Ok(array),

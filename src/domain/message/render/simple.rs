@@ -8,9 +8,7 @@ use serde_json::{Value, json};
 
 use super::filters::Mode;
 use super::{Context, Language, Located, Problem, Template, filters, markdown, places};
-
-/// The most fields.
-pub const FIELDS: usize = 10;
+use crate::domain::limits::{TEMPLATE_FIELDS, TEMPLATE_TEXT_BYTES};
 
 /// A message as its author writes it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -60,7 +58,7 @@ impl Simple {
         let heading = markdown::literal(&self.heading);
         let body = markdown::mrkdwn(&self.body);
         let whole = format!("{heading}\n{body}").trim().to_owned();
-        if whole.len() > filters::SOURCE_BYTES && !heading.is_empty() { heading } else { whole }
+        if whole.len() > TEMPLATE_TEXT_BYTES && !heading.is_empty() { heading } else { whole }
     }
 
     /// The blocks, each with the name of its part.
@@ -99,8 +97,8 @@ impl Simple {
         if self.heading.trim().is_empty() && self.body.trim().is_empty() {
             problems.push(Problem::new("body", "must not be empty if there is no heading"));
         }
-        if self.fields.len() > FIELDS {
-            problems.push(Problem::new("fields", format!("must have at most {FIELDS}")));
+        if self.fields.len() > TEMPLATE_FIELDS {
+            problems.push(Problem::new("fields", format!("must have at most {TEMPLATE_FIELDS}")));
         }
         for (field, text, required) in self.parts() {
             if required && text.trim().is_empty() {

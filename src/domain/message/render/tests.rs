@@ -410,7 +410,7 @@ fn a_runaway_template_is_an_error_not_a_stall() {
     assert_eq!(text(kept, three.clone()), "A+");
     let first = "{% for b in (items | default(items)) %}{{ b | upper }}{% endfor %}";
     assert_eq!(text(first, three), "AB+");
-    let long = format!("{{# {} #}}", "x".repeat(filters::SOURCE_BYTES));
+    let long = format!("{{# {} #}}", "x".repeat(crate::domain::limits::TEMPLATE_TEXT_BYTES));
     assert!(filled(&long, json!([]), data, None).unwrap_err().to_string().contains("4000 bytes"));
 }
 
