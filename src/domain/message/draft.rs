@@ -3,9 +3,9 @@
 
 use serde_json::Value;
 
-use super::event::words::ReadyWords;
 use super::render::{Context, Link, Reader, RenderError};
 use super::wording;
+use super::wording::candidates::ReadyWords;
 use crate::domain::directory::snapshot::MemberView;
 use crate::domain::identity::person::Person;
 use crate::domain::ids::EventType;

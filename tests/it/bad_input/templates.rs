@@ -3,9 +3,9 @@
 use herald::domain::ids::EventType;
 use herald::domain::message::event;
 use herald::domain::message::event::tenant_types::TenantTypes;
-use herald::domain::message::event::words::ReadyWords;
 use herald::domain::message::preview;
 use herald::domain::message::render::{Problem, Reader, Template};
+use herald::domain::message::wording::candidates::ReadyWords;
 use herald::domain::time::Timestamp;
 use serde_json::{Value, json};
 
