@@ -51,7 +51,7 @@ enum Below {
 
 /// The words for one reader.
 #[derive(Debug, Clone, Copy)]
-pub struct Chosen<'a> {
+pub struct ChosenWords<'a> {
     pub level: Level,
     /// The locale of the words, or the reader's language if the words are in no certain one.
     pub locale: &'a str,
@@ -62,7 +62,7 @@ pub struct Chosen<'a> {
     pub button: &'a str,
 }
 
-impl Chosen<'_> {
+impl ChosenWords<'_> {
     /// The reader, reduced to the facts that this message depends on: readers with equal views get
     /// equal messages, and the same words are chosen for the view.
     #[must_use]
@@ -80,7 +80,7 @@ impl ReadyWords {
 
     /// The words for this reader.
     #[must_use]
-    pub fn choice(&self, reader: &Reader) -> Chosen<'_> {
+    pub fn choice(&self, reader: &Reader) -> ChosenWords<'_> {
         match self {
             Self::BuiltIn(wording) => built_in(wording, reader.language()),
             Self::Own(compiled) => own(compiled, reader.language()),
@@ -119,7 +119,7 @@ impl Candidates {
         }
     }
 
-    fn choice(&self, reader: &Reader) -> Chosen<'_> {
+    fn choice(&self, reader: &Reader) -> ChosenWords<'_> {
         let own = self.own.iter().map(|it| WordingPlace { level: it.level, locale: &it.locale });
         // The words below are there for every language.
         let below =
@@ -137,7 +137,7 @@ impl Candidates {
                 let compiled = compiled.get_or_init(|| candidate.compiled());
                 let button = self.below.words(candidate.language()).button;
                 let (locale, version) = (candidate.locale.as_str(), candidate.version);
-                Chosen { level, locale, version, compiled, button }
+                ChosenWords { level, locale, version, compiled, button }
             }
             None => self.below.words(Language::of(locale).unwrap_or_default()),
         }
@@ -156,7 +156,7 @@ impl Candidate {
 }
 
 impl Below {
-    fn words(&self, language: Language) -> Chosen<'_> {
+    fn words(&self, language: Language) -> ChosenWords<'_> {
         match self {
             Self::BuiltIn(wording) => built_in(wording, language),
             Self::Own(compiled) => own(compiled, language),
@@ -171,9 +171,9 @@ impl Below {
     }
 }
 
-fn built_in(wording: &'static Wording, language: Language) -> Chosen<'static> {
+fn built_in(wording: &'static Wording, language: Language) -> ChosenWords<'static> {
     let words = wording.words(language);
-    Chosen {
+    ChosenWords {
         level: Level::BuiltIn,
         locale: language.tag(),
         version: 0,
@@ -182,9 +182,9 @@ fn built_in(wording: &'static Wording, language: Language) -> Chosen<'static> {
     }
 }
 
-fn own(compiled: &Compiled, language: Language) -> Chosen<'_> {
+fn own(compiled: &Compiled, language: Language) -> ChosenWords<'_> {
     let (level, locale, button) = (Level::BuiltIn, language.tag(), open(language));
-    Chosen { level, locale, version: 0, compiled, button }
+    ChosenWords { level, locale, version: 0, compiled, button }
 }
 
 #[cfg(test)]
