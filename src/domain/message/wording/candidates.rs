@@ -39,14 +39,8 @@ pub struct Candidates {
     /// Those of `own`, in their order, from when they are needed: a message that is written later
     /// needs one of them, and compiling all takes much longer than writing it.
     compiled: Vec<OnceLock<Compiled>>,
-    below: Below,
-}
-
-/// The words below those of the tenant.
-#[derive(Debug)]
-enum Below {
-    BuiltIn(&'static Wording),
-    Own(Arc<Compiled>),
+    /// The words below those of the tenant; without templates.
+    below: ReadyWords,
 }
 
 /// The words for one reader.
@@ -82,9 +76,17 @@ impl ReadyWords {
     #[must_use]
     pub fn choice(&self, reader: &Reader) -> ChosenWords<'_> {
         match self {
-            Self::BuiltIn(wording) => built_in(wording, reader.language()),
-            Self::Own(compiled) => own(compiled, reader.language()),
+            Self::BuiltIn(_) | Self::Own(_) => self.below(reader.language()),
             Self::Chosen(candidates) => candidates.choice(reader),
+        }
+    }
+
+    /// The words in this language that are no template.
+    fn below(&self, language: Language) -> ChosenWords<'_> {
+        match self {
+            Self::BuiltIn(wording) => built_in(wording, language),
+            Self::Own(compiled) => own(compiled, language),
+            Self::Chosen(candidates) => candidates.below.below(language),
         }
     }
 
@@ -105,9 +107,8 @@ impl Candidates {
     pub fn new(own: Vec<Candidate>, below: ReadyWords) -> Self {
         let compiled = own.iter().map(|_| OnceLock::new()).collect();
         let below = match below {
-            ReadyWords::BuiltIn(wording) => Below::BuiltIn(wording),
-            ReadyWords::Own(compiled) => Below::Own(compiled),
-            ReadyWords::Chosen(candidates) => candidates.below.again(),
+            ReadyWords::Chosen(candidates) => candidates.below.clone(),
+            below => below,
         };
         Self { own, compiled, below }
     }
@@ -135,11 +136,11 @@ impl Candidates {
         match own {
             Some((candidate, compiled)) => {
                 let compiled = compiled.get_or_init(|| candidate.compiled());
-                let button = self.below.words(candidate.language()).button;
+                let button = self.below.below(candidate.language()).button;
                 let (locale, version) = (candidate.locale.as_str(), candidate.version);
                 ChosenWords { level, locale, version, compiled, button }
             }
-            None => self.below.words(Language::of(locale).unwrap_or_default()),
+            None => self.below.below(Language::of(locale).unwrap_or_default()),
         }
     }
 }
@@ -152,22 +153,6 @@ impl Candidate {
 
     fn compiled(&self) -> Compiled {
         Compiled::of(&self.form.template(), Some(self.language()))
-    }
-}
-
-impl Below {
-    fn words(&self, language: Language) -> ChosenWords<'_> {
-        match self {
-            Self::BuiltIn(wording) => built_in(wording, language),
-            Self::Own(compiled) => own(compiled, language),
-        }
-    }
-
-    fn again(&self) -> Self {
-        match self {
-            Self::BuiltIn(wording) => Self::BuiltIn(wording),
-            Self::Own(compiled) => Self::Own(Arc::clone(compiled)),
-        }
     }
 }
 
