@@ -16,7 +16,7 @@ pub(super) use words::{RecentWords, recent_words};
 
 use crate::app::{App, Error};
 use crate::domain::access::api_key::hex;
-use crate::domain::ids::{ContentId, TenantId};
+use crate::domain::ids::TenantId;
 use crate::domain::message::template::{Form, Place, etag as etag_of};
 use crate::domain::message::wording::levels::Level;
 use crate::store::TemplateVersion;
@@ -94,9 +94,7 @@ fn level(place: &Place) -> Level {
 
 /// The place in the audit trail.
 fn object(place: &Place) -> String {
-    let Place { event, content, locale } = place;
-    let content = content.as_ref().map(ContentId::as_str).map(|content| format!("/{content}"));
-    format!("template:{event}/{locale}{}", content.unwrap_or_default())
+    format!("template:{place}")
 }
 
 /// Words in the audit trail: enough to find the version that has them, and to prove that it does.

@@ -13,6 +13,7 @@ mod cases;
 mod check;
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -36,6 +37,15 @@ pub struct Place {
     /// `None`: all content items without a template of their own.
     pub content: Option<ContentId>,
     pub locale: Locale,
+}
+
+impl fmt::Display for Place {
+    /// `task.assigned/de`, and `task.assigned/de/course-7` for a content item.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { event, content, locale } = self;
+        write!(f, "{event}/{locale}")?;
+        content.as_ref().map_or(Ok(()), |content| write!(f, "/{content}"))
+    }
 }
 
 /// The fields of the data that a template reads, their parts joined by dots.
@@ -84,6 +94,12 @@ mod tests {
 
     fn form(body: &str) -> Form {
         Form::Simple(Simple { body: body.into(), ..Simple::default() })
+    }
+
+    #[test]
+    fn a_place_is_written_with_its_content_item_last() {
+        assert_eq!(place().to_string(), "training.cancelled/de/course-7");
+        assert_eq!(Place { content: None, ..place() }.to_string(), "training.cancelled/de");
     }
 
     #[test]
