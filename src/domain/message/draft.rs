@@ -200,10 +200,22 @@ mod tests {
     }
 
     #[test]
-    fn a_link_that_cannot_be_opened_is_an_error() {
+    fn a_link_that_cannot_be_opened_costs_its_button() {
         let event = EventType::parse("task.assigned").unwrap();
         let data = event::demo_data(&event);
         let draft = built_in(&event, &data, Some("nowhere"));
+        let reader = draft.reader(None, None, &Settings::default());
+        let message = read(&draft.write(&reader).unwrap());
+        assert_eq!((message.shortened, message.cut), (true, vec!["blocks".to_owned()]));
+        assert!(!message.blocks.to_string().contains("button"), "{}", message.blocks);
+    }
+
+    #[test]
+    fn words_that_fail_on_data_are_an_error() {
+        let event = EventType::parse("own.type").unwrap();
+        let data = json!({"left": "many"});
+        let template = Template { text: "{{ left | round }}".into(), blocks: "[]".into() };
+        let draft = Draft::of(&event, ReadyWords::own(&template), &data, None, NOW);
         let reader = draft.reader(None, None, &Settings::default());
         assert!(matches!(draft.write(&reader), Err(DraftError::Render(_))));
     }
