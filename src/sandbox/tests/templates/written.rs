@@ -21,7 +21,7 @@ pub(super) enum Written {
 pub(super) type Pressing = (Written, usize);
 
 /// Places with a limit, in which `LONG` stands for the text.
-const PLACES: [(usize, &str); 21] = [
+const PLACES: [(usize, &str); 20] = [
     (3_000, r#"{"type": "section", "text": {"type": "mrkdwn", "text": "LONG"}}"#),
     (3_000, r#"{"type": "section", "text": {"type": "plain_text", "text": "LONG"}}"#),
     (2_000, r#"{"type": "section", "fields": [{"type": "mrkdwn", "text": "LONG"}]}"#),
@@ -46,15 +46,6 @@ const PLACES: [(usize, &str); 21] = [
         75,
         r#"{"type": "section", "text": {"type": "mrkdwn", "text": "Yes?"}, "accessory": {
             "type": "button", "text": {"type": "plain_text", "text": "LONG"}}}"#,
-    ),
-    (
-        300,
-        r#"{"type": "actions", "elements": [{"type": "button", "action_id": "a",
-            "text": {"type": "plain_text", "text": "Yes"}, "confirm": {
-                "title": {"type": "plain_text", "text": "t"},
-                "text": {"type": "mrkdwn", "text": "LONG"},
-                "confirm": {"type": "plain_text", "text": "y"},
-                "deny": {"type": "plain_text", "text": "n"}}}]}"#,
     ),
     (2_000, r#"{"type": "image", "image_url": "https://x.test/i.png", "alt_text": "LONG"}"#),
     (
