@@ -35,9 +35,9 @@ use crate::domain::ids::{
 use crate::domain::limits;
 use crate::domain::message::draft::Draft;
 use crate::domain::message::event::tenant_types::KnownType;
-use crate::domain::message::event::words::ReadyWords;
 use crate::domain::message::render::Rendered;
 use crate::domain::message::stored;
+use crate::domain::message::wording::candidates::ReadyWords;
 use crate::domain::time::Timestamp;
 use crate::{store, telemetry};
 

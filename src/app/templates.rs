@@ -129,9 +129,7 @@ fn level(place: &Place) -> Level {
 
 /// The place in the audit trail.
 fn object(place: &Place) -> String {
-    let Place { event, content, locale } = place;
-    let content = content.as_ref().map(ContentId::as_str).map(|content| format!("/{content}"));
-    format!("template:{event}/{locale}{}", content.unwrap_or_default())
+    format!("template:{place}")
 }
 
 /// Words in the audit trail: enough to find the version that has them, and to prove that it does.

@@ -10,9 +10,8 @@ use crate::app::tenant_types::{Catalogue, KEPT, WordedFor};
 use crate::app::{App, Error};
 use crate::domain::ids::{ContentId, EventType, TenantId};
 use crate::domain::message::event::tenant_types::KnownType;
-use crate::domain::message::event::words::ReadyWords;
 use crate::domain::message::template::Form;
-use crate::domain::message::wording::candidates::{Candidate, Candidates};
+use crate::domain::message::wording::candidates::{Candidate, Candidates, ReadyWords};
 use crate::domain::message::wording::levels::Level;
 use crate::store;
 

@@ -3,9 +3,9 @@
 
 use serde_json::Value;
 
-use super::event::words::ReadyWords;
 use super::render::{Context, Link, Reader, RenderError};
 use super::wording;
+use super::wording::candidates::ReadyWords;
 use crate::domain::directory::snapshot::MemberView;
 use crate::domain::identity::person::Person;
 use crate::domain::ids::EventType;
@@ -146,8 +146,10 @@ mod tests {
         let abroad = Person { time_zone: Some("Asia/Tokyo".into()), ..named("Ada") };
         assert_ne!(reader(&named("Ada")), reader(&abroad));
         let in_locale = |tag: &str| Person { locale: Some(tag.into()), ..named("Ada") };
-        assert_eq!(reader(&in_locale("de-AT")), reader(&in_locale("de-CH")));
-        assert_ne!(reader(&in_locale("de-AT")), reader(&named("Ada")));
+        assert_eq!(reader(&in_locale("de-LI")), reader(&in_locale("de-CH")));
+        assert_ne!(reader(&in_locale("de-CH")), reader(&named("Ada")));
+        // They have other names of months.
+        assert_ne!(reader(&in_locale("de-AT")), reader(&in_locale("de-CH")));
     }
 
     /// A release may build in a type of a name that a tenant's own type has.
@@ -165,7 +167,8 @@ mod tests {
         let shown = |locale: &str| read(&draft.write(&reader(locale)).unwrap()).text;
         assert_eq!(shown("en"), "Off: Fri 27 Nov 2026 (Open)");
         assert_eq!(shown("de-AT"), "Off: Fr., 27. Nov. 2026 (Öffnen)");
-        assert_eq!(reader("de-AT"), reader("de-CH"));
+        assert_eq!(shown("en-US"), "Off: Fri, Nov 27, 2026 (Open)");
+        assert_eq!(reader("de-LI"), reader("de-CH"));
     }
 
     #[test]
@@ -197,10 +200,22 @@ mod tests {
     }
 
     #[test]
-    fn a_link_that_cannot_be_opened_is_an_error() {
+    fn a_link_that_cannot_be_opened_costs_its_button() {
         let event = EventType::parse("task.assigned").unwrap();
         let data = event::demo_data(&event);
         let draft = built_in(&event, &data, Some("nowhere"));
+        let reader = draft.reader(None, None, &Settings::default());
+        let message = read(&draft.write(&reader).unwrap());
+        assert_eq!((message.shortened, message.cut), (true, vec!["blocks".to_owned()]));
+        assert!(!message.blocks.to_string().contains("button"), "{}", message.blocks);
+    }
+
+    #[test]
+    fn words_that_fail_on_data_are_an_error() {
+        let event = EventType::parse("own.type").unwrap();
+        let data = json!({"left": "many"});
+        let template = Template { text: "{{ left | round }}".into(), blocks: "[]".into() };
+        let draft = Draft::of(&event, ReadyWords::own(&template), &data, None, NOW);
         let reader = draft.reader(None, None, &Settings::default());
         assert!(matches!(draft.write(&reader), Err(DraftError::Render(_))));
     }

@@ -8,7 +8,6 @@
 mod catalogue;
 pub mod test_message;
 mod validate;
-pub mod words;
 
 pub mod definition;
 

@@ -13,6 +13,7 @@ mod cases;
 mod check;
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -38,10 +39,25 @@ pub struct Place {
     pub locale: Locale,
 }
 
+impl fmt::Display for Place {
+    /// `task.assigned/de`, and `task.assigned/de/course-7` for a content item.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { event, content, locale } = self;
+        write!(f, "{event}/{locale}")?;
+        content.as_ref().map_or(Ok(()), |content| write!(f, "/{content}"))
+    }
+}
+
 /// The fields of the data that a template reads, their parts joined by dots.
 #[must_use]
 pub fn fields_read(form: &Form) -> BTreeSet<String> {
     names(form).iter().filter_map(|located| located.name.field()).collect()
+}
+
+/// Whether a template reads the data as a whole, and so all fields.
+#[must_use]
+pub fn reads_all(form: &Form) -> bool {
+    names(form).iter().any(|located| located.name.is_data())
 }
 
 /// The etag of the state of a template: every change makes another one. `form`: `None` after a
@@ -81,6 +97,12 @@ mod tests {
     }
 
     #[test]
+    fn a_place_is_written_with_its_content_item_last() {
+        assert_eq!(place().to_string(), "training.cancelled/de/course-7");
+        assert_eq!(Place { content: None, ..place() }.to_string(), "training.cancelled/de");
+    }
+
+    #[test]
     fn every_change_changes_the_etag() {
         let one = form("x");
         let first = etag(&place(), 1, Some(&one));
@@ -107,6 +129,9 @@ mod tests {
         let blocks = r#"[{"type": "section", "if": "x.y is blank",
             "text": {"type": "mrkdwn", "text": "{% for p in q %}{{ p.z }}{% endfor %}"}}]"#;
         let blocks = Template { text: "{{ data['r'] }}".into(), blocks: blocks.into() };
-        assert_eq!(read(&Form::Blocks(blocks)), "q r x.y");
+        let blocks = Form::Blocks(blocks);
+        assert_eq!(read(&blocks), "q r x.y");
+        assert!(!reads_all(&blocks) && !reads_all(&form(simple)));
+        assert!(reads_all(&form("{% for name in data %}{{ data[name] }}{% endfor %}")));
     }
 }

@@ -3,9 +3,9 @@
 use herald::domain::ids::EventType;
 use herald::domain::message::event;
 use herald::domain::message::event::tenant_types::TenantTypes;
-use herald::domain::message::event::words::ReadyWords;
 use herald::domain::message::preview;
 use herald::domain::message::render::{Problem, Reader, Template};
+use herald::domain::message::wording::candidates::ReadyWords;
 use herald::domain::time::Timestamp;
 use serde_json::{Value, json};
 
@@ -60,6 +60,9 @@ const CHECKED: &[Case] = &[
         &["blocks[0] (line 1, column 2) must have text or fields"]),
     ("image of nothing", || blocks(r#"[{"type": "image", "alt_text": "x"}]"#),
         &["blocks[0] (line 1, column 2) must have image_url"]),
+    ("text that is no address",
+        || blocks(r#"[{"type": "image", "alt_text": "x", "image_url": "/plan.png"}]"#),
+        &["blocks[0].image_url (line 1, column 50) must be an absolute http or https URL"]),
     ("card of nothing", || blocks(r#"[{"type": "card"}]"#),
         &["blocks[0] (line 1, column 2) must have hero_image or title or body or actions"]),
     ("key that Slack does not know",
@@ -82,9 +85,38 @@ const CHECKED: &[Case] = &[
     ("cell of another kind", || blocks(&json!([{"type": "table", "rows": [[1]]}]).to_string()),
         &["blocks[0].rows[0][0].type (line 1, column 12) must be one of raw_text"]),
     ("three charts",
-        || blocks(&json!(vec![json!({"type": "data_visualization", "title": "t", "chart": {}}); 3])
-            .to_string()),
+        || {
+            let chart = json!({"type": "pie", "segments": [{"label": "a", "value": 1}]});
+            let chart = json!({"type": "data_visualization", "title": "t", "chart": chart});
+            blocks(&json!(vec![chart; 3]).to_string())
+        },
         &["blocks (line 1, column 1) must have at most 2 of data_visualization"]),
+    ("chart of another kind",
+        || blocks(r#"[{"type": "data_visualization", "title": "t", "chart": {"type": "donut"}}]"#),
+        &["blocks[0].chart.type (line 1, column 65) must be one of area, bar, line, pie"]),
+    ("segment without a label",
+        || blocks(concat!(r#"[{"type": "data_visualization", "title": "t", "#,
+            r#""chart": {"type": "pie", "segments": [{"value": "1"}]}}]"#)),
+        &["blocks[0].chart.segments[0] (line 1, column 85) must have label",
+          "blocks[0].chart.segments[0].value (line 1, column 95) must be a number"]),
+    ("source of a task that is none",
+        || blocks(concat!(r#"[{"type": "task_card", "task_id": "1", "title": "t", "#,
+            r#""status": "pending", "sources": [1]}]"#)),
+        &["blocks[0].sources[0].type (line 1, column 87) must be one of url"]),
+    ("rich text of another kind",
+        || blocks(concat!(r#"[{"type": "task_card", "task_id": "1", "title": "t", "#,
+            r#""status": "pending", "output": {"type": "rich_text", "#,
+            r#""elements": [{"type": "text", "text": "x"}]}}]"#)),
+        &["blocks[0].output.elements[0].type (line 1, column 129) must be one of \
+        rich_text_list, rich_text_preformatted, rich_text_quote, rich_text_section"]),
+    ("confirmation without a text",
+        || {
+            let plain = |text: &str| json!({"type": "plain_text", "text": text});
+            let confirm = json!({"title": plain("t"), "confirm": plain("y"), "deny": plain("n")});
+            let button = json!({"type": "button", "text": plain("x"), "confirm": confirm});
+            blocks(&format!("[{{\"type\": \"actions\", \"elements\":\n[{button}]}}]"))
+        },
+        &["blocks[0].elements[0].confirm (line 2, column 13) must have text"]),
     ("header that is too long",
         || blocks(&json!([{"type": "header",
             "text": {"type": "plain_text", "text": "x".repeat(151)}}]).to_string()),
@@ -143,9 +175,6 @@ const PREVIEWED: &[Case] = &[
         &["text (line 1, column 4) does not work: function range is unknown"]),
     ("unknown test", || text("{{ task is even }}"),
         &["text (line 1, column 12) does not work: test even is unknown"]),
-    ("text that is no address",
-        || blocks(r#"[{"type": "image", "alt_text": "x", "image_url": "{{ task.name }}"}]"#),
-        &["blocks[0].image_url must be an absolute http or https URL"]),
     ("placeholder inside a link", || section("<{{ task.name }}|x>"),
         &["blocks[0].text.text (line 3) does not work: a placeholder is inside <...>; write \
         {{ label | linked(url) }} instead"]),

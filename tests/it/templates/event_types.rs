@@ -74,3 +74,38 @@ async fn a_field_that_a_template_uses_is_not_removed() {
     })
     .await;
 }
+
+/// A template that a change breaks would make Notify refuse the data that the change allows.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_field_on_which_a_template_relies_stays_required() {
+    for_each_database(async |world| {
+        let client = &world.client;
+        let name = || field("course.name", FieldKind::Text, true);
+        let left = |required| field("left", FieldKind::Minutes, required);
+        let with = |fields: Vec<pb::EventField>| pb::EventType { fields, ..named(NAME) };
+        create(client, pb::EventType { fields: vec![name(), left(true)], ..training() })
+            .await
+            .unwrap();
+        set(client, (NAME, "", "en"), "{{ course.name }}").await.unwrap();
+        set(client, (NAME, "course-7", "de"), "Noch {{ left | round }}").await.unwrap();
+        let optional = || with(vec![name(), left(false)]);
+        let refused = update(client, optional(), &["fields"]).await.unwrap_err();
+        assert_eq!(bad_fields(&refused), ["event_type.fields"]);
+        for part in [
+            "must keep left unchanged: the template de of content course-7 relies on it",
+            "template.simple.heading (line 1",
+            "only the required fields",
+            "SetTemplate first",
+        ] {
+            assert!(refused.message().contains(part), "{part}: {}", refused.message());
+        }
+        // Whatever else changes, the templates still work.
+        let described = pb::EventField { meaning: "How long.".into(), ..left(true) };
+        let optional_name = field("course.name", FieldKind::Text, false);
+        update(client, with(vec![optional_name, described]), &["fields"]).await.unwrap();
+        let careful = "Noch {% if left is number %}{{ left | round }}{% endif %}";
+        set(client, (NAME, "course-7", "de"), careful).await.unwrap();
+        update(client, optional(), &["fields"]).await.unwrap();
+    })
+    .await;
+}

@@ -2,6 +2,7 @@
 
 mod concurrent;
 mod event_types;
+mod impossible;
 mod levels;
 mod life;
 mod newer;

@@ -9,10 +9,8 @@ use serde_json::{Value, json};
 use super::definition::{Own, OwnField};
 use super::{Kind, label};
 use crate::domain::message::render::Template;
+use crate::domain::message::render::kit::SECTION_FIELDS;
 use crate::domain::message::render::simple::link_button;
-
-/// Slack's limit on the fields of a section.
-const FIELDS: usize = 10;
 
 /// The template, made from the definition.
 pub(super) fn template(own: &Own) -> Template {
@@ -26,7 +24,7 @@ pub(super) fn template(own: &Own) -> Template {
     };
     let head = json!({ "type": "mrkdwn", "text": format!("*{name}*") });
     let mut blocks = vec![json!({ "type": "section", "text": head })];
-    for fields in shown.chunks(FIELDS) {
+    for fields in shown.chunks(SECTION_FIELDS) {
         let fields: Vec<Value> = fields.iter().map(|field| shown_as(field)).collect();
         blocks.push(json!({ "type": "section", "fields": fields }));
     }

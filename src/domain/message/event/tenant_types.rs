@@ -9,11 +9,11 @@ use serde_json::Value;
 use super::default_message::template;
 use super::definition::{Definition, Own, OwnField, Rules};
 use super::validate::{at, validate};
-use super::words::ReadyWords;
 use super::{BuiltIn, FieldProblem, Spec, catalogue, find, priority};
 use crate::domain::capacity::priority::Priority;
 use crate::domain::ids::EventType;
 use crate::domain::message::render::Template;
+use crate::domain::message::wording::candidates::ReadyWords;
 use crate::domain::message::wording::{self, Wording};
 
 /// Bytes in memory, at most about: of a tenant's configured types, of an own type, of each of its

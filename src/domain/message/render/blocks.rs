@@ -6,6 +6,7 @@
 //!   false;
 //! - empty parts are omitted without an `if`: a text object without text, a context without
 //!   elements; a button with a URL gets the default label instead;
+//! - an object whose URL comes out as none that Slack accepts is omitted;
 //! - placeholders are allowed in `text`, `title`, `caption`, `url`, `image_url`, `alt_text`,
 //!   `value` and `accessibility_label`; all other strings are literal.
 //!
@@ -13,12 +14,12 @@
 //! is checked: their limits and escaping are not known here. Every mrkdwn object is sent with
 //! `verbatim: true` unless it says otherwise.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::bounds::FittedBlocks;
 use super::filters::{Mode, Scope, Strings};
 use super::kit::{FieldPlace, mode, parse};
-use super::{Problem, RenderError, bounds, escape};
+use super::{Context, Problem, RenderError, bounds, escape};
 
 /// Blocks, parsed once; an error of invalid JSON is reported when they are needed.
 #[derive(Debug, Clone)]
@@ -35,22 +36,36 @@ impl Blocks {
         Self { source: source.to_owned(), parsed }
     }
 
-    /// `label` is that of a button that has none.
     pub(super) fn render(
         &self,
         strings: &Strings,
         scope: &Scope,
-        label: &str,
+        context: &Context<'_>,
     ) -> Result<FittedBlocks, RenderError> {
-        let parsed =
-            self.parsed.as_ref().map_err(|problem| RenderError::Template(problem.clone()))?;
+        let parsed = self.parsed.as_ref().map_err(|problem| RenderError(problem.clone()))?;
         let mut filled = Vec::with_capacity(parsed.len());
         for (index, block) in parsed.iter().enumerate() {
             let place = FieldPlace { source: &self.source, field: format!("blocks[{index}]") };
             filled.extend(fill(block, (strings, scope), &place)?);
         }
-        Ok(bounds::fitted(&filled, label))
+        keep_link(&mut filled, context);
+        Ok(bounds::fitted(&filled, context.button))
     }
+}
+
+/// If data made the URLs of all buttons impossible, the button of the notification's link takes
+/// their place: it leads to the full content.
+fn keep_link(filled: &mut Vec<Value>, context: &Context<'_>) {
+    let lost = filled.iter().any(bounds::has_lost_button);
+    if !lost || filled.iter().any(bounds::has_button) {
+        return;
+    }
+    let Some(link) = context.link else { return };
+    let Ok(url) = escape::url(&link.url) else { return };
+    let label = escape::plain(&escape::one_line(link.label.as_deref().unwrap_or_default()));
+    let text = json!({ "type": "plain_text", "text": label, "emoji": true });
+    let button = json!({ "type": "button", "text": text, "url": url });
+    filled.push(json!({ "type": "actions", "elements": [button] }));
 }
 
 fn compile(node: &Value, strings: &mut Strings) {
@@ -71,7 +86,8 @@ fn compile(node: &Value, strings: &mut Strings) {
     }
 }
 
-/// The value with its strings filled in, including the marks; `None` if its `if` is false.
+/// The value with its strings filled in, including the marks; `None` if its `if` is false. A URL
+/// that Slack would refuse is `null`.
 fn fill(
     node: &Value,
     with: (&Strings, &Scope),
@@ -99,7 +115,7 @@ fn fill_object(
     if let Some(Value::String(condition)) = object.get("if") {
         let holds = strings
             .holds(condition, scope)
-            .map_err(|error| RenderError::Template(place.at("if").failed(&error, condition)))?;
+            .map_err(|error| RenderError(place.at("if").failed(&error, condition)))?;
         if !holds {
             return Ok(None);
         }
@@ -111,14 +127,10 @@ fn fill_object(
             (Value::String(text), Some(mode)) => {
                 let text = strings
                     .fill(text, mode, scope)
-                    .map_err(|error| RenderError::Template(here.failed(&error, text)))?;
-                let text = if mode == Mode::Url {
-                    escape::url(&text)
-                        .map_err(|problem| RenderError::Url { field: here.field, problem })?
-                } else {
-                    text
-                };
-                Some(Value::String(text))
+                    .map_err(|error| RenderError(here.failed(&error, text)))?;
+                // `null` is a URL that is impossible: `bounds` omits its holder.
+                let text = if mode == Mode::Url { escape::url(&text).ok() } else { Some(text) };
+                Some(text.map_or(Value::Null, Value::String))
             }
             (value, _) => fill(value, with, &here)?,
         };

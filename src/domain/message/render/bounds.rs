@@ -1,20 +1,18 @@
 //! Filled-in blocks are brought within Slack's limits ([`kit`](super::kit)), whatever the data.
 //!
-//! Values are shortened first, all to the same length; if that is not enough, "…" replaces the
-//! last blocks. A message that has buttons with URLs keeps at least one, because it leads to the
-//! full content.
+//! An object whose URL is impossible is omitted. Values are shortened, all to the same length; if
+//! that is not enough, "…" replaces the last blocks. A message that has buttons with URLs keeps
+//! one at least, because it leads to the full content.
 
 use std::fmt::{self, Write as _};
 
 use serde_json::{Map, Value, json};
 
 use super::fit;
-use super::kit::{self, BLOCKS, CELL, CELLS, CHARTS, Kinds, Part};
+use super::kit::{self, BLOCKS, BlockKind, CELL, CELLS, CHARTS, ELSEWHERE, Kinds, Part};
 
 /// The caps on the length of a value, tried one after the other until all blocks together fit.
 const CAPS: [usize; 8] = [usize::MAX, 1500, 700, 300, 150, 80, 40, 10];
-/// The most units of a text at a place where no supported block has one.
-const ELSEWHERE: usize = 2_000;
 /// The keys that a button keeps if the message is otherwise too long.
 const BARE: [&str; 5] = ["type", "text", "url", "action_id", "style"];
 
@@ -32,8 +30,8 @@ const ALL: &str = "blocks";
 pub(super) fn fitted(filled: &[Value], label: &str) -> FittedBlocks {
     let (mut blocks, mut cut) = (Vec::new(), Vec::new());
     for cap in CAPS {
-        let mut fitter =
-            Fitter { label, cap, shortened: cap != usize::MAX, path: ALL.to_owned(), cut: vec![] };
+        let mut fitter = Fitter::new(label, cap, ALL);
+        fitter.shortened = cap != usize::MAX;
         blocks = fitter.blocks(filled);
         cut = fitter.cut;
         if size(&blocks) <= fit::ALL_BLOCKS {
@@ -80,10 +78,30 @@ fn without_the_last(mut blocks: Vec<Value>) -> (Vec<Value>, usize) {
 
 /// The first button with a URL.
 fn button(node: &Value) -> Option<&Value> {
+    find(node, &|node| node["type"] == "button" && node["url"].is_string())
+}
+
+/// Whether a button in this block opens a URL.
+pub(super) fn has_button(block: &Value) -> bool {
+    button(block).is_some()
+}
+
+/// Whether a button in this block is omitted because its URL is impossible.
+pub(super) fn has_lost_button(block: &Value) -> bool {
+    find(block, &|node| node["type"] == "button" && is_impossible(node)).is_some()
+}
+
+/// Whether the object has a URL that data made impossible.
+fn is_impossible(object: &Value) -> bool {
+    ["url", "image_url"].iter().any(|key| object.get(key).is_some_and(Value::is_null))
+}
+
+/// The first object for which this holds.
+fn find<'v>(node: &'v Value, holds: &impl Fn(&Value) -> bool) -> Option<&'v Value> {
     match node {
-        Value::Array(items) => items.iter().find_map(button),
-        Value::Object(_) if node["type"] == "button" && node["url"].is_string() => Some(node),
-        Value::Object(object) => object.values().find_map(button),
+        Value::Array(items) => items.iter().find_map(|item| find(item, holds)),
+        Value::Object(_) if holds(node) => Some(node),
+        Value::Object(object) => object.values().find_map(|value| find(value, holds)),
         _ => None,
     }
 }
@@ -106,9 +124,16 @@ struct Fitter<'a> {
     /// The part that is being fitted, by its place in the finished message.
     path: String,
     cut: Vec<String>,
+    /// The objects with an impossible URL that were met.
+    impossible: usize,
 }
 
-impl Fitter<'_> {
+impl<'a> Fitter<'a> {
+    fn new(label: &'a str, cap: usize, path: &str) -> Self {
+        let (path, cut) = (path.to_owned(), Vec::new());
+        Self { label, cap, shortened: false, path, cut, impossible: 0 }
+    }
+
     fn blocks(&mut self, filled: &[Value]) -> Vec<Value> {
         let (mut kept, mut charts) = (Vec::new(), 0);
         for block in filled {
@@ -135,10 +160,7 @@ impl Fitter<'_> {
 
     /// Whether anything is left of this block within the limits.
     fn is_shown(&self, block: &Value) -> bool {
-        let (label, cap) = (self.label, self.cap);
-        let mut other =
-            Fitter { label, cap, shortened: false, path: String::new(), cut: Vec::new() };
-        other.block(block).is_some()
+        Fitter::new(self.label, self.cap, "").block(block).is_some()
     }
 
     /// Something of the present part is omitted.
@@ -156,22 +178,35 @@ impl Fitter<'_> {
         }
     }
 
-    /// The item of this number. If nothing is left of it, nothing was shortened in it.
+    /// The item of this number.
     fn nth(
         &mut self,
         index: usize,
         fitted: impl FnOnce(&mut Self) -> Option<Value>,
     ) -> Option<Value> {
-        let before = self.cut.len();
-        let item = self.inside(format_args!("[{index}]"), fitted);
-        if item.is_none() {
-            self.cut.truncate(before);
-        }
-        item
+        self.left_of(format_args!("[{index}]"), fitted)
     }
 
     fn at<T>(&mut self, key: &str, fitted: impl FnOnce(&mut Self) -> T) -> T {
         self.inside(format_args!(".{key}"), fitted)
+    }
+
+    /// What is left of a part of the present one. If nothing is, nothing was shortened in it; but
+    /// readers miss something of the present part if a URL was impossible.
+    fn left_of(
+        &mut self,
+        step: fmt::Arguments<'_>,
+        fitted: impl FnOnce(&mut Self) -> Option<Value>,
+    ) -> Option<Value> {
+        let (before, impossible) = (self.cut.len(), self.impossible);
+        let part = self.inside(step, fitted);
+        if part.is_none() {
+            self.cut.truncate(before);
+            if self.impossible > impossible && !self.cut.contains(&self.path) {
+                self.note();
+            }
+        }
+        part
     }
 
     fn inside<T>(&mut self, step: fmt::Arguments<'_>, fitted: impl FnOnce(&mut Self) -> T) -> T {
@@ -215,16 +250,28 @@ impl Fitter<'_> {
     /// kind, or if a part that it needs is empty.
     fn known(&mut self, node: &Value, kinds: &[&str], text: usize) -> Option<Value> {
         let name = node["type"].as_str().filter(|name| kinds.contains(name))?;
-        let Some(kind) = kit::find(name) else { return self.text_object(node, text) };
+        if is_impossible(node) {
+            self.impossible += 1;
+            return None;
+        }
+        match kit::find(name) {
+            Some(kind) => self.of_kind(node, kind),
+            None => self.text_object(node, text),
+        }
+    }
+
+    /// An object of this kind; `None` if a part that it needs is empty.
+    fn of_kind(&mut self, node: &Value, kind: &BlockKind) -> Option<Value> {
         let mut object = node.as_object()?.clone();
         for (key, part) in kind.parts {
             if let Some(value) = object.remove(*key)
-                && let Some(fitted) = self.at(key, |fitter| fitter.part(&value, *part))
+                && let Some(fitted) =
+                    self.left_of(format_args!(".{key}"), |fitter| fitter.part(&value, *part))
             {
                 object.insert((*key).into(), fitted);
             }
         }
-        self.fill_in(name, &mut object);
+        self.fill_in(kind.name, &mut object);
         let complete =
             kind.needs.iter().all(|keys| keys.iter().any(|key| object.contains_key(*key)));
         complete.then_some(Value::Object(object))
@@ -256,37 +303,59 @@ impl Fitter<'_> {
                 let text = self.words(value.as_str()?, most, false);
                 (!text.trim().is_empty()).then(|| text.into())
             }
-            Part::Whole { .. } => Some(value.clone()),
+            Part::Run { most } => {
+                let text = self.words(value.as_str()?, most, false);
+                (!text.is_empty()).then(|| text.into())
+            }
+            Part::Whole { .. } | Part::Number => Some(value.clone()),
             Part::One(kinds) => self.known(value, kinds, 0),
+            Part::Untyped(kind) => self.of_kind(value, kit::find(kind)?),
+            Part::Items { kind, most } => {
+                let kind = kit::find(kind)?;
+                self.each(value, most, |fitter, item| fitter.of_kind(item, kind))
+            }
+            Part::Strings { most, each } => {
+                self.each(value, most, |fitter, item| fitter.part(item, Part::Words { most: each }))
+            }
             Part::List { kinds, most, text } => self.list(value, kinds, most, text),
-            Part::Rows { most, .. } => {
-                let rows = value.as_array()?.iter().enumerate();
-                let rows = rows.map(|(index, row)| self.nth(index, |fitter| fitter.row(row)));
-                let rows = rows.collect::<Option<Vec<_>>>()?;
-                Some(Value::Array(self.first(rows, most)))
+            Part::Rows { least, most } => {
+                let mut rows = Vec::new();
+                for row in value.as_array()? {
+                    rows.extend(self.nth(rows.len(), |fitter| fitter.row(row)));
+                }
+                (rows.len() >= least).then(|| Value::Array(self.first(rows, most)))
             }
         }
     }
 
-    /// `None` if nothing is left.
     fn list(&mut self, value: &Value, kinds: Kinds, most: usize, text: usize) -> Option<Value> {
+        self.each(value, most, |fitter, item| fitter.known(item, kinds, text))
+    }
+
+    /// The items of a list that are left, at most this many; `None` if there are none.
+    fn each(
+        &mut self,
+        value: &Value,
+        most: usize,
+        fitted: impl Fn(&mut Self, &Value) -> Option<Value>,
+    ) -> Option<Value> {
         let mut kept = Vec::new();
         for item in value.as_array()? {
-            kept.extend(self.nth(kept.len(), |fitter| fitter.known(item, kinds, text)));
+            kept.extend(self.nth(kept.len(), |fitter| fitted(fitter, item)));
         }
         let kept = self.first(kept, most);
         (!kept.is_empty()).then_some(Value::Array(kept))
     }
 
-    /// Cells keep their places, so an empty one is a dash.
+    /// Cells keep their places, so an empty one is a dash. A row without cells is omitted.
     fn row(&mut self, row: &Value) -> Option<Value> {
         let cells = row.as_array()?.iter().enumerate().map(|(index, cell)| {
             let dash = || json!({"type": "raw_text", "text": "–"});
             let fitted = self.nth(index, |fitter| fitter.known(cell, &["raw_text"], CELL));
             fitted.unwrap_or_else(dash)
         });
-        let cells = cells.collect();
-        Some(Value::Array(self.first(cells, CELLS)))
+        let cells: Vec<Value> = cells.collect();
+        (!cells.is_empty()).then(|| Value::Array(self.first(cells, CELLS)))
     }
 
     fn first(&mut self, mut items: Vec<Value>, most: usize) -> Vec<Value> {
@@ -325,129 +394,4 @@ impl Fitter<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn plain(text: &str) -> Value {
-        json!({"type": "plain_text", "text": text})
-    }
-
-    fn link(url: &str) -> Value {
-        json!({"type": "button", "text": plain("Go"), "url": url})
-    }
-
-    fn kinds(blocks: &[Value]) -> Vec<&str> {
-        blocks.iter().map(|block| block["type"].as_str().unwrap()).collect()
-    }
-
-    fn button_of(filled: &[Value]) -> (Vec<Value>, Value) {
-        let blocks = fitted(filled, "Open").blocks;
-        assert!(size(&blocks) <= fit::ALL_BLOCKS && blocks.len() <= BLOCKS);
-        let button = blocks.iter().find_map(button).expect("a button").clone();
-        (blocks, button)
-    }
-
-    #[test]
-    fn a_button_outlives_the_block_that_held_it() {
-        let empty = json!({"type": "section", "text": plain(" "), "accessory": link("https://x")});
-        let (blocks, _) = button_of(&[empty]);
-        assert_eq!(kinds(&blocks), ["actions"]);
-        let full = json!({"type": "section", "text": plain(&"w".repeat(2950))});
-        let last = json!({"type": "section", "text": plain("x"), "accessory": link("https://x")});
-        let (blocks, _) = button_of(&[vec![full; 6], vec![last]].concat());
-        assert_eq!(kinds(&blocks), ["section", "section", "section", "context", "actions"]);
-        let divider = json!({"type": "divider"});
-        let (blocks, _) =
-            button_of(&[vec![divider; 60], vec![actions(link("https://x"))]].concat());
-        assert_eq!(blocks.len(), BLOCKS);
-    }
-
-    #[test]
-    fn one_button_outlives_many() {
-        let long = format!("https://x/{}", "a".repeat(2900));
-        let many = json!({"type": "actions", "elements": vec![link(&long); 25]});
-        let (blocks, button) = button_of(&[many]);
-        assert_eq!(kinds(&blocks), ["context", "actions"]);
-        assert_eq!(button["url"].as_str().unwrap().len(), long.len());
-    }
-
-    #[test]
-    fn a_button_without_a_label_gets_the_default_one() {
-        let button = json!({"type": "button", "text": plain(" "), "url": "https://x"});
-        let (_, button) = button_of(&[actions(button)]);
-        assert_eq!(button["text"]["text"], "Open");
-        let deaf = json!({"type": "button", "text": plain(" ")});
-        assert!(fitted(&[actions(deaf)], "Open").blocks.is_empty());
-    }
-
-    #[test]
-    fn the_parts_that_were_cut_are_listed() {
-        let long = |size: usize| plain(&"w".repeat(size));
-        let empty = json!({"type": "section", "text": plain(" ")});
-        let section = |text: Value| json!({"type": "section", "text": text});
-        let fields = json!({"type": "section", "fields": vec![long(2_100); 12]});
-        let header = json!({"type": "header", "text": long(160)});
-        assert_eq!(fitted(&[section(long(9))], "Open").cut, Vec::<String>::new());
-        let cut = fitted(&[empty, header, section(long(3_001))], "Open").cut;
-        assert_eq!(cut, ["blocks[0].text.text", "blocks[1].text.text"]);
-        let cut = fitted(&[fields], "Open").cut;
-        assert!(!cut.iter().any(|part| part.contains("[10]") || part.contains("[11]")), "{cut:?}");
-        assert!(cut.contains(&"blocks".to_owned()), "{cut:?}");
-        let many = fitted(&vec![json!({"type": "divider"}); 51], "Open");
-        assert!(many.shortened && many.cut == ["blocks"], "{:?}", many.cut);
-    }
-
-    /// The block that makes room for the button is omitted visibly.
-    #[test]
-    fn a_full_message_that_needs_a_button_is_shortened() {
-        let mut blocks = vec![json!({"type": "divider"}); BLOCKS];
-        blocks.push(json!({"type": "section", "text": plain(" "), "accessory": link("https://x")}));
-        let message = fitted(&blocks, "Open");
-        assert_eq!(message.blocks.len(), BLOCKS);
-        assert!(message.shortened && message.cut == ["blocks"], "{:?}", message.cut);
-    }
-
-    #[test]
-    fn the_blocks_of_2026_are_measured() {
-        let long = "word ".repeat(800);
-        let cell = |text: &str| json!({"type": "raw_text", "text": text});
-        let task = json!({"type": "task_card", "task_id": "1", "title": long, "status": "pending"});
-        let blocks = fitted(
-            &[
-                json!({"type": "card", "title": plain(&long), "body": plain(&long),
-                    "actions": vec![link("https://x"); 4]}),
-                json!({"type": "container", "title": plain(&long), "child_blocks":
-                    vec![json!({"type": "header", "text": plain("h")}); 12]}),
-                json!({"type": "plan", "title": "p", "tasks": [task]}),
-                json!({"type": "data_table", "caption": long,
-                    "rows": [[cell("a"), cell("")], [cell(&long), cell("b")]]}),
-                json!({"type": "data_visualization", "title": long, "chart": {"type": "pie"}}),
-            ],
-            "Open",
-        );
-        assert!(blocks.shortened);
-        let [card, container, plan, table, chart] = &blocks.blocks[..] else { panic!("five") };
-        let units = |text: &Value| fit::units(text.as_str().unwrap());
-        assert!(units(&card["title"]["text"]) <= 150 && units(&card["body"]["text"]) <= 200);
-        assert_eq!(card["actions"].as_array().unwrap().len(), 3);
-        assert_eq!(container["child_blocks"].as_array().unwrap().len(), 10);
-        assert!(units(&plan["tasks"][0]["title"]) <= 3000);
-        assert!(units(&table["caption"]) <= 150);
-        assert_eq!(table["rows"][0][1]["text"], "–");
-        assert!(units(&chart["title"]) <= 50 && chart["chart"]["type"] == "pie");
-        assert!(blocks.cut.contains(&"blocks[0].title.text".to_owned()), "{:?}", blocks.cut);
-        assert!(blocks.cut.contains(&"blocks[0].actions".to_owned()), "{:?}", blocks.cut);
-        let charts = vec![chart.clone(); 3];
-        assert_eq!(fitted(&charts, "Open").blocks.len(), CHARTS);
-    }
-
-    /// Slack refuses a container without one, and its blocks are worth more than a title.
-    #[test]
-    fn a_container_keeps_a_title() {
-        let divider = json!({"type": "divider"});
-        let untitled = json!({"type": "container", "title": plain(" "), "child_blocks": [divider]});
-        let blocks = fitted(&[untitled], "Open").blocks;
-        assert_eq!(blocks[0]["title"]["text"], "–");
-        assert_eq!(blocks[0]["child_blocks"], json!([divider]));
-    }
-}
+mod tests;

@@ -3,6 +3,7 @@
 use jiff::civil::Date;
 
 use super::language::Language;
+use super::region::{ClockStyle, DateForm, DateStyle};
 
 /// The words of one language. `{}` stands for a duration.
 struct Words {
@@ -122,6 +123,10 @@ const PORTUGUESE: Words = Words {
     between: " e ",
 };
 
+/// From Monday on, as they stand before a date in numbers.
+const PORTUGUESE_DAYS: [&str; 7] =
+    ["segunda", "terça", "quarta", "quinta", "sexta", "sábado", "domingo"];
+
 const JAPANESE: Words = Words {
     weekdays: ["月", "火", "水", "木", "金", "土", "日"],
     months: ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12"],
@@ -151,13 +156,30 @@ fn words(language: Language) -> &'static Words {
 }
 
 /// `Fri 27 Nov 2026`.
-pub(super) fn date(date: Date, language: Language) -> String {
-    let words = words(language);
+pub(super) fn date(date: Date, form: DateForm) -> String {
+    let words = words(form.language);
     let nth = |one_based: i8| usize::try_from(one_based - 1).unwrap_or_default();
     let weekday = words.weekdays[nth(date.weekday().to_monday_one_offset())];
-    let month = words.months[nth(date.month())];
+    let month = match (form.date, form.language, date.month()) {
+        (DateStyle::OwnMonths, Language::German, 1) => "Jän.",
+        (DateStyle::OwnMonths, Language::German, 9) => "Sep.",
+        (DateStyle::OwnMonths, Language::French, 7) => "juill.",
+        (_, _, month) => words.months[nth(month)],
+    };
     let (day, year) = (date.day(), date.year());
-    match language {
+    match form.date {
+        DateStyle::Common | DateStyle::OwnMonths => {}
+        DateStyle::MonthFirst => return format!("{weekday}, {month} {day}, {year:04}"),
+        DateStyle::CommaBeforeYear => return format!("{weekday}, {day} {month}, {year:04}"),
+        DateStyle::WithPrepositions => {
+            return format!("{weekday}, {day} de {month} de {year:04}");
+        }
+        DateStyle::Numeric => {
+            let weekday = PORTUGUESE_DAYS[nth(date.weekday().to_monday_one_offset())];
+            return format!("{weekday}, {day}/{:02}/{year:04}", date.month());
+        }
+    }
+    match form.language {
         Language::English => format!("{weekday} {day} {month} {year:04}"),
         Language::French => {
             let first = if day == 1 { "er" } else { "" };
@@ -174,10 +196,22 @@ pub(super) fn date(date: Date, language: Language) -> String {
 }
 
 /// `17:00`.
-pub(super) fn clock(hour: i8, minute: i8, language: Language) -> String {
-    match language {
-        Language::Spanish | Language::Japanese => format!("{hour}:{minute:02}"),
-        _ => format!("{hour:02}:{minute:02}"),
+pub(super) fn clock(hour: i8, minute: i8, form: DateForm) -> String {
+    let twelve = |am: &str, pm: &str| {
+        let half = if hour < 12 { am } else { pm };
+        format!("{}:{minute:02} {half}", (hour + 11) % 12 + 1)
+    };
+    match form.clock {
+        ClockStyle::Common => match form.language {
+            Language::Spanish | Language::Japanese => format!("{hour}:{minute:02}"),
+            _ => format!("{hour:02}:{minute:02}"),
+        },
+        ClockStyle::Capitals => twelve("AM", "PM"),
+        ClockStyle::Small => twelve("am", "pm"),
+        ClockStyle::Points => twelve("a.m.", "p.m."),
+        ClockStyle::SpacedPoints => twelve("a. m.", "p. m."),
+        ClockStyle::Dotted => format!("{hour:02}.{minute:02}"),
+        ClockStyle::Hours => format!("{hour:02} h {minute:02}"),
     }
 }
 
@@ -290,8 +324,51 @@ mod tests {
             (Language::Portuguese, "sex., 6 de mar. de 2026, 09:05 CET"),
             (Language::Japanese, "2026年3月6日(金) 9:05 CET"),
         ] {
-            let time = format!("{} {}", clock(9, 5, language), zone("CET", language));
-            assert_eq!(date_and_time(&date(day, language), &time, language), written);
+            assert_eq!(date_at(day, 9, language.into()), written);
+        }
+    }
+
+    /// A date at five minutes past this hour.
+    fn date_at(day: Date, hour: i8, form: DateForm) -> String {
+        let time = format!("{} {}", clock(hour, 5, form), zone("CET", form.language));
+        date_and_time(&date(day, form), &time, form.language)
+    }
+
+    /// As Unicode CLDR 48 has them.
+    #[test]
+    fn dates_are_written_as_each_region_writes_them() {
+        for (locale, day, hour, written) in [
+            ("en-US", "2026-11-27", 17, "Fri, Nov 27, 2026, 5:05 PM CET"),
+            ("en-PH", "2026-03-06", 0, "Fri, Mar 6, 2026, 12:05 AM CET"),
+            ("en-CA", "2026-11-27", 12, "Fri, Nov 27, 2026, 12:05 p.m. CET"),
+            ("en-GB", "2026-11-27", 17, "Fri 27 Nov 2026, 17:05 CET"),
+            ("en-IE", "2026-11-27", 17, "Fri 27 Nov 2026, 17:05 CET"),
+            ("en-AU", "2026-11-27", 11, "Fri 27 Nov 2026, 11:05 am CET"),
+            ("en-AE", "2026-11-27", 17, "Fri 27 Nov 2026, 5:05 PM CET"),
+            ("en-BI", "2026-11-27", 17, "Fri, Nov 27, 2026, 17:05 CET"),
+            ("en-FI", "2026-11-27", 17, "Fri 27 Nov 2026, 17.05 CET"),
+            ("en-IN", "2026-11-27", 17, "Fri, 27 Nov, 2026, 5:05 pm CET"),
+            ("en-ZW", "2026-11-27", 17, "Fri, 27 Nov, 2026, 17:05 CET"),
+            ("de-DE", "2026-01-09", 9, "Fr., 9. Jan. 2026, 09:05 MEZ"),
+            ("de-AT", "2026-01-09", 9, "Fr., 9. Jän. 2026, 09:05 MEZ"),
+            ("de-AT", "2026-09-04", 9, "Fr., 4. Sep. 2026, 09:05 MEZ"),
+            ("de-CH", "2026-09-04", 9, "Fr., 4. Sept. 2026, 09:05 MEZ"),
+            ("fr-FR", "2026-07-03", 9, "ven. 3 juil. 2026 à 09:05 CET"),
+            ("fr-CA", "2026-07-03", 9, "ven. 3 juill. 2026 à 09 h 05 CET"),
+            ("fr-TN", "2026-07-03", 17, "ven. 3 juil. 2026 à 5:05 PM CET"),
+            ("es-ES", "2026-11-27", 9, "vie, 27 nov 2026, 9:05 CET"),
+            ("es-MX", "2026-11-27", 17, "vie, 27 de nov de 2026, 5:05 p.m. CET"),
+            ("es-US", "2026-11-27", 9, "vie, 27 de nov de 2026, 9:05 a.m. CET"),
+            ("es-419", "2026-11-27", 17, "vie, 27 nov 2026, 5:05 p.m. CET"),
+            ("es-AR", "2026-11-27", 17, "vie, 27 nov 2026, 5:05 p. m. CET"),
+            ("pt-BR", "2026-11-27", 17, "sex., 27 de nov. de 2026, 17:05 CET"),
+            ("pt-PT", "2026-03-06", 17, "sexta, 6/03/2026, 17:05 CET"),
+            ("pt-MO", "2026-11-27", 17, "sexta, 27/11/2026, 5:05 p.m. CET"),
+            ("ja-JP", "2026-11-27", 9, "2026年11月27日(金) 9:05 CET"),
+        ] {
+            let language = Language::of(locale).unwrap();
+            let form = DateForm::preferred(language, &[locale.to_owned()]);
+            assert_eq!(date_at(day.parse().unwrap(), hour, form), written, "{locale}");
         }
     }
 

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::kit::{self, BLOCKS, CHARTS, FieldPlace, Part, mode, parse};
+use super::filters::Mode;
+use super::kit::{self, BLOCKS, BlockKind, CHARTS, FieldPlace, Part, mode, parse};
 use super::names::{self, Name, NameKind};
-use super::{Problem, Template, filters, fit, keys, places};
+use super::{Problem, Template, escape, filters, fit, keys, places};
 
 /// The most problems that are placed: an answer has no more.
 const PLACED: usize = 50;
@@ -190,16 +191,27 @@ fn shape(node: &Value, kinds: &[&str], place: &FieldPlace<'_>, problems: &mut Ve
     if !typed(node, kinds, place, problems) {
         return;
     }
-    if let (Some(kind), Some(object)) = (node["type"].as_str(), node.as_object()) {
-        keys::check(kind, object, place, problems);
-    }
-    let Some(kind) = node["type"].as_str().and_then(kit::find) else {
+    let name = node["type"].as_str().unwrap_or_default();
+    let Some(kind) = kit::find(name) else {
         // A text object or a cell.
+        if let Some(object) = node.as_object() {
+            keys::check(name, object, place, problems);
+        }
         if !node["text"].is_string() {
             problems.push(place.at("text").problem("must be a string"));
         }
         return;
     };
+    shape_of(node, kind, place, problems);
+}
+
+/// The shape of an object of this kind.
+fn shape_of(node: &Value, kind: &BlockKind, place: &FieldPlace<'_>, problems: &mut Vec<Problem>) {
+    let Some(object) = node.as_object() else {
+        problems.push(place.problem("must be an object"));
+        return;
+    };
+    keys::check(kind.name, object, place, problems);
     for keys in kind.needs {
         if keys.iter().all(|key| node.get(*key).is_none()) {
             problems.push(place.problem(format!("must have {}", keys.join(" or "))));
@@ -218,13 +230,32 @@ fn part_shape(value: &Value, part: Part, place: &FieldPlace<'_>, problems: &mut 
             shape(value, if plain { kit::PLAIN } else { kit::TEXTS }, place, problems);
             fits(&value["text"], most, &place.at("text"), problems);
         }
-        Part::Words { most } | Part::Whole { most } => {
+        Part::Words { most } | Part::Run { most } | Part::Whole { most } => {
             if !value.is_string() {
                 problems.push(place.problem("must be a string"));
             }
             fits(value, most, place, problems);
         }
+        Part::Number => {
+            if !value.is_number() {
+                problems.push(place.problem("must be a number"));
+            }
+        }
         Part::One(kinds) => shape(value, kinds, place, problems),
+        Part::Untyped(kind) => {
+            kit::find(kind).into_iter().for_each(|kind| shape_of(value, kind, place, problems));
+        }
+        Part::Items { kind, most } => {
+            let Some(kind) = kit::find(kind) else { return };
+            for (item, here) in items(value, 1, most, place, problems) {
+                shape_of(item, kind, &here, problems);
+            }
+        }
+        Part::Strings { most, each } => {
+            for (item, here) in items(value, 1, most, place, problems) {
+                part_shape(item, Part::Words { most: each }, &here, problems);
+            }
+        }
         Part::List { kinds, most, text } => {
             for (item, here) in items(value, 0, most, place, problems) {
                 shape(item, kinds, &here, problems);
@@ -306,7 +337,12 @@ fn strings(node: &Value, place: &FieldPlace<'_>, problems: &mut Vec<Problem>) {
                 };
                 let compiled = if key == "if" {
                     filters::is_expression(text)
-                } else if mode(object, key).is_some() {
+                } else if let Some(mode) = mode(object, key) {
+                    // A URL that data fills in is judged with the message.
+                    if mode == Mode::Url && !filters::is_filled_in(text) {
+                        let problem = escape::url(text).err();
+                        problems.extend(problem.map(|it| here.problem(it.to_string())));
+                    }
                     filters::compiles(text)
                 } else {
                     if text.contains("{{") || text.contains("{%") {

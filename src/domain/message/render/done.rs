@@ -3,11 +3,8 @@
 use serde_json::Value;
 
 use super::Rendered;
-use super::fit::{ALL_BLOCKS, TEXT, cut, units};
+use super::fit::{ALL_BLOCKS, FIELD, SECTION, TEXT, cut, units};
 
-/// Slack's limits for a section's text and for each of its fields.
-const SECTION: usize = 3000;
-const FIELD: usize = 2000;
 /// Marks the message as done, at a glance and for screen readers.
 const MARK: &str = "✔ ";
 

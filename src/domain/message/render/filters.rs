@@ -20,11 +20,11 @@ use minijinja::{Environment, Error, ErrorKind, Output, State, Template, Undefine
 
 use super::helpers::{self, Special, VALUE_UNITS, bounded, text_of};
 use super::language::Language;
+use super::region::DateForm;
 use super::tokens::{RESERVED, clean, is_word, split, tokens};
 use super::{Context, escape, fit, names};
+use crate::domain::limits::TEMPLATE_TEXT_BYTES;
 
-/// Bytes of one template string.
-pub const SOURCE_BYTES: usize = 4_000;
 /// Steps of one template string.
 const FUEL: u64 = 20_000;
 /// Steps of all strings of one message: a template may have hundreds.
@@ -79,6 +79,8 @@ pub(super) fn scope(context: &Context<'_>, language: Language) -> Scope {
     scope.insert("now".into(), context.now.0.div_euclid(1_000_000).into());
     scope.insert(helpers::NOW.into(), context.now.0.into());
     scope.insert(helpers::LANGUAGE.into(), language.tag().into());
+    let form = DateForm::preferred(language, &context.reader.locales);
+    scope.insert(helpers::REGION.into(), form.region().into());
     scope.insert(helpers::TIME_ZONE.into(), context.reader.time_zone.as_str().into());
     let reader = [
         ("name", context.reader.name.clone()),
@@ -203,8 +205,8 @@ fn rendered(template: &Template<'_, '_>, scope: &Scope) -> Result<String, Error>
 /// Whether the string is a valid expression; the error gives the place of the problem.
 pub(super) fn is_expression(expression: &str) -> Result<(), Error> {
     let source = clean(expression);
-    if source.len() > SOURCE_BYTES {
-        return Err(refusal(format!("one string may have at most {SOURCE_BYTES} bytes")));
+    if source.len() > TEMPLATE_TEXT_BYTES {
+        return Err(refusal(format!("one string may have at most {TEMPLATE_TEXT_BYTES} bytes")));
     }
     harmless(&source, 0)?;
     ENVIRONMENT.compile_expression(&source).map(drop)
@@ -219,8 +221,8 @@ pub(super) fn compiles(source: &str) -> Result<(), Error> {
 
 /// Refuses constructs that could grow without bound: fuel counts steps, not bytes.
 fn allowed(source: &str) -> Result<(), Error> {
-    if source.len() > SOURCE_BYTES {
-        return Err(refusal(format!("one string may have at most {SOURCE_BYTES} bytes")));
+    if source.len() > TEMPLATE_TEXT_BYTES {
+        return Err(refusal(format!("one string may have at most {TEMPLATE_TEXT_BYTES} bytes")));
     }
     let (tags, literal) = split(source);
     for tag in tags {

@@ -13,6 +13,11 @@ pub const TEXT: usize = 4_000;
 /// (slackapi/bolt-js#2509).
 pub const ALL_BLOCKS: usize = 12_000;
 
+/// The text of a section.
+pub(super) const SECTION: usize = 3_000;
+/// A field of a section.
+pub(super) const FIELD: usize = 2_000;
+
 /// The marks around a value from data.
 pub(super) const VALUE: (char, char) = ('\u{1}', '\u{2}');
 /// The marks around markup that a filter made, which is as trusted as the template.

@@ -22,6 +22,7 @@ use minijinja::value::{Kwargs, Object, ObjectRepr};
 use minijinja::{Error, ErrorKind, State, Value};
 
 use super::language::{Category, Language};
+use super::region::DateForm;
 use super::zone::{Moment, Style};
 use super::{calendar, escape, fit, mentions};
 use crate::domain::ids::UserId;
@@ -130,6 +131,8 @@ pub(super) fn capitalize(text: Cow<'_, str>) -> String {
 pub(super) const NOW: &str = "@now";
 /// The tag of the message's language, for filters.
 pub(super) const LANGUAGE: &str = "@language";
+/// The region whose form dates have, for filters.
+pub(super) const REGION: &str = "@region";
 /// The reader's zone, for filters.
 pub(super) const TIME_ZONE: &str = "@time_zone";
 
@@ -141,6 +144,12 @@ fn zone_of(state: &State<'_, '_>) -> String {
 fn language_of(state: &State<'_, '_>) -> Language {
     let tag = state.lookup(LANGUAGE);
     tag.and_then(|tag| tag.as_str().and_then(Language::of)).unwrap_or_default()
+}
+
+fn form_of(state: &State<'_, '_>) -> DateForm {
+    let region = state.lookup(REGION);
+    let region = region.as_ref().and_then(Value::as_str).unwrap_or_default();
+    DateForm::in_region(language_of(state), region)
 }
 
 fn now(state: &State<'_, '_>) -> Timestamp {
@@ -156,7 +165,7 @@ fn moment(value: &Value) -> Result<Moment, String> {
 }
 
 fn shown(state: &State<'_, '_>, value: &Value, style: Style) -> String {
-    let text = moment(value).map(|at| at.format(style, &zone_of(state), language_of(state)));
+    let text = moment(value).map(|at| at.format(style, &zone_of(state), form_of(state)));
     text.unwrap_or_else(|shown| shown)
 }
 
@@ -189,7 +198,7 @@ pub(super) fn when(
 /// A moment without an end is shown without a range.
 pub(super) fn until(state: &State<'_, '_>, value: &Value, end: Option<&Value>) -> String {
     match (moment(value), moment(end.unwrap_or(&Value::UNDEFINED))) {
-        (Ok(from), Ok(to)) => from.until(to, &zone_of(state), language_of(state)),
+        (Ok(from), Ok(to)) => from.until(to, &zone_of(state), form_of(state)),
         _ => shown(state, value, Style::DateTime),
     }
 }

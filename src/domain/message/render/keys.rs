@@ -11,33 +11,44 @@ const ANY: Kinds = &[];
 /// A block's own id. An image or a card inside another block may have one, too.
 const ID: (&str, Kinds) = ("block_id", ANY);
 
+/// The look of a run of a rich text.
+const STYLE: (&str, Kinds) = ("style", ANY);
+/// The color of a button.
+const COLORS: (&str, Kinds) = ("style", &["primary", "danger"]);
+
 /// The further keys of a kind, each with its values.
 fn literal(kind: &str) -> &'static [(&'static str, Kinds)] {
     match kind {
-        "button" => &[("action_id", ANY), ("confirm", ANY), ("style", &["primary", "danger"])],
+        "area" | "axis_config" | "bar" | "line" | "pie" | "point" | "segment" | "series"
+        | "url" => &[],
+        "broadcast" => &[STYLE, ("range", &["here", "channel", "everyone"])],
+        "button" => &[("action_id", ANY), COLORS],
+        "channel" | "color" | "team" | "text" | "user" | "usergroup" => &[STYLE],
+        "confirm" => &[COLORS],
         "container" => &[
             ID,
-            ("rich_text_title", ANY),
             ("width", &["narrow", "standard", "wide", "full"]),
             ("is_collapsible", ANY),
             ("default_collapsed", ANY),
             ("has_header_divider", ANY),
         ],
         "data_table" => &[ID, ("page_size", ANY), ("row_header_column_index", ANY)],
-        "data_visualization" => &[ID, ("chart", ANY)],
+        "date" => &[STYLE, ("format", ANY), ("fallback", ANY)],
+        "emoji" => &[STYLE, ("unicode", ANY), ("url", ANY), ("skin_tone", ANY)],
         "header" => &[ID, ("level", ANY)],
         "image" => &[ID, ("slack_file", ANY), ("fallback", ANY), ("image_bytes", ANY)],
+        "link" => &[STYLE, ("unsafe", ANY)],
         "mrkdwn" | "plain_text" => &[("text", ANY), ("emoji", ANY), ("verbatim", ANY)],
         "raw_text" => &[("text", ANY)],
+        "rich_text_list" => {
+            &[("style", &["bullet", "ordered"]), ("indent", ANY), ("offset", ANY), ("border", ANY)]
+        }
+        "rich_text_preformatted" => &[("border", ANY), ("language", ANY)],
+        "rich_text_quote" => &[("border", ANY)],
+        "rich_text_section" => &[],
         "section" => &[ID, ("expand", ANY)],
         "table" => &[ID, ("column_settings", ANY)],
-        "task_card" => &[
-            ID,
-            ("details", ANY),
-            ("output", ANY),
-            ("sources", ANY),
-            ("status", &["pending", "in_progress", "complete", "error"]),
-        ],
+        "task_card" => &[ID, ("status", &["pending", "in_progress", "complete", "error"])],
         _ => &[ID],
     }
 }

@@ -9,12 +9,15 @@
 
 use serde_json::{Map, Value};
 
-use super::Problem;
 use super::filters::{Mode, place_of};
 use super::places::Literal;
+use super::{Problem, fit};
+use crate::domain::limits::TEMPLATE_BLOCKS_BYTES;
 
 /// The most blocks of a message.
 pub const BLOCKS: usize = 50;
+/// The most fields of a section.
+pub const SECTION_FIELDS: usize = 10;
 /// The most blocks of the kind `data_visualization` in a message.
 pub(super) const CHARTS: usize = 2;
 /// The most cells of a row.
@@ -27,17 +30,48 @@ pub(super) const CELL: usize = 2_000;
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Part {
     /// A text object; `plain`: of plain_text only.
-    Text { most: usize, plain: bool },
+    Text {
+        most: usize,
+        plain: bool,
+    },
     /// A string that readers see.
-    Words { most: usize },
+    Words {
+        most: usize,
+    },
+    /// A string in a rich text, which may be only white space.
+    Run {
+        most: usize,
+    },
     /// A string that must not be shortened: a URL or an id.
-    Whole { most: usize },
+    Whole {
+        most: usize,
+    },
+    Number,
     /// One object of these kinds.
     One(Kinds),
+    /// One object of this kind, which has no `type`.
+    Untyped(&'static str),
+    /// 1 to `most` objects of this kind, which have no `type`.
+    Items {
+        kind: &'static str,
+        most: usize,
+    },
+    /// 1 to `most` strings of at most `each` characters.
+    Strings {
+        most: usize,
+        each: usize,
+    },
     /// Objects of these kinds; `text` is the longest text of a text object among them.
-    List { kinds: Kinds, most: usize, text: usize },
+    List {
+        kinds: Kinds,
+        most: usize,
+        text: usize,
+    },
     /// Rows of cells.
-    Rows { least: usize, most: usize },
+    Rows {
+        least: usize,
+        most: usize,
+    },
 }
 
 pub(super) type Kinds = &'static [&'static str];
@@ -46,7 +80,7 @@ pub(super) type Kinds = &'static [&'static str];
 /// not know are refused (`keys`).
 #[derive(Debug)]
 pub(super) struct BlockKind {
-    name: &'static str,
+    pub(super) name: &'static str,
     pub(super) parts: &'static [(&'static str, Part)],
     /// Sets of keys of which at least one must be present.
     pub(super) needs: &'static [Kinds],
@@ -71,6 +105,25 @@ pub(super) const BLOCK_KINDS: Kinds = &[
 ];
 pub(super) const PLAIN: Kinds = &["plain_text"];
 pub(super) const TEXTS: Kinds = &["mrkdwn", "plain_text"];
+const RICH_TEXT: Kinds = &["rich_text"];
+const RICH_PARTS: Kinds =
+    &["rich_text_list", "rich_text_preformatted", "rich_text_quote", "rich_text_section"];
+const RUNS: Kinds = &[
+    "broadcast",
+    "channel",
+    "color",
+    "date",
+    "emoji",
+    "link",
+    "team",
+    "text",
+    "user",
+    "usergroup",
+];
+/// Slack documents no limit.
+pub(super) const UNLIMITED: usize = usize::MAX;
+/// The most characters of a string for which Slack documents no limit.
+pub(super) const ELSEWHERE: usize = 2_000;
 const BUTTON: Kinds = &["button"];
 const IMAGE: Kinds = &["image"];
 
@@ -86,6 +139,14 @@ const fn words(most: usize) -> Part {
     Part::Words { most }
 }
 
+const fn whole(most: usize) -> Part {
+    Part::Whole { most }
+}
+
+const fn items(kind: &'static str, most: usize) -> Part {
+    Part::Items { kind, most }
+}
+
 const fn list(kinds: Kinds, most: usize) -> Part {
     Part::List { kinds, most, text: 3_000 }
 }
@@ -96,11 +157,21 @@ macro_rules! kind {
     };
 }
 
-const FIELDS: Part = Part::List { kinds: TEXTS, most: 10, text: 2_000 };
+const FIELDS: Part = Part::List { kinds: TEXTS, most: SECTION_FIELDS, text: fit::FIELD };
 const CHILDREN: Kinds = &["actions", "context", "divider", "header", "image", "section"];
 
+/// An id of something that a rich text names.
+const ID: Part = whole(255);
+/// The bars, lines or areas of a chart.
+const XY: &[(&str, Part)] =
+    &[("series", items("series", 12)), ("axis_config", Part::Untyped("axis_config"))];
+const XY_NEEDS: &[Kinds] = &[&["series"], &["axis_config"]];
+const RICH: &[(&str, Part)] = &[("elements", list(RUNS, UNLIMITED))];
+const ELEMENTS: &[Kinds] = &[&["elements"]];
+
 /// Slack's limits: "Reference: blocks", "Block elements" and, for the newer kinds, `@slack/types`.
-static KINDS: [BlockKind; 15] = [
+/// Of charts, several libraries repeat those of Slack's page; where they disagree, the larger.
+static KINDS: &[BlockKind] = &[
     kind!("actions", &[("elements", list(BUTTON, 25))], &[&["elements"]]),
     kind!(
         "button",
@@ -108,9 +179,15 @@ static KINDS: [BlockKind; 15] = [
             ("text", plain(75)),
             ("value", words(2_000)),
             ("accessibility_label", words(75)),
-            ("url", Part::Whole { most: 3_000 }),
+            ("url", whole(3_000)),
+            ("confirm", Part::Untyped("confirm")),
         ],
         &[&["text"]],
+    ),
+    kind!(
+        "confirm",
+        &[("title", plain(100)), ("text", text(300)), ("confirm", plain(30)), ("deny", plain(30))],
+        &[&["title"], &["text"], &["confirm"], &["deny"]],
     ),
     kind!(
         "card",
@@ -129,6 +206,7 @@ static KINDS: [BlockKind; 15] = [
         "container",
         &[
             ("title", plain(150)),
+            ("rich_text_title", Part::One(RICH_TEXT)),
             ("subtitle", text(150)),
             ("icon", Part::One(IMAGE)),
             ("child_blocks", list(CHILDREN, 10)),
@@ -145,16 +223,32 @@ static KINDS: [BlockKind; 15] = [
         &[("caption", words(150)), ("rows", Part::Rows { least: 2, most: 201 })],
         &[&["caption"], &["rows"]],
     ),
-    kind!("data_visualization", &[("title", words(50))], &[&["title"], &["chart"]]),
+    kind!(
+        "data_visualization",
+        &[("title", words(50)), ("chart", Part::One(&["area", "bar", "line", "pie"]))],
+        &[&["title"], &["chart"]],
+    ),
+    kind!("area", XY, XY_NEEDS),
+    kind!("bar", XY, XY_NEEDS),
+    kind!("line", XY, XY_NEEDS),
+    kind!("pie", &[("segments", items("segment", 12))], &[&["segments"]]),
+    kind!("segment", &[("label", words(20)), ("value", Part::Number)], &[&["label"], &["value"]]),
+    kind!("series", &[("name", words(20)), ("data", items("point", 20))], &[&["name"], &["data"]]),
+    kind!("point", &[("label", words(20)), ("value", Part::Number)], &[&["label"], &["value"]]),
+    kind!(
+        "axis_config",
+        &[
+            ("categories", Part::Strings { most: 20, each: 20 }),
+            ("x_label", words(50)),
+            ("y_label", words(50)),
+        ],
+        &[&["categories"]],
+    ),
     kind!("divider", &[], &[]),
     kind!("header", &[("text", plain(150))], &[&["text"]]),
     kind!(
         "image",
-        &[
-            ("image_url", Part::Whole { most: 3_000 }),
-            ("alt_text", words(2_000)),
-            ("title", plain(2_000)),
-        ],
+        &[("image_url", whole(3_000)), ("alt_text", words(2_000)), ("title", plain(2_000)),],
         &[&["image_url"]],
     ),
     kind!(
@@ -165,7 +259,7 @@ static KINDS: [BlockKind; 15] = [
     kind!(
         "section",
         &[
-            ("text", text(3_000)),
+            ("text", text(fit::SECTION)),
             ("fields", FIELDS),
             ("accessory", Part::One(&["button", "image"])),
         ],
@@ -174,8 +268,38 @@ static KINDS: [BlockKind; 15] = [
     kind!("table", &[("rows", Part::Rows { least: 1, most: 100 })], &[&["rows"]]),
     kind!(
         "task_card",
-        &[("task_id", Part::Whole { most: 255 }), ("title", words(3_000))],
+        &[
+            ("task_id", whole(255)),
+            ("title", words(3_000)),
+            ("details", Part::One(RICH_TEXT)),
+            ("output", Part::One(RICH_TEXT)),
+            ("sources", list(&["url"], UNLIMITED)),
+        ],
         &[&["task_id"], &["title"], &["status"]],
+    ),
+    kind!("url", &[("url", whole(3_000)), ("text", words(ELSEWHERE))], &[&["url"], &["text"]]),
+    kind!("rich_text", &[("elements", list(RICH_PARTS, UNLIMITED))], ELEMENTS),
+    kind!("rich_text_section", RICH, ELEMENTS),
+    kind!("rich_text_quote", RICH, ELEMENTS),
+    kind!("rich_text_preformatted", &[("elements", list(&["link", "text"], UNLIMITED))], ELEMENTS),
+    kind!(
+        "rich_text_list",
+        &[("elements", list(&["rich_text_section"], UNLIMITED))],
+        &[&["elements"], &["style"]],
+    ),
+    kind!("text", &[("text", Part::Run { most: ELSEWHERE })], &[&["text"]]),
+    kind!("link", &[("url", whole(3_000)), ("text", Part::Run { most: ELSEWHERE })], &[&["url"]]),
+    kind!("emoji", &[("name", ID)], &[&["name"]]),
+    kind!("user", &[("user_id", ID)], &[&["user_id"]]),
+    kind!("usergroup", &[("usergroup_id", ID)], &[&["usergroup_id"]]),
+    kind!("channel", &[("channel_id", ID)], &[&["channel_id"]]),
+    kind!("team", &[("team_id", ID)], &[&["team_id"]]),
+    kind!("broadcast", &[], &[&["range"]]),
+    kind!("color", &[("value", whole(255))], &[&["value"]]),
+    kind!(
+        "date",
+        &[("timestamp", Part::Number), ("url", whole(3_000))],
+        &[&["timestamp"], &["format"]],
     ),
 ];
 
@@ -184,13 +308,13 @@ pub(super) fn find(name: &str) -> Option<&'static BlockKind> {
     KINDS.iter().find(|kind| kind.name == name)
 }
 
-/// The most bytes of a template's blocks.
-pub const BLOCKS_BYTES: usize = 32 * 1024;
-
 /// The array of blocks, with strings that are not yet filled in.
 pub(super) fn parse(source: &str) -> Result<Vec<Value>, Problem> {
-    if source.len() > BLOCKS_BYTES {
-        return Err(Problem::new("blocks", format!("must be at most {BLOCKS_BYTES} bytes")));
+    if source.len() > TEMPLATE_BLOCKS_BYTES {
+        return Err(Problem::new(
+            "blocks",
+            format!("must be at most {TEMPLATE_BLOCKS_BYTES} bytes"),
+        ));
     }
     match serde_json::from_str(source) {
         Ok(Value::Array(array)) => Ok(array),

@@ -14,6 +14,8 @@
 
 pub mod language;
 
+mod region;
+
 mod calendar;
 pub mod escape;
 pub mod fit;
@@ -52,6 +54,7 @@ mod tests;
 
 use serde_json::Value;
 
+use self::region::DateForm;
 use super::problem::FieldProblem;
 use crate::domain::directory::snapshot::MemberView;
 use crate::domain::identity::person::Person;
@@ -64,6 +67,7 @@ pub use check::Located;
 pub use done::done;
 pub use language::Language;
 pub use marked::marked;
+pub use places::json_offset;
 pub use sizes::{PartSize, sizes};
 
 /// The message of one event type, before it is filled in.
@@ -159,7 +163,8 @@ pub struct Rendered {
     pub text: String,
     /// An array of blocks, within all of Slack's limits; empty if nothing was left to show.
     pub blocks: Value,
-    /// Something did not fit, and ends in "…" or was omitted.
+    /// Something did not fit and ends in "…", or was omitted: it did not fit, or its URL is
+    /// impossible.
     pub shortened: bool,
     /// The parts that were shortened, or of which something was omitted, such as
     /// `blocks[0].text.text`; `blocks` if blocks were omitted.
@@ -167,24 +172,15 @@ pub struct Rendered {
     pub cut: Vec<String>,
 }
 
-/// Why a message cannot be rendered: the template (or a URL put into it) must be changed; a retry
+/// Why a message cannot be rendered: the template fails on this data and must be changed; a retry
 /// would not help.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RenderError {
-    /// The template fails on this data.
-    #[error("{0}")]
-    Template(Problem),
-    /// A URL is not an http or https URL, or is too long; it cannot be shortened.
-    #[error("{field} {problem}")]
-    Url { field: String, problem: escape::UrlError },
-}
+#[error("{0}")]
+pub struct RenderError(Problem);
 
 impl From<RenderError> for Problem {
     fn from(error: RenderError) -> Self {
-        match error {
-            RenderError::Template(problem) => problem,
-            RenderError::Url { field, problem } => Self::new(field, problem.to_string()),
-        }
+        error.0
     }
 }
 
@@ -195,7 +191,7 @@ pub struct Compiled {
     blocks: blocks::Blocks,
     strings: filters::Strings,
     /// The language of its words, and so of its dates, plurals and lists; `None`: that of the
-    /// reader.
+    /// reader. Dates are written as in the reader's region.
     language: Option<Language>,
 }
 
@@ -218,12 +214,16 @@ impl Compiled {
         self.view_in(locale, reader)
     }
 
-    /// [`Compiled::view`] with this locale for readers whose name and locale are not used.
+    /// [`Compiled::view`] with this locale, and that of their dates, for readers whose name and
+    /// locale are not used.
     pub(in crate::domain::message) fn view_in(&self, locale: &str, reader: Reader) -> Reader {
         if self.strings.is_personal() {
             return reader;
         }
-        Reader { name: None, locales: vec![locale.to_owned()], ..reader }
+        // The region decides how dates are written.
+        let form = DateForm::preferred(self.language_for(&reader), &reader.locales);
+        let locales = [Some(locale.to_owned()), form.locale()].into_iter().flatten().collect();
+        Reader { name: None, locales, ..reader }
     }
 
     fn language_for(&self, reader: &Reader) -> Language {
@@ -237,12 +237,12 @@ impl Compiled {
         let marked = self
             .strings
             .fill(&self.text, filters::Mode::Mrkdwn, &scope)
-            .map_err(|error| RenderError::Template(places::failed(&error, "text", &self.text)))?;
+            .map_err(|error| RenderError(places::failed(&error, "text", &self.text)))?;
         let mut text = fit::fit(&marked, fit::TEXT, usize::MAX, true);
         if text.text.trim().is_empty() {
             language.notice().clone_into(&mut text.text);
         }
-        let blocks = self.blocks.render(&self.strings, &scope, context.button)?;
+        let blocks = self.blocks.render(&self.strings, &scope, context)?;
         let mut cut = blocks.cut;
         if text.shortened {
             cut.insert(0, "text".to_owned());

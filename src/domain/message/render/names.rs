@@ -62,6 +62,11 @@ impl Name {
         }
     }
 
+    /// Whether this is the data as a whole.
+    pub(in crate::domain::message) fn is_data(&self) -> bool {
+        self.kind == NameKind::Variable && self.path == ["data"]
+    }
+
     /// Whether messages with this name depend on more of the reader than the zone and the
     /// language of the message.
     pub(super) fn is_personal(&self) -> bool {

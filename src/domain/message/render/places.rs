@@ -23,7 +23,7 @@ pub(super) fn in_text(source: &str, at: usize) -> (Option<usize>, Option<usize>)
 pub(super) fn of_part(json: &str, path: &str) -> (usize, usize) {
     let mut paths =
         std::iter::successors(Some(path), |path| path.rfind(['.', '[']).map(|at| &path[..at]));
-    let at = paths.find_map(|path| find(json, 0, path));
+    let at = paths.find_map(|path| json_offset(json, path));
     line_and_column(json, at.unwrap_or_default())
 }
 
@@ -47,7 +47,7 @@ pub(super) struct Literal<'a> {
 impl<'a> Literal<'a> {
     /// The string at this path, such as `[0].text.text`. The JSON is valid.
     pub(super) fn find(json: &'a str, path: &str) -> Option<Self> {
-        let at = find(json, 0, path)?;
+        let at = json_offset(json, path)?;
         json[at..].starts_with('"').then_some(Self { json, at })
     }
 
@@ -83,6 +83,13 @@ fn escape(json: &str) -> (usize, usize) {
         Some(0xD800..0xDC00) => (12, 4),
         Some(unit) => (6, char::from_u32(unit).map_or(1, char::len_utf8)),
     }
+}
+
+/// The byte of a JSON text at which the value at this path begins, such as `[0].text.text`. Of a
+/// text that is not JSON, any byte.
+#[must_use]
+pub fn json_offset(json: &str, path: &str) -> Option<usize> {
+    find(json, 0, path)
 }
 
 /// The place of the value at this path below the value at `at`.
@@ -183,6 +190,28 @@ mod tests {
         assert!(place("[0].b.c.x", None).is_some());
         for nowhere in ["[0].a", "[0].b", "[2]", "[0].text[5]", "[1].text.texts", "x"] {
             assert_eq!(place(nowhere, None), None, "{nowhere}");
+        }
+    }
+
+    #[test]
+    fn a_path_leads_to_its_value() {
+        let json = r#"[{"type":"a","n":[1.50,{}, []],"t":{"b":"x \"{,\\"}}, {"u":"\u00e9"}]"#;
+        serde_json::from_str::<serde_json::Value>(json).unwrap();
+        for (path, expected) in [
+            ("", "[{"),
+            ("[0].type", "\"a\""),
+            ("[0].n[1]", "{}"),
+            ("[0].t.b", "\"x "),
+            ("[1].u", "\"\\u00e9\""),
+        ] {
+            let at = json_offset(json, path).unwrap();
+            assert!(json[at..].starts_with(expected), "{path}: {}", &json[at..]);
+        }
+        for path in ["[2]", "[0].x", "[0].type.x", "nonsense", "[x]", "[0].t[0]"] {
+            assert_eq!(json_offset(json, path), None, "{path}");
+        }
+        for json in ["", "[", "{", "[1,", "{\"a\"", "{\"a\":", "{\"é"] {
+            assert_eq!((json_offset(json, "[3].a"), json_offset(json, ".a.b")), (None, None));
         }
     }
 

@@ -123,7 +123,10 @@ fn within_slacks_limits(rendered: &Rendered) {
                 }
             }
             "header" => text_within(&block["text"], 150),
-            "image" => assert!((1..=2000).contains(&characters(&block["alt_text"]))),
+            "image" => {
+                assert!((1..=2000).contains(&characters(&block["alt_text"])));
+                assert!((1..=3000).contains(&characters(&block["image_url"])));
+            }
             "actions" => {
                 let elements = block["elements"].as_array().expect("elements");
                 assert!((1..=25).contains(&elements.len()));
@@ -181,12 +184,16 @@ fn tenants_own() -> Template {
     let field = json!({"type": "mrkdwn", "text": "*{{ a }}*\n{{ c | multiline }}"});
     let button = json!({"type": "button", "value": "{{ a }}", "url": "{{ link.url }}",
         "text": {"type": "plain_text", "text": "{{ b }}!"}});
+    let elsewhere = json!({"type": "button", "url": "{{ b }}",
+        "text": {"type": "plain_text", "text": "Go"}});
     let blocks = json!([
         {"type": "header", "text": {"type": "plain_text", "text": "{{ a }} {{ b }}"}},
         {"type": "section", "text": {"type": "mrkdwn", "text": text},
          "fields": vec![field.clone(); 10]},
         {"type": "image", "image_url": "{{ link.url }}", "alt_text": "{{ c }}"},
+        {"type": "image", "image_url": "{{ a }}", "alt_text": "x"},
         {"type": "context", "elements": vec![field; 10]},
+        {"type": "actions", "elements": [elsewhere]},
         {"type": "actions", "elements": vec![button; 25]},
     ]);
     Template { text: text.into(), blocks: blocks.to_string() }

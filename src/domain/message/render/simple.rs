@@ -6,10 +6,9 @@
 
 use serde_json::{Value, json};
 
-use super::{Located, Problem, Template, filters, markdown, places};
-
-/// The most fields.
-pub const FIELDS: usize = 10;
+use super::filters::Mode;
+use super::{Context, Language, Located, Problem, Template, filters, markdown, places};
+use crate::domain::limits::{TEMPLATE_FIELDS, TEMPLATE_TEXT_BYTES};
 
 /// A message as its author writes it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -59,7 +58,7 @@ impl Simple {
         let heading = markdown::literal(&self.heading);
         let body = markdown::mrkdwn(&self.body);
         let whole = format!("{heading}\n{body}").trim().to_owned();
-        if whole.len() > filters::SOURCE_BYTES && !heading.is_empty() { heading } else { whole }
+        if whole.len() > TEMPLATE_TEXT_BYTES && !heading.is_empty() { heading } else { whole }
     }
 
     /// The blocks, each with the name of its part.
@@ -98,8 +97,8 @@ impl Simple {
         if self.heading.trim().is_empty() && self.body.trim().is_empty() {
             problems.push(Problem::new("body", "must not be empty if there is no heading"));
         }
-        if self.fields.len() > FIELDS {
-            problems.push(Problem::new("fields", format!("must have at most {FIELDS}")));
+        if self.fields.len() > TEMPLATE_FIELDS {
+            problems.push(Problem::new("fields", format!("must have at most {TEMPLATE_FIELDS}")));
         }
         for (field, text, required) in self.parts() {
             if required && text.trim().is_empty() {
@@ -145,8 +144,25 @@ impl Simple {
         self.template().check().into_iter().map(|problem| self.named(problem)).collect()
     }
 
+    /// The problem of a message that cannot be rendered, at its place in the part that its author
+    /// wrote. If each part works by itself, as when together they take too many steps, it is the
+    /// problem of the finished template, under the name of a part.
+    pub(in crate::domain::message) fn failed(
+        &self,
+        context: &Context<'_>,
+        language: Language,
+        problem: Problem,
+    ) -> Problem {
+        let (strings, scope) = (filters::Strings::new(), filters::scope(context, language));
+        let failed = self.parts().into_iter().find_map(|(field, text, _)| {
+            let error = strings.fill(text, Mode::Plain, &scope).err()?;
+            Some(places::failed(&error, &field, text))
+        });
+        failed.unwrap_or_else(|| self.named(problem))
+    }
+
     /// A problem of the finished template, under the name of the part in which it is.
-    pub(in crate::domain::message) fn named(&self, problem: Problem) -> Problem {
+    fn named(&self, problem: Problem) -> Problem {
         let blocks = self.blocks();
         let inside = problem.field.strip_prefix("blocks[").and_then(|it| it.split_once(']'));
         let name = inside.and_then(|(index, _)| blocks.get(index.parse::<usize>().ok()?));

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::kit::{self, BLOCKS, CELL, CELLS, Part};
+use super::kit::{self, BLOCKS, BlockKind, CELL, CELLS, Part, UNLIMITED};
 use super::{Rendered, fit};
 
 /// The size of one part of a message.
@@ -44,6 +44,10 @@ impl Sizes {
             self.string(&node["text"], &format!("{path}.text"), most);
             return;
         };
+        self.of_kind(node, kind, path);
+    }
+
+    fn of_kind(&mut self, node: &Value, kind: &BlockKind, path: &str) {
         for (key, part) in kind.parts {
             if let Some(value) = node.get(*key) {
                 self.part(value, *part, &format!("{path}.{key}"));
@@ -54,8 +58,25 @@ impl Sizes {
     fn part(&mut self, value: &Value, part: Part, path: &str) {
         match part {
             Part::Text { most, .. } => self.known(value, path, most),
-            Part::Words { most } | Part::Whole { most } => self.string(value, path, most),
+            Part::Words { most } | Part::Run { most } | Part::Whole { most } => {
+                self.string(value, path, most);
+            }
+            Part::Number => {}
             Part::One(_) => self.known(value, path, 0),
+            Part::Untyped(kind) => {
+                kit::find(kind).into_iter().for_each(|kind| self.of_kind(value, kind, path));
+            }
+            Part::Items { kind, most } => {
+                let Some(kind) = kit::find(kind) else { return };
+                for (item, path) in self.items(value, path, most) {
+                    self.of_kind(item, kind, &path);
+                }
+            }
+            Part::Strings { most, each } => {
+                for (item, path) in self.items(value, path, most) {
+                    self.string(item, &path, each);
+                }
+            }
             Part::List { most, text, .. } => {
                 for (item, path) in self.items(value, path, most) {
                     self.known(item, &path, text);
@@ -80,7 +101,9 @@ impl Sizes {
     /// The items of a list, each with its path.
     fn items<'v>(&mut self, list: &'v Value, path: &str, most: usize) -> Vec<(&'v Value, String)> {
         let items = list.as_array().map_or(&[][..], Vec::as_slice);
-        self.add(path, items.len(), most);
+        if most != UNLIMITED {
+            self.add(path, items.len(), most);
+        }
         items.iter().enumerate().map(|(at, item)| (item, format!("{path}[{at}]"))).collect()
     }
 }

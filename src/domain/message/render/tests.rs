@@ -129,20 +129,56 @@ fn the_button_label_is_the_callers_or_the_event_types() {
 }
 
 #[test]
-fn a_url_is_never_shortened_but_refused_by_name() {
-    let blocks = json!([{"type": "image", "image_url": "{{ url }}", "alt_text": "x"}]);
-    for (url, problem) in [
+fn a_url_is_never_shortened_and_costs_only_its_image() {
+    let text = section("{{ url | truncate(9) }}")[0].clone();
+    let blocks = json!([{"type": "image", "image_url": "{{ url }}", "alt_text": "x"}, text]);
+    for url in ["javascript:alert(1)".to_owned(), format!("https://x.test/{}", "a".repeat(3000))] {
+        let rendered = filled("x", blocks.clone(), json!({ "url": url }), None).unwrap();
+        let kinds: Vec<&Value> =
+            rendered.blocks.as_array().unwrap().iter().map(|block| &block["type"]).collect();
+        assert_eq!(kinds, ["section"]);
+        assert!(rendered.shortened && rendered.cut == ["blocks"], "{:?}", rendered.cut);
+    }
+}
+
+#[test]
+fn a_message_whose_buttons_are_impossible_keeps_the_notifications_link() {
+    let button = |url: &str| {
+        json!({"type": "button", "url": url, "style": "danger",
+        "text": {"type": "plain_text", "text": "Go"}})
+    };
+    let shown = |urls: &[&str], link: Option<&Link>| {
+        let buttons: Vec<Value> = urls.iter().map(|url| button(url)).collect();
+        let blocks = json!([{"type": "actions", "elements": buttons}]);
+        let rendered = filled("x", blocks, json!({"bad": "nowhere"}), link).unwrap();
+        let shown = rendered.blocks.as_array().unwrap().clone();
+        let elements = shown.iter().flat_map(|block| block["elements"].as_array().unwrap());
+        let buttons: Vec<(Value, Value)> =
+            elements.map(|it| (it["url"].clone(), it["text"]["text"].clone())).collect();
+        (buttons, rendered.cut)
+    };
+    let link = Link { url: "https://x.test/1".into(), label: None };
+    let named = Link { label: Some("The <task>".into()), ..link.clone() };
+    let (own, go) = (json!("https://x.test/1"), json!("Go"));
+    for (urls, link, buttons, cut) in [
+        (&["{{ bad }}"][..], Some(&link), vec![(own.clone(), json!("Open"))], vec!["blocks"]),
         (
-            "javascript:alert(1)".to_owned(),
-            "blocks[0].image_url must be an absolute http or https URL",
+            &["{{ bad }}"][..],
+            Some(&named),
+            vec![(own.clone(), json!("The <task>"))],
+            vec!["blocks"],
         ),
+        (&["{{ bad }}"][..], None, vec![], vec!["blocks"]),
         (
-            format!("https://x.test/{}", "a".repeat(3000)),
-            "blocks[0].image_url must be at most 3000 characters; a URL cannot be shortened",
+            &["{{ bad }}", "{{ link.url }}"][..],
+            Some(&link),
+            vec![(own.clone(), go.clone())],
+            vec!["blocks[0].elements"],
         ),
+        (&["{{ link.url }}"][..], Some(&link), vec![(own.clone(), go.clone())], vec![]),
     ] {
-        let error = filled("x", blocks.clone(), json!({ "url": url }), None).unwrap_err();
-        assert_eq!(error.to_string(), problem);
+        let expected = (buttons, cut.into_iter().map(str::to_owned).collect::<Vec<_>>());
+        assert_eq!(shown(urls, link), expected, "{urls:?}");
     }
 }
 
@@ -374,7 +410,7 @@ fn a_runaway_template_is_an_error_not_a_stall() {
     assert_eq!(text(kept, three.clone()), "A+");
     let first = "{% for b in (items | default(items)) %}{{ b | upper }}{% endfor %}";
     assert_eq!(text(first, three), "AB+");
-    let long = format!("{{# {} #}}", "x".repeat(filters::SOURCE_BYTES));
+    let long = format!("{{# {} #}}", "x".repeat(crate::domain::limits::TEMPLATE_TEXT_BYTES));
     assert!(filled(&long, json!([]), data, None).unwrap_err().to_string().contains("4000 bytes"));
 }
 

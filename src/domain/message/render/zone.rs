@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::calendar;
 use super::language::Language;
+use super::region::DateForm;
 use crate::domain::time::Timestamp;
 
 static ZONES: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
@@ -79,18 +80,18 @@ impl Moment {
     }
 
     /// In the reader's zone. A moment that is only a date is shown as a date, whatever the style.
-    pub(super) fn format(self, style: Style, zone: &str, language: Language) -> String {
+    pub(super) fn format(self, style: Style, zone: &str, form: DateForm) -> String {
         match self {
-            Self::Day(date) => calendar::date(date, language),
+            Self::Day(date) => calendar::date(date, form),
             Self::Instant(at) => {
                 let local = local(at, zone);
-                let date = calendar::date(local.date(), language);
+                let date = calendar::date(local.date(), form);
                 match style {
                     Style::Date => date,
                     Style::DateTime => {
-                        calendar::date_and_time(&date, &time(&local, language), language)
+                        calendar::date_and_time(&date, &time(&local, form), form.language)
                     }
-                    Style::Time => time(&local, language),
+                    Style::Time => time(&local, form),
                 }
             }
         }
@@ -98,19 +99,20 @@ impl Moment {
 
     /// From this moment to `end`; the day appears once if both are on it. Only this moment if `end`
     /// is before it.
-    pub(super) fn until(self, end: Self, zone: &str, language: Language) -> String {
-        let from = self.format(Style::DateTime, zone, language);
-        let to = end.format(Style::DateTime, zone, language);
+    pub(super) fn until(self, end: Self, zone: &str, form: DateForm) -> String {
+        let language = form.language;
+        let from = self.format(Style::DateTime, zone, form);
+        let to = end.format(Style::DateTime, zone, form);
         if from == to || end.is_before(self, zone) {
             return from;
         }
         let (day, last) =
-            (self.format(Style::Date, zone, language), end.format(Style::Date, zone, language));
+            (self.format(Style::Date, zone, form), end.format(Style::Date, zone, form));
         match (self, end) {
             (Self::Instant(from), Self::Instant(to)) if day == last => {
                 let from = local(from, zone);
-                let from = calendar::clock(from.hour(), from.minute(), language);
-                calendar::within_a_day(&day, &from, &time(&local(to, zone), language), language)
+                let from = calendar::clock(from.hour(), from.minute(), form);
+                calendar::within_a_day(&day, &from, &time(&local(to, zone), form), language)
             }
             _ => calendar::from_to(&from, &to, language),
         }
@@ -163,9 +165,9 @@ fn local(at: Timestamp, zone: &str) -> Zoned {
 }
 
 /// `17:00 CET`
-fn time(local: &Zoned, language: Language) -> String {
-    let clock = calendar::clock(local.hour(), local.minute(), language);
-    let zone = calendar::zone(&local.strftime("%Z").to_string(), language);
+fn time(local: &Zoned, form: DateForm) -> String {
+    let clock = calendar::clock(local.hour(), local.minute(), form);
+    let zone = calendar::zone(&local.strftime("%Z").to_string(), form.language);
     format!("{clock} {zone}")
 }
 
@@ -190,7 +192,7 @@ mod tests {
     use super::*;
 
     fn shown(value: Value, style: Style, zone: &str) -> String {
-        Moment::parse(&value).unwrap().format(style, zone, Language::English)
+        Moment::parse(&value).unwrap().format(style, zone, Language::English.into())
     }
 
     #[test]
@@ -220,8 +222,9 @@ mod tests {
     #[test]
     fn a_span_tells_its_day_once() {
         let at = |text: &str| Moment::parse(&json!(text)).unwrap();
-        let until =
-            |from: &str, to: &str| at(from).until(at(to), "Europe/Vienna", Language::English);
+        let until = |from: &str, to: &str| {
+            at(from).until(at(to), "Europe/Vienna", Language::English.into())
+        };
         assert_eq!(
             until("2026-12-03T08:00:00Z", "2026-12-03T11:00:00Z"),
             "Thu 3 Dec 2026, 09:00–12:00 CET"
@@ -298,7 +301,7 @@ mod tests {
     fn a_span_is_written_in_the_readers_language() {
         let at = |text: &str| Moment::parse(&json!(text)).unwrap();
         let until = |to: &str, language: Language| {
-            at("2026-12-03T08:00:00Z").until(at(to), "Europe/Vienna", language)
+            at("2026-12-03T08:00:00Z").until(at(to), "Europe/Vienna", language.into())
         };
         let (noon, next) = ("2026-12-03T11:00:00Z", "2026-12-04T11:00:00Z");
         assert_eq!(until(noon, Language::German), "Do., 3. Dez. 2026, 09:00–12:00 MEZ");
@@ -307,5 +310,8 @@ mod tests {
             until(next, Language::French),
             "jeu. 3 déc. 2026 à 09:00 CET – ven. 4 déc. 2026 à 12:00 CET"
         );
+        let american = DateForm::in_region(Language::English, "US");
+        let span = at("2026-12-03T08:00:00Z").until(at(noon), "Europe/Vienna", american);
+        assert_eq!(span, "Thu, Dec 3, 2026, 9:00 AM–12:00 PM CET");
     }
 }

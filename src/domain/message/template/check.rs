@@ -2,13 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::cases::{Case, cases};
-use super::{Locale, fields, names};
+use super::cases::cases;
+use super::{Locale, fields, fields_read, names};
 use crate::domain::ids::EventType;
 use crate::domain::message::event;
 use crate::domain::message::event::tenant_types::KnownType;
 use crate::domain::message::problem::Problem;
-use crate::domain::message::render::escape::UrlError;
 use crate::domain::message::render::{Compiled, Context, Language, RenderError};
 use crate::domain::message::wording::form::Form;
 use crate::domain::time::Timestamp;
@@ -77,7 +76,7 @@ fn tried(form: &Form, locale: &Locale, kind: &KnownType<'_>, event: &EventType) 
     let template = form.template();
     let compiled = Compiled::of(&template, Some(language));
     let mut problems: Vec<Problem> = Vec::new();
-    for (index, case) in cases(kind, locale).iter().enumerate() {
+    for (index, case) in cases(kind, locale, &fields_read(form)).iter().enumerate() {
         let context = Context {
             event,
             data: &case.data,
@@ -92,7 +91,11 @@ fn tried(form: &Form, locale: &Locale, kind: &KnownType<'_>, event: &EventType) 
                 (template.text != message.text).then(|| empty(form))
             }
             Ok(_) => None,
-            Err(error) => failure(form, error, case),
+            Err(error) => {
+                let problem = placed(form, error, &context, language);
+                let sentence = format!("{} (with {})", problem.problem, case.name);
+                Some(Problem { problem: sentence, ..problem })
+            }
         };
         problems.extend(problem.filter(|new| problems.iter().all(|old| old.field != new.field)));
     }
@@ -108,22 +111,16 @@ fn empty(form: &Form) -> Problem {
     Problem::new(field, "comes out empty with the example data")
 }
 
-/// The problem of a message that cannot be rendered.
-fn failure(form: &Form, error: RenderError, case: &Case) -> Option<Problem> {
-    let is_missing_link = case.link.is_none();
-    let advice = match &error {
-        RenderError::Url { problem: UrlError::TooLong, .. } if case.is_long => return None,
-        RenderError::Url { .. } if is_missing_link => "; \"if\": \"link\" omits it without one",
-        RenderError::Url { .. } => "; an \"if\" omits a part without a URL",
-        RenderError::Template(_) => "",
-    };
+/// The problem of a message that cannot be rendered, at its place in what the author wrote.
+fn placed(form: &Form, error: RenderError, context: &Context<'_>, language: Language) -> Problem {
     let mut problem = Problem::from(error);
     match form {
-        Form::Simple(simple) => problem = simple.named(problem),
-        Form::Blocks(template) => template.place(&mut problem),
+        Form::Simple(simple) => simple.failed(context, language, problem),
+        Form::Blocks(template) => {
+            template.place(&mut problem);
+            problem
+        }
     }
-    let sentence = format!("{} (with {}{advice})", problem.problem, case.name);
-    Some(Problem { problem: sentence, ..problem })
 }
 
 #[cfg(test)]

@@ -39,19 +39,13 @@ pub struct Candidates {
     /// Those of `own`, in their order, from when they are needed: a message that is written later
     /// needs one of them, and compiling all takes much longer than writing it.
     compiled: Vec<OnceLock<Compiled>>,
-    below: Below,
-}
-
-/// The words below those of the tenant.
-#[derive(Debug)]
-enum Below {
-    BuiltIn(&'static Wording),
-    Own(Arc<Compiled>),
+    /// The words below those of the tenant; without templates.
+    below: ReadyWords,
 }
 
 /// The words for one reader.
 #[derive(Debug, Clone, Copy)]
-pub struct Chosen<'a> {
+pub struct ChosenWords<'a> {
     pub level: Level,
     /// The locale of the words, or the reader's language if the words are in no certain one.
     pub locale: &'a str,
@@ -62,7 +56,7 @@ pub struct Chosen<'a> {
     pub button: &'a str,
 }
 
-impl Chosen<'_> {
+impl ChosenWords<'_> {
     /// The reader, reduced to the facts that this message depends on: readers with equal views get
     /// equal messages, and the same words are chosen for the view.
     #[must_use]
@@ -80,11 +74,19 @@ impl ReadyWords {
 
     /// The words for this reader.
     #[must_use]
-    pub fn choice(&self, reader: &Reader) -> Chosen<'_> {
+    pub fn choice(&self, reader: &Reader) -> ChosenWords<'_> {
         match self {
-            Self::BuiltIn(wording) => built_in(wording, reader.language()),
-            Self::Own(compiled) => own(compiled, reader.language()),
+            Self::BuiltIn(_) | Self::Own(_) => self.below(reader.language()),
             Self::Chosen(candidates) => candidates.choice(reader),
+        }
+    }
+
+    /// The words in this language that are no template.
+    fn below(&self, language: Language) -> ChosenWords<'_> {
+        match self {
+            Self::BuiltIn(wording) => built_in(wording, language),
+            Self::Own(compiled) => own(compiled, language),
+            Self::Chosen(candidates) => candidates.below.below(language),
         }
     }
 
@@ -105,9 +107,8 @@ impl Candidates {
     pub fn new(own: Vec<Candidate>, below: ReadyWords) -> Self {
         let compiled = own.iter().map(|_| OnceLock::new()).collect();
         let below = match below {
-            ReadyWords::BuiltIn(wording) => Below::BuiltIn(wording),
-            ReadyWords::Own(compiled) => Below::Own(compiled),
-            ReadyWords::Chosen(candidates) => candidates.below.again(),
+            ReadyWords::Chosen(candidates) => candidates.below.clone(),
+            below => below,
         };
         Self { own, compiled, below }
     }
@@ -119,7 +120,7 @@ impl Candidates {
         }
     }
 
-    fn choice(&self, reader: &Reader) -> Chosen<'_> {
+    fn choice(&self, reader: &Reader) -> ChosenWords<'_> {
         let own = self.own.iter().map(|it| WordingPlace { level: it.level, locale: &it.locale });
         // The words below are there for every language.
         let below =
@@ -135,11 +136,11 @@ impl Candidates {
         match own {
             Some((candidate, compiled)) => {
                 let compiled = compiled.get_or_init(|| candidate.compiled());
-                let button = self.below.words(candidate.language()).button;
+                let button = self.below.below(candidate.language()).button;
                 let (locale, version) = (candidate.locale.as_str(), candidate.version);
-                Chosen { level, locale, version, compiled, button }
+                ChosenWords { level, locale, version, compiled, button }
             }
-            None => self.below.words(Language::of(locale).unwrap_or_default()),
+            None => self.below.below(Language::of(locale).unwrap_or_default()),
         }
     }
 }
@@ -155,25 +156,9 @@ impl Candidate {
     }
 }
 
-impl Below {
-    fn words(&self, language: Language) -> Chosen<'_> {
-        match self {
-            Self::BuiltIn(wording) => built_in(wording, language),
-            Self::Own(compiled) => own(compiled, language),
-        }
-    }
-
-    fn again(&self) -> Self {
-        match self {
-            Self::BuiltIn(wording) => Self::BuiltIn(wording),
-            Self::Own(compiled) => Self::Own(Arc::clone(compiled)),
-        }
-    }
-}
-
-fn built_in(wording: &'static Wording, language: Language) -> Chosen<'static> {
+fn built_in(wording: &'static Wording, language: Language) -> ChosenWords<'static> {
     let words = wording.words(language);
-    Chosen {
+    ChosenWords {
         level: Level::BuiltIn,
         locale: language.tag(),
         version: 0,
@@ -182,9 +167,9 @@ fn built_in(wording: &'static Wording, language: Language) -> Chosen<'static> {
     }
 }
 
-fn own(compiled: &Compiled, language: Language) -> Chosen<'_> {
+fn own(compiled: &Compiled, language: Language) -> ChosenWords<'_> {
     let (level, locale, button) = (Level::BuiltIn, language.tag(), open(language));
-    Chosen { level, locale, version: 0, compiled, button }
+    ChosenWords { level, locale, version: 0, compiled, button }
 }
 
 #[cfg(test)]

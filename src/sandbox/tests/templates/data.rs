@@ -55,7 +55,7 @@ pub(super) struct Data {
 
 pub(super) fn data() -> impl Strategy<Value = Data> {
     let texts = (short(), short(), short(), prop::collection::vec(short(), 0..4));
-    let photo = select(vec!["https://x.test/p.png", " "]);
+    let photo = select(vec!["https://x.test/p.png", " ", "p.png", "javascript:alert(1)"]);
     (texts, select(URLS.to_vec()), photo).prop_map(|((a, b, id, list), url, photo)| Data {
         a,
         b,

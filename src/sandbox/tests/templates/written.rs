@@ -6,8 +6,8 @@ use proptest::sample::select;
 use serde_json::{Value, json};
 
 use super::data::of_length;
+use crate::domain::limits::TEMPLATE_BLOCKS_BYTES;
 use crate::domain::message::render::Template;
-use crate::domain::message::render::kit::BLOCKS_BYTES;
 use crate::domain::message::render::simple::{Fact, Picture, Simple, link_button};
 
 /// A message as its author writes it.
@@ -199,7 +199,7 @@ fn blocks() -> impl Strategy<Value = (Template, usize)> {
         blocks.truncate(49);
         blocks.push(link_button(&label));
         // A longer template is refused. The button stays.
-        while Value::from(blocks.as_slice()).to_string().len() > BLOCKS_BYTES {
+        while Value::from(blocks.as_slice()).to_string().len() > TEMPLATE_BLOCKS_BYTES {
             blocks.remove(0);
         }
         (Template { text, blocks: Value::Array(blocks).to_string() }, limit.max(of_text))

@@ -8,7 +8,6 @@ use crate::domain::message::event::definition::{Definition, Own, OwnField};
 use crate::domain::message::event::tenant_types::TenantTypes;
 use crate::domain::message::render::Template;
 use crate::domain::message::render::simple::{Fact, Picture, Simple};
-use crate::domain::message::template::fields_read;
 
 fn event() -> EventType {
     EventType::parse("training.cancelled").unwrap()
@@ -146,27 +145,82 @@ fn problems_have_the_names_of_the_request_and_their_places() {
 
 #[test]
 fn the_data_that_breaks_a_template_is_named() {
-    let image =
-        |url: &str| json!([{"type": "image", "image_url": url, "alt_text": "x"}]).to_string();
     for (form, field, data) in [
         (
             simple("{% for c in course.name %}{{ c | upper | lower }}{% endfor %}"),
             "simple.body",
             "the longest values",
         ),
-        (blocks("x", &image("{{ course.name }}")), "[0].image_url", "the example data"),
-        (blocks("x", &image("{{ page }}")), "[0].image_url", "only the required fields"),
-        (blocks("x", &image("{{ link.url }}")), "[0].image_url", "no link"),
         (blocks("<{{ course.name }}|x>", "[]"), "blocks.text", "the example data"),
         (
             blocks("x{% if extra['<!channel>'] %}{{ extra | round }}{% endif %}", "[]"),
             "blocks.text",
             "markup in the values",
         ),
+        (
+            blocks("x{% if extra.n %}{{ extra.n | round }}{% endif %}", "[]"),
+            "blocks.text",
+            "markup in the values",
+        ),
+        (
+            blocks(
+                "x{% for p in extra.people %}{% if p is sequence %}{{ p | round }}{% endif %}\
+                 {% endfor %}",
+                "[]",
+            ),
+            "blocks.text",
+            "lists in the objects",
+        ),
+        (
+            blocks("x{% if extra.a.b is mapping %}{{ extra.a.b | round }}{% endif %}", "[]"),
+            "blocks.text",
+            "objects in the objects",
+        ),
     ] {
         let problems = problems(&form);
         let [problem] = &problems[..] else { panic!("{problems:?}") };
         assert!(problem.contains(field) && problem.contains(data), "{problem}");
+    }
+}
+
+/// The place is in the text that the author wrote, not in the one that it becomes.
+#[test]
+fn a_part_that_fails_on_data_has_its_line_and_column() {
+    let fact = |label: &str, value: &str| Fact { label: label.into(), value: value.into() };
+    let heading = Simple { heading: "{{ extra | round }}".into(), ..Simple::default() };
+    let body = "**Good**\n\n- [so](https://x.test) {{ starts_at | round }}";
+    let body = Simple { body: body.into(), ..Simple::default() };
+    let value = Simple {
+        heading: "x".into(),
+        fields: vec![fact("a", "b"), fact("c", "**d** {{ extra | round }}")],
+        ..Simple::default()
+    };
+    for (form, place) in [
+        (heading, "template.simple.heading (line 1, column 12) does not work: "),
+        (body, "template.simple.body (line 3, column 39) does not work: "),
+        (value, "template.simple.fields[1].value (line 1, column 18) does not work: "),
+    ] {
+        let problems = problems(&Form::Simple(form));
+        let [problem] = &problems[..] else { panic!("{problems:?}") };
+        assert!(problem.starts_with(place) && problem.contains("(with "), "{problem}");
+    }
+}
+
+/// Data that makes a URL impossible costs one part of the message. A URL that the author wrote is
+/// impossible in every message.
+#[test]
+fn only_a_url_that_the_author_wrote_is_refused() {
+    let image =
+        |url: &str| json!([{"type": "image", "image_url": url, "alt_text": "x"}]).to_string();
+    for url in ["{{ course.name }}", "{{ page }}", "{{ link.url }}", "https://x.test/{{ left }}"] {
+        assert_eq!(problems(&blocks("x", &image(url))), Vec::<String>::new(), "{url}");
+    }
+    for url in ["", "/plan.png", "ftp://x.test/plan.png"] {
+        let problems = problems(&blocks("x", &image(url)));
+        let [problem] = &problems[..] else { panic!("{url}: {problems:?}") };
+        let refused = "template.blocks.blocks_json[0].image_url (line 1, column ";
+        assert!(problem.starts_with(refused), "{problem}");
+        assert!(problem.ends_with(") must be an absolute http or https URL"), "{problem}");
     }
 }
 
