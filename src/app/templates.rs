@@ -19,7 +19,7 @@ pub(super) use words::{RecentWords, recent_words};
 use crate::app::tenant_types::Catalogue;
 use crate::app::{App, Error, Violation};
 use crate::domain::access::api_key::hex;
-use crate::domain::ids::{ContentId, EventType, TenantId};
+use crate::domain::ids::{EventType, TenantId};
 use crate::domain::message::problem::Problem;
 use crate::domain::message::template::{Form, Locale, Place, check, etag as etag_of};
 use crate::domain::message::wording::levels::Level;

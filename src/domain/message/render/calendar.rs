@@ -381,10 +381,10 @@ mod tests {
             (Language::Spanish, "sáb, 1 ago 2026"),
             (Language::Portuguese, "sáb., 1º de ago. de 2026"),
         ] {
-            assert_eq!(date(first, language), written);
+            assert_eq!(date(first, language.into()), written);
         }
         let eleventh: Date = "2026-08-11".parse().unwrap();
-        assert_eq!(date(eleventh, Language::French), "mar. 11 août 2026");
+        assert_eq!(date(eleventh, Language::French.into()), "mar. 11 août 2026");
     }
 
     #[test]

@@ -243,7 +243,9 @@ fn part_shape(value: &Value, part: Part, place: &FieldPlace<'_>, problems: &mut 
         }
         Part::One(kinds) => shape(value, kinds, place, problems),
         Part::Untyped(kind) => {
-            kit::find(kind).into_iter().for_each(|kind| shape_of(value, kind, place, problems));
+            if let Some(kind) = kit::find(kind) {
+                shape_of(value, kind, place, problems);
+            }
         }
         Part::Items { kind, most } => {
             let Some(kind) = kit::find(kind) else { return };

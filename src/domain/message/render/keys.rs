@@ -20,7 +20,7 @@ const COLORS: (&str, Kinds) = ("style", &["primary", "danger"]);
 fn literal(kind: &str) -> &'static [(&'static str, Kinds)] {
     match kind {
         "area" | "axis_config" | "bar" | "line" | "pie" | "point" | "segment" | "series"
-        | "url" => &[],
+        | "rich_text_section" | "url" => &[],
         "broadcast" => &[STYLE, ("range", &["here", "channel", "everyone"])],
         "button" => &[("action_id", ANY), COLORS],
         "channel" | "color" | "team" | "text" | "user" | "usergroup" => &[STYLE],
@@ -45,7 +45,6 @@ fn literal(kind: &str) -> &'static [(&'static str, Kinds)] {
         }
         "rich_text_preformatted" => &[("border", ANY), ("language", ANY)],
         "rich_text_quote" => &[("border", ANY)],
-        "rich_text_section" => &[],
         "section" => &[ID, ("expand", ANY)],
         "table" => &[ID, ("column_settings", ANY)],
         "task_card" => &[ID, ("status", &["pending", "in_progress", "complete", "error"])],

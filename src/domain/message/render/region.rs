@@ -56,18 +56,18 @@ pub(super) enum ClockStyle {
 struct Regions {
     language: Language,
     /// Separated by spaces.
-    regions: &'static str,
+    names: &'static str,
     date: DateStyle,
     clock: ClockStyle,
 }
 
 const fn regions(
     language: Language,
-    regions: &'static str,
+    names: &'static str,
     date: DateStyle,
     clock: ClockStyle,
 ) -> Regions {
-    Regions { language, regions, date, clock }
+    Regions { language, names, date, clock }
 }
 
 /// The regions whose form is not that of their language.
@@ -124,10 +124,10 @@ impl DateForm {
     pub(super) fn in_region(language: Language, region: &str) -> Self {
         let has = |row: &&Regions| {
             row.language == language
-                && row.regions.split(' ').any(|known| known.eq_ignore_ascii_case(region))
+                && row.names.split(' ').any(|known| known.eq_ignore_ascii_case(region))
         };
         let Some(row) = REGIONS.iter().find(has) else { return language.into() };
-        let first = row.regions.split(' ').next().unwrap_or_default();
+        let first = row.names.split(' ').next().unwrap_or_default();
         Self { language, date: row.date, clock: row.clock, region: first }
     }
 
@@ -157,10 +157,10 @@ mod tests {
     #[test]
     fn a_region_is_known_once_and_stands_for_those_of_its_form() {
         for row in &REGIONS {
-            for region in row.regions.split(' ') {
+            for region in row.names.split(' ') {
                 let form = DateForm::in_region(row.language, region);
                 assert_eq!((form.date, form.clock), (row.date, row.clock), "{region}");
-                assert!(row.regions.starts_with(form.region()), "{region}");
+                assert!(row.names.starts_with(form.region()), "{region}");
                 assert_ne!(form, DateForm::from(row.language), "{region}");
                 let locale = form.locale().unwrap();
                 assert_eq!(DateForm::preferred(row.language, &[locale]), form);

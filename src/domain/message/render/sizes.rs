@@ -64,7 +64,9 @@ impl Sizes {
             Part::Number => {}
             Part::One(_) => self.known(value, path, 0),
             Part::Untyped(kind) => {
-                kit::find(kind).into_iter().for_each(|kind| self.of_kind(value, kind, path));
+                if let Some(kind) = kit::find(kind) {
+                    self.of_kind(value, kind, path);
+                }
             }
             Part::Items { kind, most } => {
                 let Some(kind) = kit::find(kind) else { return };
