@@ -214,15 +214,18 @@ impl Compiled {
         self.view_in(locale, reader)
     }
 
-    /// [`Compiled::view`] with this locale, and that of their dates, for readers whose name and
-    /// locale are not used.
+    /// [`Compiled::view`] with this locale for readers whose name and locale are not used, if it
+    /// also gives the form of their dates.
     pub(in crate::domain::message) fn view_in(&self, locale: &str, reader: Reader) -> Reader {
         if self.strings.is_personal() {
             return reader;
         }
-        // The region decides how dates are written.
-        let form = DateForm::preferred(self.language_for(&reader), &reader.locales);
-        let locales = [Some(locale.to_owned()), form.locale()].into_iter().flatten().collect();
+        // Readers of some regions have dates of another form.
+        let language = self.language_for(&reader);
+        let form = |locales: &[String]| DateForm::preferred(language, locales);
+        let locales = vec![locale.to_owned()];
+        let reduced = form(&locales) == form(&reader.locales);
+        let locales = if reduced { locales } else { reader.locales };
         Reader { name: None, locales, ..reader }
     }
 

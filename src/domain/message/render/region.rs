@@ -142,12 +142,6 @@ impl DateForm {
     pub(super) fn region(self) -> &'static str {
         self.region
     }
-
-    /// A locale of readers who have this form; `None`: that of most readers of the language.
-    pub(super) fn locale(self) -> Option<String> {
-        let Self { language, region, .. } = self;
-        (!region.is_empty()).then(|| format!("{}-{region}", language.tag()))
-    }
 }
 
 #[cfg(test)]
@@ -162,7 +156,7 @@ mod tests {
                 assert_eq!((form.date, form.clock), (row.date, row.clock), "{region}");
                 assert!(row.names.starts_with(form.region()), "{region}");
                 assert_ne!(form, DateForm::from(row.language), "{region}");
-                let locale = form.locale().unwrap();
+                let locale = format!("{}-{}", row.language.tag(), form.region());
                 assert_eq!(DateForm::preferred(row.language, &[locale]), form);
             }
         }
