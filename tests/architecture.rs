@@ -160,6 +160,7 @@ const OWNERS: &[(&str, &[&str])] = &[
 const PURE: &[&str] = &[
     "bytes",
     "hmac",
+    "icu_normalizer",
     "jiff",
     "jmespath",
     "minijinja",

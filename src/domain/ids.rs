@@ -118,6 +118,10 @@ text_id!(
     SubjectKey, limits::SUBJECT_KEY_BYTES, "printable characters", printable
 );
 text_id!(
+    /// The platform's key of a channel that Herald makes and keeps, such as `track:2026-autumn`.
+    ChannelKey, limits::CHANNEL_KEY_BYTES, "printable characters", printable
+);
+text_id!(
     /// A Slack user id (`U...` or `W...`). Opaque; case counts.
     SlackUserId, limits::SLACK_ID_BYTES, "letters and digits", |c: char| c.is_ascii_alphanumeric()
 );
@@ -133,7 +137,8 @@ text_id!(
     /// A role of people in an event, such as `organizer`, named by the platform.
     AudienceRole, limits::ROLE_BYTES, "letters, digits and - _ . :", name_char
 );
-shown!(TenantId, RequestId, ContentId, SubjectKey, SlackUserId, ChannelId, Principal, AudienceRole);
+shown!(TenantId, RequestId, ContentId, SubjectKey, ChannelKey, SlackUserId, ChannelId);
+shown!(Principal, AudienceRole);
 
 impl fmt::Debug for UserId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -220,6 +225,10 @@ uuid_id!(
 uuid_id!(
     /// One message to one conversation (UUIDv7); part of the message's metadata.
     DeliveryId
+);
+uuid_id!(
+    /// One channel that Herald makes and keeps (UUIDv7); part of the mark in the channel's purpose.
+    ManagedChannelId
 );
 uuid_id!(
     /// One API key of the store; reveals nothing about the key itself.

@@ -2,8 +2,8 @@
 //!
 //! Modules by subject: `access` (callers and permissions), `capacity` (scarce resources and their
 //! division), `mapping` (the expressions), `directory` (the member list), `identity` (people as
-//! members), `message` (the words), `delivery` (the life of a delivery). The other files have types
-//! that all of them use.
+//! members), `message` (the words), `delivery` (the life of a delivery), `channels` (the life of a
+//! channel that Herald makes and keeps). The other files have types that all of them use.
 
 pub mod limits;
 pub mod loopback;
@@ -21,5 +21,6 @@ pub mod settings;
 
 pub mod identity;
 
+pub mod channels;
 pub mod delivery;
 pub mod message;

@@ -33,7 +33,7 @@ pub(super) enum Tone {
 
 /// One thing to do.
 #[derive(Debug, Clone, Serialize)]
-pub(super) struct Step {
+pub(super) struct PageStep {
     pub(super) text: Cow<'static, str>,
     /// The RPC that does it.
     pub(super) rpc: Option<&'static str>,
@@ -54,7 +54,7 @@ pub(super) struct Page {
     /// Slack's error code, if known.
     pub(super) code: Option<&'static str>,
     /// The next steps, in order.
-    pub(super) steps: Vec<Step>,
+    pub(super) steps: Vec<PageStep>,
     /// An address relative to this one, and its text.
     pub(super) links: &'static [(&'static str, &'static str)],
     /// The one link to continue: its address and text.
@@ -91,13 +91,13 @@ impl Page {
 
     /// Adds a thing to do.
     pub(super) fn step(mut self, text: impl Into<Cow<'static, str>>) -> Self {
-        self.steps.push(Step { text: text.into(), rpc: None });
+        self.steps.push(PageStep { text: text.into(), rpc: None });
         self
     }
 
     /// Adds a thing to do and the RPC that does it.
     pub(super) fn step_by(mut self, text: &'static str, rpc: &'static str) -> Self {
-        self.steps.push(Step { text: text.into(), rpc: Some(rpc) });
+        self.steps.push(PageStep { text: text.into(), rpc: Some(rpc) });
         self
     }
 

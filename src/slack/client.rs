@@ -22,7 +22,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::answer::{self, Effect};
-use super::deadline::{Refused, Timely, TooLate};
+use super::deadline::{BodyRefused, Timely, TooLate};
 use super::{Config, ConfigError, Error};
 use crate::domain::capacity::slack_method::Method;
 use crate::domain::secret::Secret;
@@ -177,7 +177,7 @@ impl Client {
         call: MethodCall<'_>,
     ) -> Result<SlackAnswer<T>, Error> {
         let (method, effect) = (call.method, call.effect);
-        let refused = Refused::default();
+        let refused = BodyRefused::default();
         let request = self.request(call, &refused)?;
         let mut response = request.send().await.map_err(|error| {
             if refused.was() { TooLate::error() } else { unsent(effect, &error) }
@@ -214,7 +214,7 @@ impl Client {
     fn request(
         &self,
         call: MethodCall<'_>,
-        refused: &Refused,
+        refused: &BodyRefused,
     ) -> Result<reqwest::RequestBuilder, Error> {
         let mut url = self.0.api.clone();
         url.set_path(&format!("{}{}", self.0.api.path(), call.method.name()));

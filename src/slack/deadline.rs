@@ -38,9 +38,9 @@ impl TooLate {
 
 /// Whether a body was requested too late. The library reports a body's error only for HTTP/1.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Refused(Arc<AtomicBool>);
+pub(super) struct BodyRefused(Arc<AtomicBool>);
 
-impl Refused {
+impl BodyRefused {
     pub(super) fn was(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
@@ -50,11 +50,15 @@ impl Refused {
 pub(super) struct Timely {
     bytes: Option<Bytes>,
     begin_before: Instant,
-    refused: Refused,
+    refused: BodyRefused,
 }
 
 impl Timely {
-    pub(super) fn new(bytes: impl Into<Bytes>, begin_before: Instant, refused: Refused) -> Self {
+    pub(super) fn new(
+        bytes: impl Into<Bytes>,
+        begin_before: Instant,
+        refused: BodyRefused,
+    ) -> Self {
         Self { bytes: Some(bytes.into()), begin_before, refused }
     }
 }
@@ -100,7 +104,7 @@ mod tests {
             let Poll::Ready(frame) = Pin::new(body).poll_frame(&mut context) else { panic!() };
             frame.map(|frame| frame.map(|frame| frame.into_data().unwrap()))
         };
-        let refused = Refused::default();
+        let refused = BodyRefused::default();
         let later = Instant::now() + Duration::from_secs(3600);
         let mut body = Timely::new("words", later, refused.clone());
         assert_eq!((body.size_hint().exact(), body.is_end_stream()), (Some(5), false));

@@ -1,0 +1,153 @@
+//! The facts that decide the next step of a channel, and the steps.
+
+use std::time::Duration;
+
+use super::name::legal;
+use super::progress::Progress;
+use super::state::{ChannelObstacle, ChannelState};
+use super::wish::{ChannelWish, NameTaken};
+use crate::domain::ids::{ChannelId, InstallationId, ManagedChannelId};
+use crate::domain::time::Timestamp;
+
+/// The bot scopes without which channels are not created and kept: all of them, because the list of
+/// channels has public and private ones.
+pub const SCOPES: [&str; 5] =
+    ["channels:manage", "channels:read", "channels:join", "groups:write", "groups:read"];
+
+/// The scopes that `granted` lacks.
+#[must_use]
+pub fn missing_scopes(granted: &[String]) -> Vec<&'static str> {
+    SCOPES.into_iter().filter(|scope| !granted.iter().any(|it| it == scope)).collect()
+}
+
+/// Everything that the next step depends on.
+#[derive(Debug, Clone, Copy)]
+pub struct ChannelFacts<'a> {
+    pub now: Timestamp,
+    pub id: ManagedChannelId,
+    pub wish: &'a ChannelWish,
+    pub progress: &'a Progress,
+    /// ArchiveChannel was called. The end of the wish's time counts as well.
+    pub wants_archived: bool,
+    /// Where the channel exists.
+    pub place: Option<(InstallationId, &'a ChannelId)>,
+    /// The tenant's workspace.
+    pub connected: Option<InstallationId>,
+    /// Slack's code, if the token of that workspace no longer works.
+    pub dead: Option<&'a str>,
+    pub granted: &'a [String],
+    /// The time that Slack gets after an unclear create before its channel counts as absent.
+    pub look_again_after: Duration,
+}
+
+impl ChannelFacts<'_> {
+    /// Whether the channel is to be archived now.
+    #[must_use]
+    pub fn ends(&self) -> bool {
+        self.wants_archived || self.wish.archive_after.is_some_and(|end| end <= self.now)
+    }
+
+    /// The time at which the wish ends, if it is still to come.
+    pub(super) fn end(&self) -> Option<Timestamp> {
+        self.wish.archive_after.filter(|end| *end > self.now)
+    }
+
+    /// The detail that `ChannelObstacle::sentence` mentions with this obstacle.
+    #[must_use]
+    pub fn detail(&self, obstacle: ChannelObstacle) -> String {
+        match obstacle {
+            ChannelObstacle::MissingScopes => {
+                let missing = missing_scopes(self.granted);
+                if missing.is_empty() { SCOPES.join(" ") } else { missing.join(" ") }
+            }
+            ChannelObstacle::Reconnect => self.dead.unwrap_or_default().to_owned(),
+            ChannelObstacle::RefusedBySlack => {
+                let refusals = &self.progress.refusals;
+                let of_it = refusals.iter().rfind(|refusal| refusal.obstacle == obstacle);
+                of_it.map_or_else(|| self.progress.obstacle_detail.clone(), |it| it.code.clone())
+            }
+            _ => String::new(),
+        }
+    }
+}
+
+/// The next step of a channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing before this time (`None`: until something changes).
+    Rest { state: ChannelState, obstacle: Option<ChannelObstacle>, until: Option<Timestamp> },
+    /// Commit `Progress::attempt`, then conversations.create.
+    Create { name: String, is_private: bool },
+    /// An earlier create is not settled: list all channels, then `settled_by_look`.
+    LookForOwn { name: String, since: Timestamp },
+    /// The name is taken and the wish says to adopt: list all channels, then `adoptable`.
+    LookForTaken { name: String },
+    /// conversations.join.
+    Join,
+    /// conversations.unarchive.
+    Unarchive,
+    /// conversations.rename.
+    Rename { name: String },
+    /// conversations.setTopic with the wish's topic.
+    SetTopic,
+    /// conversations.setPurpose with exactly this text, which has the mark.
+    Stamp { purpose: String },
+    /// conversations.info, then `inspected`: name, mark, archived or not.
+    Inspect,
+    /// conversations.members.
+    ReadMembers,
+    /// The channel is as wished: the turn of its members. Afterwards it rests as `at_rest` says.
+    Members,
+    /// conversations.archive.
+    Archive,
+}
+
+impl Step {
+    pub(super) fn blocked(obstacle: ChannelObstacle, until: Option<Timestamp>) -> Self {
+        Self::Rest { state: ChannelState::Blocked, obstacle: Some(obstacle), until }
+    }
+
+    /// The code in metrics and logs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Rest { .. } => "rest",
+            Self::Create { .. } => "create",
+            Self::LookForOwn { .. } => "look_for_own",
+            Self::LookForTaken { .. } => "look_for_taken",
+            Self::Join => "join",
+            Self::Unarchive => "unarchive",
+            Self::Rename { .. } => "rename",
+            Self::SetTopic => "set_topic",
+            Self::Stamp { .. } => "stamp",
+            Self::Inspect => "inspect",
+            Self::ReadMembers => "read_members",
+            Self::Members => "members",
+            Self::Archive => "archive",
+        }
+    }
+
+    /// The key of a refusal of this step: another key is another step, which may be tried at once.
+    pub(super) fn key(&self, wish: &ChannelWish) -> String {
+        let policy = wish.name_taken.code();
+        match self {
+            Self::Create { name, is_private } => format!("create {policy} {is_private} {name}"),
+            Self::LookForTaken { name } => format!("create {policy} {} {name}", wish.is_private),
+            Self::Rename { name } => format!("rename {policy} {name}"),
+            Self::SetTopic => format!("set_topic {}", wish.topic),
+            Self::Stamp { purpose } => format!("stamp {purpose}"),
+            other => other.code().to_owned(),
+        }
+    }
+}
+
+/// The step that creates the channel, or looks for the one to adopt. `None`: the wish has no legal
+/// name, which only a wish of another release can lack.
+pub(super) fn creation(wish: &ChannelWish, progress: &Progress) -> Option<Step> {
+    let base = legal(&wish.name)?;
+    if wish.name_taken == NameTaken::Adopt && progress.taken.as_deref() == Some(base.as_str()) {
+        return Some(Step::LookForTaken { name: base });
+    }
+    let name = progress.candidate(&base, wish.name_taken);
+    Some(Step::Create { name, is_private: wish.is_private })
+}
