@@ -34,8 +34,9 @@ mod tests {
 
     #[test]
     fn lowercase_letters_of_every_script_are_accepted() {
+        let long = "ö".repeat(80);
         for name in
-            ["a", "7", "kurs-7_b", "straße", "été", "会議-1", "اجتماع", "курс", &"ö".repeat(80)]
+            ["a", "7", "kurs-7_b", "straße", "été", "会議-1", "اجتماع", "курс", long.as_str()]
         {
             assert_eq!(check(name), Ok(()), "{name}");
         }

@@ -58,7 +58,7 @@ pub(super) fn shown(call: &Call<'_>, id: &str) -> Result<Value, Error> {
 fn check_name(call: &Call<'_>) -> Result<String, Error> {
     let name = match call.args.0.get("name") {
         None => "",
-        Some(Value::String(name)) => name,
+        Some(Value::String(name)) => name.as_str(),
         Some(_) => return Err("invalid_name".into()),
     };
     names::check(name)?;

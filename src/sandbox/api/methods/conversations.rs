@@ -302,9 +302,7 @@ pub(super) fn describe(call: &Call<'_>, conversation: &Conversation) -> Value {
             "updated": c.created * 1000,
         });
     }
-    let set = |note: &Note| {
-        json!({ "value": note.value, "creator": note.creator, "last_set": note.last_set })
-    };
+    let set = |n: &Note| json!({ "value": n.value, "creator": n.creator, "last_set": n.last_set });
     json!({
         "id": c.id, "name": c.name, "name_normalized": c.name, "created": c.created,
         "creator": c.creator, "is_channel": c.kind == Kind::Public, "is_im": false,
