@@ -156,6 +156,9 @@ async fn a_topic_and_a_purpose_have_250_characters_and_an_author() {
         assert_eq!(set["channel"][key]["value"], longest);
         assert_eq!(set["channel"][key]["creator"], slack.sandbox.bot_user_id());
         assert!(set["channel"][key]["last_set"].as_i64().unwrap() > 0);
+        let sent = json!({ "channel": ours, key: "<a> & b" });
+        let set = slack.json(method, sent).await;
+        assert_eq!(set["channel"][key]["value"], "&lt;a&gt; &amp; b");
         let long = slack.json(method, json!({ "channel": ours, key: "é".repeat(251) })).await;
         assert_eq!(long["error"], "too_long");
     }

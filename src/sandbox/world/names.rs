@@ -35,9 +35,8 @@ mod tests {
     #[test]
     fn lowercase_letters_of_every_script_are_accepted() {
         let long = "ö".repeat(80);
-        for name in
-            ["a", "7", "kurs-7_b", "straße", "été", "会議-1", "اجتماع", "курс", long.as_str()]
-        {
+        let latin = ["a", "7", "kurs-7_b", "straße", "été", long.as_str()];
+        for name in latin.into_iter().chain(["会議-1", "اجتماع", "курс"]) {
             assert_eq!(check(name), Ok(()), "{name}");
         }
     }

@@ -302,7 +302,10 @@ pub(super) fn describe(call: &Call<'_>, conversation: &Conversation) -> Value {
             "updated": c.created * 1000,
         });
     }
-    let set = |n: &Note| json!({ "value": n.value, "creator": n.creator, "last_set": n.last_set });
+    let set = |n: &Note| {
+        let value = escaped(&n.value);
+        json!({ "value": value, "creator": n.creator, "last_set": n.last_set })
+    };
     json!({
         "id": c.id, "name": c.name, "name_normalized": c.name, "created": c.created,
         "creator": c.creator, "is_channel": c.kind == Kind::Public, "is_im": false,
@@ -315,4 +318,10 @@ pub(super) fn describe(call: &Call<'_>, conversation: &Conversation) -> Value {
         "shared_team_ids": [team], "context_team_id": team, "previous_names": c.previous_names,
         "topic": set(&c.topic), "purpose": set(&c.purpose), "updated": c.created * 1000,
     })
+}
+
+/// Text as Slack returns it: the three characters with a meaning in its messages are entities.
+/// Reported for topics and purposes; Slack's pages do not say it of them.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
