@@ -38,8 +38,8 @@ pub struct ChannelChange {
     pub topic: Option<String>,
     pub purpose: Option<String>,
     pub is_private: Option<bool>,
-    /// Whether another company shares the channel.
-    pub shared: Option<bool>,
+    /// The workspace of another company that shares the channel from now on.
+    pub shared_with: Option<String>,
     pub join: Vec<String>,
     pub leave: Vec<String>,
     /// The id that the channel has from now on.
@@ -97,7 +97,9 @@ impl State {
         if let Some(private) = change.is_private {
             channel.kind = if private { Kind::Private } else { Kind::Public };
         }
-        channel.shared = change.shared.unwrap_or(channel.shared);
+        if change.shared_with.is_some() {
+            channel.shared_with.clone_from(&change.shared_with);
+        }
         self.channel_changed(id);
         self.add_people(id, &change.join, &user);
         for member in &change.leave {
@@ -143,7 +145,7 @@ impl State {
         json!({
             "id": c.id, "name": c.name, "previous_names": c.previous_names,
             "is_private": c.kind != Kind::Public, "is_archived": c.archived,
-            "is_general": c.general, "is_shared": c.shared, "creator": c.creator,
+            "is_general": c.general, "shared_with": c.shared_with, "creator": c.creator,
             "created": c.created, "topic": c.topic.value, "purpose": c.purpose.value,
             "member_count": c.members.len(), "members": members,
         })

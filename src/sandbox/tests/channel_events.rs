@@ -86,7 +86,7 @@ async fn administrators_act_in_channels_and_the_app_hears_of_its_own() {
     let back = json!({ "type": "group_unarchive", "channel": ours, "actor_id": "U0DEMOBEN" });
     assert_eq!(event(&mut received).await, back);
 
-    slack.change(&ours, json!({ "shared": true, "id": "C0SHARED" })).await;
+    slack.change(&ours, json!({ "shared_with": "T0PARTNER01", "id": "C0SHARED" })).await;
     let moved = json!({ "type": "channel_id_changed", "old_channel_id": ours,
         "new_channel_id": "C0SHARED" });
     assert_eq!(event(&mut received).await, moved);

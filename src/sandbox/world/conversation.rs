@@ -126,8 +126,8 @@ pub(in crate::sandbox) struct Conversation {
     pub(in crate::sandbox) archived: bool,
     /// The channel of the whole workspace, which no person can leave.
     pub(in crate::sandbox) general: bool,
-    /// Whether another company shares it.
-    pub(in crate::sandbox) shared: bool,
+    /// The workspace of another company that shares it.
+    pub(in crate::sandbox) shared_with: Option<String>,
     /// False after the bot closed a direct message; the next message reopens it.
     pub(in crate::sandbox) open: bool,
     /// The `ts` of every message with replies.
@@ -158,7 +158,7 @@ impl Conversation {
             members: BTreeSet::new(),
             archived: false,
             general: false,
-            shared: false,
+            shared_with: None,
             open: true,
             threads: HashSet::new(),
             messages: Vec::new(),

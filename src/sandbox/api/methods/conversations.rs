@@ -302,6 +302,8 @@ pub(super) fn describe(call: &Call<'_>, conversation: &Conversation) -> Value {
             "updated": c.created * 1000,
         });
     }
+    let shared = c.shared_with.is_some();
+    let teams: Vec<_> = std::iter::once(team).chain(&c.shared_with).collect();
     let set = |n: &Note| {
         let value = escaped(&n.value);
         json!({ "value": value, "creator": n.creator, "last_set": n.last_set })
@@ -311,11 +313,11 @@ pub(super) fn describe(call: &Call<'_>, conversation: &Conversation) -> Value {
         "creator": c.creator, "is_channel": c.kind == Kind::Public, "is_im": false,
         "is_group": c.kind == Kind::Private, "is_mpim": c.kind == Kind::Mpim,
         "is_private": c.kind != Kind::Public, "is_archived": c.archived,
-        "is_general": c.general, "is_member": member, "is_shared": c.shared,
-        "is_ext_shared": c.shared, "is_org_shared": false, "is_pending_ext_shared": false,
+        "is_general": c.general, "is_member": member, "is_shared": shared,
+        "is_ext_shared": shared, "is_org_shared": false, "is_pending_ext_shared": false,
         "pending_shared": [], "pending_connected_team_ids": [], "parent_conversation": null,
         "unlinked": 0,
-        "shared_team_ids": [team], "context_team_id": team, "previous_names": c.previous_names,
+        "shared_team_ids": teams, "context_team_id": team, "previous_names": c.previous_names,
         "topic": set(&c.topic), "purpose": set(&c.purpose), "updated": c.created * 1000,
     })
 }
