@@ -63,7 +63,10 @@ impl State {
             }
         }
         self.channel_event(&id, Happening::Created, &creator, now);
-        self.add_people(&id, &new.members, &creator);
+        for member in &new.members {
+            let member = self.person(member);
+            self.admit(&id, &member, (member != creator).then_some(creator.as_str()));
+        }
         if new.archived {
             self.set_archived(&id, true, &creator, now);
         }
@@ -101,7 +104,10 @@ impl State {
             channel.shared_with.clone_from(&change.shared_with);
         }
         self.channel_changed(id);
-        self.add_people(id, &change.join, &user);
+        for member in &change.join {
+            let member = self.person(member);
+            self.enter(id, &member, (member != user).then_some(user.as_str()));
+        }
         for member in &change.leave {
             let member = self.person(member);
             self.leave(id, &member, &user);
@@ -124,13 +130,6 @@ impl State {
         }
         let what = if archived { Happening::Archived } else { Happening::Unarchived };
         self.channel_event(id, what, user, now);
-    }
-
-    fn add_people(&mut self, id: &str, people: &[String], by: &str) {
-        for person in people {
-            let person = self.person(person);
-            self.enter(id, &person, (person != by).then_some(by));
-        }
     }
 
     /// The id of a person; `bot` stands for the app's bot.

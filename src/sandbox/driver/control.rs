@@ -109,7 +109,7 @@ fn summary(state: &State, conversation: &Conversation) -> Value {
         "id": c.id, "kind": c.kind.name(), "title": c.name, "user_id": c.user,
         "real_name": null, "display_name": null, "image_color": null,
         "last_ts": c.messages.last().map(|m| ts_text(m.ts)),
-        "count": c.messages.iter().filter(|m| !m.deleted).count(),
+        "count": c.messages.iter().filter(|m| !m.deleted && m.subtype.is_none()).count(),
         "is_private": c.kind == Kind::Private, "is_archived": c.archived,
         "topic": c.topic.value, "member_count": c.members.len(),
     });

@@ -266,3 +266,20 @@ async fn channels_and_guests_are_loaded_from_the_start() {
         (&json!(false), &json!(false), &json!(4))
     );
 }
+
+#[tokio::test]
+async fn a_channels_history_has_lines_of_slacks_own() {
+    let slack = start(config()).await;
+    let ours = slack.made("ours", false).await;
+    slack.invite(&ours, "U0DEMOADA").await;
+    slack.json("chat.postMessage", json!({ "channel": ours, "text": "hello" })).await;
+    slack.json("conversations.setTopic", json!({ "channel": ours, "topic": "t" })).await;
+    let history = slack.form("conversations.history", &[("channel", &ours)]).await;
+    let messages = history["messages"].as_array().unwrap();
+    let kinds: Vec<_> = messages.iter().map(|message| &message["subtype"]).collect();
+    assert_eq!(kinds, [&json!("channel_topic"), &Value::Null, &json!("channel_join")]);
+    assert_eq!(messages[2]["text"], "<@U0DEMOADA> has joined the channel");
+    assert_eq!(slack.sandbox.messages().len(), 1, "only those that were sent");
+    let line = json!({ "channel": ours, "ts": messages[0]["ts"], "text": "mine" });
+    assert_eq!(slack.json("chat.update", line).await["error"], "cant_update_message");
+}

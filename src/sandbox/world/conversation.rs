@@ -46,6 +46,8 @@ pub(in crate::sandbox) struct Message {
     /// The author; the bot's user id for the app's own messages.
     pub(in crate::sandbox) author: String,
     pub(in crate::sandbox) username: Option<String>,
+    /// The kind of a line that Slack writes itself, such as `channel_join`.
+    pub(in crate::sandbox) subtype: Option<&'static str>,
     pub(in crate::sandbox) text: String,
     pub(in crate::sandbox) blocks: Value,
     pub(in crate::sandbox) attachments: Value,
@@ -65,6 +67,7 @@ impl Message {
             ts: 0,
             author,
             username: None,
+            subtype: None,
             text,
             blocks,
             attachments: Value::Null,

@@ -7,7 +7,8 @@
 use serde_json::{Value, json};
 
 use super::change::{ChangeKind, Happening};
-use super::conversation::{Conversation, Kind};
+use super::clock::now_micros;
+use super::conversation::{Conversation, Kind, Message};
 use super::state::State;
 
 impl State {
@@ -100,8 +101,39 @@ impl State {
         true
     }
 
-    /// Adds a person to a channel; false if they were already in it. The app is notified.
+    /// Adds a line of Slack's own to a channel, such as "has joined the channel". It is part of the
+    /// history; no event is sent for it.
+    pub(in crate::sandbox) fn line(
+        &mut self,
+        id: &str,
+        user: &str,
+        subtype: &'static str,
+        text: String,
+    ) {
+        self.counter += 1;
+        let line = Message::new(self.counter, user.to_owned(), text, Value::Null);
+        if let Some(channel) = self.conversations.get_mut(id) {
+            channel.append(Message { subtype: Some(subtype), ..line }, now_micros());
+        }
+    }
+
+    /// Adds a person to a channel, with a line in its history; false if they were already in it. The
+    /// app is notified.
     pub(in crate::sandbox) fn enter(
+        &mut self,
+        id: &str,
+        user: &str,
+        inviter: Option<&str>,
+    ) -> bool {
+        if !self.admit(id, user, inviter) {
+            return false;
+        }
+        self.line(id, user, "channel_join", format!("<@{user}> has joined the channel"));
+        true
+    }
+
+    /// Adds a person to a channel; false if they were already in it. The app is notified.
+    pub(in crate::sandbox) fn admit(
         &mut self,
         id: &str,
         user: &str,
@@ -129,6 +161,7 @@ impl State {
             let left = if kind == Kind::Public { "channel_left" } else { "group_left" };
             self.event(json!({ "type": left, "channel": id, "actor_id": actor }));
         }
+        self.line(id, user, "channel_leave", format!("<@{user}> has left the channel"));
         self.channel_changed(id);
         let channel = self.conversations.get_mut(id);
         channel.is_some_and(|channel| channel.members.remove(user))

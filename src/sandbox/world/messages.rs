@@ -100,10 +100,12 @@ impl State {
         Some(())
     }
 
-    /// Every message in the order of storing.
+    /// Every message in the order of storing, without the lines that Slack writes itself.
     pub(in crate::sandbox) fn stored_messages(&self) -> Vec<StoredMessage> {
         let mut all: Vec<_> = (self.conversations.iter())
-            .flat_map(|c| c.messages.iter().map(move |m| (m.seq, stored(c, m))))
+            .flat_map(|c| c.messages.iter().map(move |m| (c, m)))
+            .filter(|(_, message)| message.subtype.is_none())
+            .map(|(c, m)| (m.seq, stored(c, m)))
             .collect();
         all.sort_by_key(|(seq, _)| *seq);
         all.into_iter().map(|(_, message)| message).collect()
@@ -133,6 +135,9 @@ impl State {
                 "team_id": self.team.id, "deleted": false, "updated": 1_700_000_000,
                 "icons": { "image_36": icon(36), "image_48": icon(48), "image_72": icon(72) },
             });
+        }
+        if let Some(subtype) = message.subtype {
+            json["subtype"] = json!(subtype);
         }
         if let Some(username) = &message.username {
             json["username"] = json!(username);

@@ -204,6 +204,8 @@ pub(super) fn unarchive(call: &mut Call<'_>) -> Result<Value, Error> {
 pub(super) fn set_topic(call: &mut Call<'_>) -> Result<Value, Error> {
     let (id, note) = sentence(call, "topic")?;
     let value = Some(note.value.clone());
+    let text = format!("<@{}> set the channel topic: {}", note.creator, note.value);
+    call.state.line(&id, &note.creator, "channel_topic", text);
     change(call, &id)?.topic = note;
     call.state.channel_changed(&id);
     call.act = Some(ChannelAct { value, ..ChannelAct::new("set_topic", &id) });
@@ -213,6 +215,8 @@ pub(super) fn set_topic(call: &mut Call<'_>) -> Result<Value, Error> {
 pub(super) fn set_purpose(call: &mut Call<'_>) -> Result<Value, Error> {
     let (id, note) = sentence(call, "purpose")?;
     let value = Some(note.value.clone());
+    let text = format!("<@{}> set the channel description: {}", note.creator, note.value);
+    call.state.line(&id, &note.creator, "channel_purpose", text);
     change(call, &id)?.purpose = note;
     call.state.channel_changed(&id);
     call.act = Some(ChannelAct { value, ..ChannelAct::new("set_purpose", &id) });
