@@ -311,8 +311,8 @@ impl Sandbox {
         self.workspace.with(|state| state.app.bot_user_id.clone())
     }
 
-    /// Fires for each message stored, changed or deleted, and for changes of channels. A reader that
-    /// is 4,096 behind gets an error.
+    /// Fires for each message stored, changed or deleted, and for changes of channels. A reader
+    /// that is 4,096 behind gets an error.
     pub fn changes(&self) -> broadcast::Receiver<Change> {
         self.workspace.changes.subscribe()
     }

@@ -117,8 +117,8 @@ impl State {
         }
     }
 
-    /// Adds a person to a channel, with a line in its history; false if they were already in it. The
-    /// app is notified.
+    /// Adds a person to a channel, with a line in its history; false if they were already in it.
+    /// The app is notified.
     pub(in crate::sandbox) fn enter(
         &mut self,
         id: &str,
