@@ -46,12 +46,13 @@ use world::clock::now_micros;
 use world::workspace::Workspace;
 use world::{conversation, directory, faults, kept, limits, log, push, state, team, tokens};
 
+pub use driver::channels::{ChannelChange, NewChannel};
 pub use driver::{browser, fixture};
 pub use world::change::{Change, ChangeKind};
 pub use world::conversation::StoredMessage;
 pub use world::faults::{Fault, FaultKind, Raw, When};
 pub use world::limits::HistoryLimit;
-pub use world::log::LogEntry;
+pub use world::log::{ChannelAct, LogEntry};
 pub use world::push::{Delivery, PushError};
 pub use world::state::Options;
 pub use world::team::Team;
@@ -81,6 +82,8 @@ pub struct Config {
     pub interactions_url: Option<Url>,
     /// Initial members, as `users.list` objects; missing keys are filled in.
     pub seed_members: Vec<Value>,
+    /// Initial channels besides `#general`; no events are sent for them.
+    pub seed_channels: Vec<NewChannel>,
     pub team: Team,
     /// The requested scopes that are granted; `None` grants all.
     pub granted_scopes: Option<Vec<String>>,
@@ -108,6 +111,7 @@ impl Default for Config {
             events_url: None,
             interactions_url: None,
             seed_members: fixture::demo_members(),
+            seed_channels: Vec::new(),
             team: Team {
                 id: "T0SANDBOX01".into(),
                 name: "Demo Workspace".into(),
@@ -266,19 +270,49 @@ impl Sandbox {
         self.workspace.with(|state| change(&mut state.options));
     }
 
-    /// Creates a channel with this name and these members; returns its id. The bot's id is
-    /// [`Sandbox::bot_user_id`].
+    /// Creates a channel as the bot, with these members; returns its id. No event is sent. The
+    /// bot's id is [`Sandbox::bot_user_id`].
     pub fn create_channel(&self, name: &str, private: bool, members: &[&str]) -> String {
         let kind = if private { conversation::Kind::Private } else { conversation::Kind::Public };
         self.workspace.with(|state| state.create_channel(name, kind, members, now_micros()))
+    }
+
+    /// A person makes a channel; the app is notified. Returns its id.
+    pub fn make_channel(&self, new: &NewChannel) -> String {
+        self.workspace.with(|state| state.make_channel(new, now_micros()))
+    }
+
+    /// A person or an administrator changes a channel; the app is notified. False if there is no
+    /// such channel.
+    pub fn change_channel(&self, id: &str, change: &ChannelChange) -> bool {
+        self.workspace.with(|state| state.change_channel(id, change, now_micros())).is_some()
+    }
+
+    /// An administrator deletes a channel; the app is notified. False if there is no such channel.
+    pub fn delete_channel(&self, id: &str) -> bool {
+        self.workspace.with(|state| state.delete_channel(id, now_micros())).is_some()
+    }
+
+    /// A channel as it is, with its members, whether or not the app can see it:
+    /// `{id, name, is_private, is_archived, topic, purpose, members: [{id, name, label}], …}`.
+    pub fn channel(&self, id: &str) -> Option<Value> {
+        self.workspace.with(|state| state.conversations.get(id).map(|c| state.describe_channel(c)))
+    }
+
+    /// Every channel with this name, as [`Sandbox::channel`] describes them, the oldest first.
+    pub fn channels_named(&self, name: &str) -> Vec<Value> {
+        self.workspace.with(|state| {
+            let named = state.conversations.iter().filter(|c| c.user.is_none() && c.name == name);
+            named.map(|c| state.describe_channel(c)).collect()
+        })
     }
 
     pub fn bot_user_id(&self) -> String {
         self.workspace.with(|state| state.app.bot_user_id.clone())
     }
 
-    /// Fires for each message stored, changed or deleted. A reader that is 4,096 behind gets an
-    /// error.
+    /// Fires for each message stored, changed or deleted, and for changes of channels. A reader
+    /// that is 4,096 behind gets an error.
     pub fn changes(&self) -> broadcast::Receiver<Change> {
         self.workspace.changes.subscribe()
     }
@@ -397,8 +431,21 @@ fn seeded(config: Config, addr: SocketAddr) -> state::State {
     for member in config.seed_members {
         state.add_member(member);
     }
-    state.create_channel("general", conversation::Kind::Public, &[], now_micros());
+    seed_channels(&mut state, &config.seed_channels);
     // Only later changes cause events.
     state.events_wanted = config.events_url.is_some();
     state
+}
+
+/// `#general`, which always exists, and these channels.
+fn seed_channels(state: &mut state::State, channels: &[NewChannel]) {
+    let id = state.create_channel("general", conversation::Kind::Public, &[], now_micros());
+    if let Some(channel) = state.conversations.get_mut(&id) {
+        channel.general = true;
+    }
+    for channel in channels {
+        state.make_channel(channel, now_micros());
+    }
+    // There are no readers yet.
+    state.effects.clear();
 }

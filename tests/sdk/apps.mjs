@@ -80,6 +80,18 @@ async function webApi(token) {
     assert.equal(error.data.error, "channel_not_found");
     return true;
   });
+  const invalid = slack.conversations.create({ name: "Not a name" });
+  await assert.rejects(invalid, (error) => error.data.error === "invalid_name_specials");
+  const { channel } = await slack.conversations.create({ name: "node" });
+  const users = "U0DEMOADA,U0NOBODY";
+  await assert.rejects(slack.conversations.invite({ channel: channel.id, users }), (error) => {
+    assert.equal(error.data.errors[0].error, "user_not_found");
+    return true;
+  });
+  const forced = await slack.conversations.invite({ channel: channel.id, users, force: true });
+  assert.equal(forced.errors.length, 1);
+  const inside = await slack.conversations.members({ channel: channel.id });
+  assert.ok(inside.members.includes("U0DEMOADA"));
   await assert.rejects(slack.conversations.history({ channel: posted.channel }), (error) => {
     assert.equal(error.data.error, "missing_scope");
     assert.ok(error.data.needed.includes("im:history"));
@@ -104,6 +116,8 @@ async function bolt(token) {
   };
   app.event("team_join", async ({ event }) => told(`join ${event.user.id}`));
   app.event("channel_created", async ({ event }) => told(`channel ${event.channel.name}`));
+  app.event("member_joined_channel", async ({ event }) => told(`in ${event.user}`));
+  app.event("channel_archive", async ({ event }) => told(`archived ${event.channel}`));
   app.message("hello", async ({ message, say }) => {
     await say({ text: "hi", thread_ts: message.ts });
     told("message");
@@ -120,8 +134,12 @@ async function bolt(token) {
 
   await control("members", { id: "U0BOLT", profile: { email: "bolt@demo.example" } });
   await until("join U0BOLT");
-  await app.client.conversations.create({ name: "bolt" });
+  const { channel } = await app.client.conversations.create({ name: "bolt" });
   await until("channel bolt");
+  await app.client.conversations.invite({ channel: channel.id, users: "U0DEMOADA" });
+  await until("in U0DEMOADA");
+  await control(`conversations/${channel.id}`, { archived: true }, "PATCH");
+  await until(`archived ${channel.id}`);
   const text = { type: "plain_text", text: "Open" };
   const blocks = [{ type: "actions", elements: [{ type: "button", action_id: "open", text }] }];
   const posted = await app.client.chat.postMessage({ channel: "U0DEMOADA", text: "press", blocks });

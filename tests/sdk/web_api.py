@@ -202,17 +202,37 @@ def people(slack):
 
 
 def channels(slack):
+    refused("invalid_name_specials", slack.conversations_create, name="Atlas")
     made = slack.conversations_create(name="atlas")["channel"]["id"]
+    refused("name_taken", slack.conversations_create, name="atlas")
     slack.conversations_invite(channel=made, users=["U0DEMOADA", "U0DEMOBEN"])
     refused("already_in_channel", slack.conversations_invite, channel=made, users=["U0DEMOADA"])
+    mixed = {"channel": made, "users": ["U0DEMOCLA", "U0NOBODY"]}
+    refused("user_not_found", slack.conversations_invite, **mixed)
+    forced = slack.conversations_invite(**mixed, force=True)
+    assert forced["errors"] == [{"user": "U0NOBODY", "ok": False, "error": "user_not_found"}]
     slack.conversations_kick(channel=made, user="U0DEMOBEN")
+    refused("not_in_channel", slack.conversations_kick, channel=made, user="U0DEMOBEN")
     slack.conversations_setTopic(channel=made, topic="t")
     slack.conversations_setPurpose(channel=made, purpose="p")
     slack.conversations_rename(channel=made, name="atlas-2")
     assert slack.conversations_info(channel=made)["channel"]["name"] == "atlas-2"
     assert "U0DEMOADA" in slack.conversations_members(channel=made)["members"]
+    refused("too_long", slack.conversations_setTopic, channel=made, topic="t" * 251)
     slack.conversations_archive(channel=made)
+    refused("already_archived", slack.conversations_archive, channel=made)
+    # Bots cannot do this at present, says Slack's page.
+    refused("not_in_channel", slack.conversations_unarchive, channel=made)
+    control("settings", {"bot_unarchive": True}, "PATCH")
     slack.conversations_unarchive(channel=made)
+    private = slack.conversations_create(name="atlas-board", is_private=True)["channel"]
+    assert private["is_private"] and private["is_member"]
+    kind = "method_not_supported_for_channel_type"
+    refused(kind, slack.conversations_join, channel=private["id"])
+    hidden = {"name": "hidden", "is_private": True, "members": ["U0DEMOADA"]}
+    hidden = control("conversations", hidden)["id"]
+    refused("channel_not_found", slack.conversations_info, channel=hidden)
+    refused("name_taken", slack.conversations_create, name="hidden")
     assert "already_in_channel" in slack.conversations_join(channel=made)["warning"]
     assert slack.conversations_list()["channels"]
     refused("invalid_limit", slack.conversations_list, limit=1000)

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::args::Args;
+use crate::sandbox::world::faults::FaultKind;
+use crate::sandbox::world::log::ChannelAct;
 use crate::sandbox::world::state::State;
 
 /// One call of one method.
@@ -17,6 +19,10 @@ pub(in crate::sandbox) struct Call<'a> {
     pub(in crate::sandbox) basic: Option<(String, String)>,
     /// Set by the method: the conversation and `ts` of the stored message.
     pub(in crate::sandbox) stored: Option<(String, String)>,
+    /// A scripted fault that changes the work of the method.
+    pub(in crate::sandbox) altered: Option<FaultKind>,
+    /// Set by the method: the effect on a channel.
+    pub(in crate::sandbox) act: Option<ChannelAct>,
     /// Set by the method: the `warning` of an ok answer.
     pub(super) warnings: Vec<&'static str>,
 }

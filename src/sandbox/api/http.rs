@@ -89,6 +89,8 @@ fn decide(state: &mut State, request: Request) -> Decided {
         now: now_micros(),
         basic: basic(headers),
         stored: None,
+        altered: altering(fault.as_ref()),
+        act: None,
         warnings: decoded.warning.into_iter().collect(),
     };
     let result = match (before, malformed, method) {
@@ -102,7 +104,7 @@ fn decide(state: &mut State, request: Request) -> Decided {
         Ok(_) => "ok".to_owned(),
         Err(error) => error.name().to_owned(),
     };
-    let (stored, warnings) = (call.stored.take(), std::mem::take(&mut call.warnings));
+    let (stored, act, warnings) = (call.stored, call.act, call.warnings);
     let name_of_fault = fault.as_ref().map(|fault| fault.kind.name());
     let decided = changed_by(fault, finish(result, &warnings, method, held));
     let (conversation, stored_ts) = stored.unzip();
@@ -121,6 +123,7 @@ fn decide(state: &mut State, request: Request) -> Decided {
         retry_after: retry_after(&decided),
         conversation,
         stored_ts,
+        act,
     });
     decided
 }
@@ -130,6 +133,7 @@ fn changed_by(fault: Option<Fault>, mut decided: Decided) -> Decided {
     decided.fault = fault.and_then(|fault| match fault.kind {
         // The delay has already passed.
         FaultKind::Delay { .. } if fault.when == When::Before => None,
+        kind if kind.alters_work() => None,
         kind => Some(kind),
     });
     if let Some(FaultKind::Error { code }) = &decided.fault {
@@ -141,7 +145,13 @@ fn changed_by(fault: Option<Fault>, mut decided: Decided) -> Decided {
 
 /// Whether the fault prevents the method from running.
 fn replaces_work(fault: &Fault) -> bool {
-    fault.when == When::Before && !matches!(fault.kind, FaultKind::Delay { .. })
+    let works = fault.kind.alters_work() || matches!(fault.kind, FaultKind::Delay { .. });
+    fault.when == When::Before && !works
+}
+
+/// The fault, if it changes the work of the method.
+fn altering(fault: Option<&Fault>) -> Option<FaultKind> {
+    fault.map(|fault| &fault.kind).filter(|kind| kind.alters_work()).cloned()
 }
 
 /// The error in the body if a fault replaces the work.
@@ -213,10 +223,11 @@ fn finish(
     Decided { status, headers, body: body.to_string().into_bytes(), fault: None }
 }
 
-/// The names of the conversation of a call: its id and its person's id.
+/// The names of the conversation of a call: its id, its person's id, and a new channel's name.
 fn targets(state: &State, decoded: &Decoded) -> Vec<String> {
     let mut targets = decoded.args.list("users");
     targets.extend(decoded.args.text("user").map(str::to_owned));
+    targets.extend(decoded.args.text("name").map(str::to_owned));
     if let Some(channel) = decoded.args.text("channel") {
         targets.push(channel.to_owned());
         let person = state.conversations.get(channel).and_then(|c| c.user.clone());
@@ -256,7 +267,13 @@ async fn answer(decided: Decided, cut: &Cut) -> Response<Body> {
         }
     }
     match fault {
-        None | Some(FaultKind::Error { .. }) => *response.body_mut() = Body::from(body),
+        None
+        | Some(
+            FaultKind::Error { .. }
+            | FaultKind::NameRace
+            | FaultKind::InviteErrors { .. }
+            | FaultKind::InvitePart { .. },
+        ) => *response.body_mut() = Body::from(body),
         Some(FaultKind::Delay { seconds }) => {
             pause(seconds).await;
             *response.body_mut() = Body::from(body);

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 
+use super::channels::NewChannel;
 use super::fixture;
 use super::interact::{self, Press};
 use crate::sandbox::world::clock::now_micros;
@@ -108,7 +109,9 @@ fn summary(state: &State, conversation: &Conversation) -> Value {
         "id": c.id, "kind": c.kind.name(), "title": c.name, "user_id": c.user,
         "real_name": null, "display_name": null, "image_color": null,
         "last_ts": c.messages.last().map(|m| ts_text(m.ts)),
-        "count": c.messages.iter().filter(|m| !m.deleted).count(),
+        "count": c.messages.iter().filter(|m| !m.deleted && m.subtype.is_none()).count(),
+        "is_private": c.kind == Kind::Private, "is_archived": c.archived,
+        "topic": c.topic.value, "member_count": c.members.len(),
     });
     if let Some(member) = c.user.as_deref().and_then(|id| state.directory.get(id)) {
         summary["title"] = json!(state.member_name(c.user.as_deref().unwrap_or_default()));
@@ -123,32 +126,14 @@ fn summary(state: &State, conversation: &Conversation) -> Value {
 async fn conversations(Shared(workspace): Held) -> Json<Vec<Value>> {
     workspace.with(|state| {
         let shown = state.conversations.iter();
-        let shown = shown.filter(|c| c.name != "general" || !c.messages.is_empty());
+        let shown = shown.filter(|c| !c.general || !c.messages.is_empty());
         Json(shown.map(|c| summary(state, c)).collect())
     })
 }
 
-#[derive(Deserialize)]
-struct NewConversation {
-    name: String,
-    #[serde(default)]
-    is_private: bool,
-    /// The id `bot` adds the bot.
-    #[serde(default)]
-    members: Vec<String>,
-}
-
-async fn create_conversation(
-    Shared(workspace): Held,
-    Json(new): Json<NewConversation>,
-) -> Json<Value> {
-    workspace.with(|state| {
-        let bot = state.app.bot_user_id.clone();
-        let members: Vec<_> =
-            new.members.iter().map(|id| if id == "bot" { bot.as_str() } else { id }).collect();
-        let kind = if new.is_private { Kind::Private } else { Kind::Public };
-        Json(json!({ "id": state.create_channel(&new.name, kind, &members, now_micros()) }))
-    })
+/// A person makes a channel; answers `{id}`.
+async fn create_conversation(Shared(workspace): Held, Json(new): Json<NewChannel>) -> Json<Value> {
+    workspace.with(|state| Json(json!({ "id": state.make_channel(&new, now_micros()) })))
 }
 
 /// A message as the page receives it.
@@ -201,8 +186,8 @@ async fn log(Shared(workspace): Held, Query(query): Query<After>) -> Json<Value>
 
 type Events = Result<Event, std::convert::Infallible>;
 
-/// Server-sent events: each message stored, changed or deleted. A reader that falls behind is
-/// disconnected; when it reconnects, it reads everything again.
+/// Server-sent events: each message stored, changed or deleted, and each change of a channel. A
+/// reader that falls behind is disconnected; when it reconnects, it reads everything again.
 async fn changes(Shared(workspace): Held) -> Sse<impl Stream<Item = Events>> {
     let receiver = workspace.changes.subscribe();
     let events = stream::unfold(receiver, |mut receiver| async move {

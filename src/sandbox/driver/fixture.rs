@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::channels::NewChannel;
 use crate::sandbox::world::directory::{View, shown};
 use crate::sandbox::world::team::Team;
 
@@ -76,6 +77,44 @@ pub fn demo_members() -> Vec<Value> {
         "profile": { "real_name": "Slackbot", "display_name": "Slackbot",
             "always_active": true } }));
     members
+}
+
+/// More people than [`demo_members`], for tests of channels: a single-channel guest (Nia), a person
+/// who was invited and has never signed in (Ole), and one of another company (Pat).
+#[must_use]
+pub fn demo_guests() -> Vec<Value> {
+    let person = |id: &str, name: &str, title: &str| {
+        json!({ "id": id, "real_name": name, "color": "d58247", "tz": "Europe/London",
+            "profile": { "real_name": name, "display_name": name, "title": title } })
+    };
+    let mut nia = person("U0DEMONIA", "Nia Demo", "Guest");
+    (nia["is_restricted"], nia["is_ultra_restricted"]) = (json!(true), json!(true));
+    nia["profile"]["email"] = json!("nia@partner.example");
+    let mut ole = person("U0DEMOOLE", "Ole Demo", "Engineer");
+    ole["is_invited_user"] = json!(true);
+    ole["profile"]["email"] = json!("ole@demo.example");
+    let mut pat = person("U0DEMOPAT", "Pat Partner", "Supplier");
+    pat["team_id"] = json!("T0PARTNER01");
+    vec![nia, ole, pat]
+}
+
+/// Channels with people of [`demo_members`] and [`demo_guests`]: one that the app is in, a private
+/// one that it cannot see, and an archived one.
+#[must_use]
+pub fn demo_channels() -> Vec<NewChannel> {
+    let with = |name: &str, members: &[&str]| NewChannel {
+        name: name.to_owned(),
+        members: members.iter().map(|id| (*id).to_owned()).collect(),
+        ..NewChannel::default()
+    };
+    let atlas = with("project-atlas", &["U0DEMOADA", "U0DEMOKIM", "U0DEMONIA", "bot"]);
+    let leadership = with("leadership", &["U0DEMOADA", "U0DEMOBEN"]);
+    let party = with("summer-party", &["U0DEMOADA", "U0DEMOLEA"]);
+    vec![
+        NewChannel { topic: "The release of Atlas".into(), ..atlas },
+        NewChannel { is_private: true, ..leadership },
+        NewChannel { archived: true, ..party },
+    ]
 }
 
 fn member(person: &Person) -> Value {

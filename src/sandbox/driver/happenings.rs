@@ -11,8 +11,8 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::channels::ChannelChange;
 use crate::sandbox::api::methods;
-use crate::sandbox::world::change::Happening;
 use crate::sandbox::world::clock::now_micros;
 use crate::sandbox::world::workspace::Workspace;
 
@@ -20,7 +20,7 @@ type Held = Shared<Arc<Workspace>>;
 
 pub(in crate::sandbox) fn router() -> Router<Arc<Workspace>> {
     Router::new()
-        .route("/_sandbox/conversations/{id}", patch(change).delete(delete))
+        .route("/_sandbox/conversations/{id}", get(show).patch(change).delete(delete))
         .route("/_sandbox/messages/{conversation}/{ts}", axum::routing::delete(delete_message))
         .route("/_sandbox/methods", get(method_names))
         .route("/_sandbox/triggers", post(trigger))
@@ -31,18 +31,11 @@ pub(in crate::sandbox) fn router() -> Router<Arc<Workspace>> {
         .route("/_sandbox/team-access", post(team_access))
 }
 
-/// A change that a person makes to a channel.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ChannelChange {
-    /// The person who makes it; by default the administrator.
-    user: Option<String>,
-    name: Option<String>,
-    archived: Option<bool>,
-    #[serde(default)]
-    join: Vec<String>,
-    #[serde(default)]
-    leave: Vec<String>,
+async fn show(Shared(workspace): Held, Path(id): Path<String>) -> Response {
+    workspace.with(|state| match state.conversations.get(&id) {
+        Some(channel) => Json(state.describe_channel(channel)).into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
+    })
 }
 
 async fn change(
@@ -50,39 +43,13 @@ async fn change(
     Path(id): Path<String>,
     Json(change): Json<ChannelChange>,
 ) -> StatusCode {
-    workspace.with(|state| {
-        let user = change.user.unwrap_or_else(|| state.installer());
-        let Some(channel) = state.conversations.get_mut(&id) else { return StatusCode::NOT_FOUND };
-        let renamed = change.name.map(|name| channel.name = name).is_some();
-        let archived = change.archived.filter(|archived| *archived != channel.archived);
-        channel.archived = archived.unwrap_or(channel.archived);
-        if renamed {
-            state.channel_event(&id, Happening::Renamed, &user);
-        }
-        if let Some(archived) = archived {
-            let what = if archived { Happening::Archived } else { Happening::Unarchived };
-            state.channel_event(&id, what, &user);
-        }
-        for member in change.join {
-            let inviter = (member != user).then_some(user.as_str());
-            state.enter(&id, &member, inviter);
-        }
-        for member in change.leave {
-            state.leave(&id, &member);
-        }
-        StatusCode::NO_CONTENT
-    })
+    let done = workspace.with(|state| state.change_channel(&id, &change, now_micros()));
+    if done.is_some() { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND }
 }
 
 async fn delete(Shared(workspace): Held, Path(id): Path<String>) -> StatusCode {
-    workspace.with(|state| {
-        let user = state.installer();
-        state.channel_event(&id, Happening::Deleted, &user);
-        match state.conversations.remove(&id) {
-            Some(_) => StatusCode::NO_CONTENT,
-            None => StatusCode::NOT_FOUND,
-        }
-    })
+    let done = workspace.with(|state| state.delete_channel(&id, now_micros()));
+    if done.is_some() { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND }
 }
 
 async fn delete_message(

@@ -2,6 +2,7 @@
 //! of people and administrators, and the demo's members and browser.
 
 pub mod browser;
+pub(super) mod channels;
 pub mod fixture;
 pub(super) mod happenings;
 pub(super) mod interact;

@@ -18,13 +18,14 @@ use http::{HeaderName, header};
 use crate::message_page::{self, CONTENT_SECURITY_POLICY, CSS, HTML, JS, SVG};
 
 /// Path, content type and content of each file of the page itself.
-const FILES: [(&str, &str, &str); 6] = [
+const FILES: [(&str, &str, &str); 7] = [
     ("/", HTML, include_str!("page.html")),
     ("/_sandbox/page.css", CSS, include_str!("page.css")),
     ("/_sandbox/page.svg", SVG, include_str!("page.svg")),
     // Browsers request it on pages that name no icon.
     ("/favicon.ico", SVG, include_str!("page.svg")),
     ("/_sandbox/page.js", JS, include_str!("page.js")),
+    ("/_sandbox/channel.js", JS, include_str!("channel.js")),
     ("/_sandbox/messages.js", JS, include_str!("messages.js")),
 ];
 

@@ -3,6 +3,7 @@
 
 import { avatar, arrange, el } from "./dom.js";
 import { authorAvatar } from "./blocks.js";
+import { about, marks, note as noteOf, sign } from "./channel.js";
 import { draw } from "./messages.js";
 
 const API = "/_sandbox";
@@ -14,7 +15,7 @@ const READ_AHEAD = 100;
 const KEPT = 1000;
 
 const $ = (id) => document.getElementById(id);
-const held = { team: {}, app: {}, members: new Map(), conversations: [], messages: new Map(), revision: 0 };
+const held = { team: {}, app: {}, members: new Map(), conversations: [], details: new Map(), messages: new Map(), revision: 0 };
 let open = null;
 let atEnd = true;
 
@@ -66,8 +67,14 @@ async function readMessages(id) {
   held.messages.set(id, messages.slice(-KEPT).map((message) => ({ conversation: id, ...message })));
 }
 
+/** The topic, purpose and members of a channel; null where it cannot be read. */
+async function readDetail(id) {
+  held.details.set(id, await read(`/conversations/${encodeURIComponent(id)}`).catch(() => null));
+}
+
 /** Everything anew: at the start, and whenever the stream was interrupted. */
 async function readAll() {
+  held.details.clear();
   await Promise.all([readState(), readConversations()]);
   const wanted = held.conversations.slice(0, READ_AHEAD).map(({ id }) => id);
   if (open !== null && open !== ALL && held.conversations.some(({ id }) => id === open)) wanted.push(open);
@@ -91,6 +98,7 @@ async function follow(conversation) {
       const found = round.filter((id) => known.has(id));
       if (found.some((id) => authorsUnknown(id))) await readState();
       for (let at = 0; at < found.length; at += 8) await Promise.all(found.slice(at, at + 8).map(readMessages));
+      await Promise.all(found.filter((id) => held.details.has(id)).map(readDetail));
       show();
     }
   } catch (error) {
@@ -114,7 +122,7 @@ function listen() {
       follow(open);
     }
   };
-  for (const kind of ["message", "changed", "deleted"]) stream.addEventListener(kind, event);
+  for (const kind of ["message", "changed", "deleted", "channel"]) stream.addEventListener(kind, event);
   stream.onopen = () => start().then(() => status("Live"), (error) => status("Lost the sandbox", error.message));
   stream.onerror = () => {
     status("Reconnecting…");
@@ -168,6 +176,7 @@ function show() {
   sidebar();
   heading(conversation);
   intro(conversation);
+  if (conversation && conversation.kind !== "im" && !held.details.has(open)) readDetail(open).then(show);
   const all = [...held.messages.values()].flat().sort((a, b) => Number(a.ts) - Number(b.ts));
   const count = $("log").childElementCount;
   draw($("log"), conversation ? (held.messages.get(open) ?? []) : all, {
@@ -184,13 +193,14 @@ function recipient(message) {
   const mine = conversation?.kind === "im";
   return el("a.to", { href: `#${message.conversation}`, title: `Open this conversation (${message.conversation})` },
     el("span.arrow", { "aria-hidden": "true" }, "→"), el("span.sr", {}, "to "),
-    mine ? avatar(title, conversation.image_color, "tiny") : null, mine ? title : `# ${title}`);
+    mine ? avatar(title, conversation.image_color, "tiny") : null, mine ? title : `${conversation?.is_private ? "🔒︎" : "#"} ${title}`);
 }
 
 function sidebar() {
   $("workspace").textContent = held.team.name ?? "Workspace";
   $("where").textContent = `${held.team.name ?? "Slack"} · sandbox`;
-  $("composer").textContent = `This is a sandbox: messages arrive from ${held.app.name || "Herald"}`;
+  const shown = held.conversations.find(({ id }) => id === open);
+  $("composer").textContent = shown?.is_archived ? "This channel is archived" : `This is a sandbox: messages arrive from ${held.app.name || "Herald"}`;
   const channels = held.conversations.filter(({ kind }) => kind !== "im");
   const direct = held.conversations.filter(({ kind }) => kind === "im");
   const byTitle = (a, b) => titleOf(a).localeCompare(titleOf(b));
@@ -207,8 +217,9 @@ function sidebar() {
 function entry(conversation) {
   const title = titleOf(conversation);
   const icon = conversation.kind === "im" ? avatar(title, conversation.image_color, "small")
-    : el("span.hash", { "aria-hidden": "true" }, conversation.kind === "group" ? "🔒︎" : "#");
-  return row(conversation.id, icon, title, conversation.id === open ? 0 : unread(conversation));
+    : conversation.kind === "group" && !conversation.is_private ? el("span.hash", { "aria-hidden": "true" }, "☷") : sign(conversation);
+  const name = conversation.is_archived ? `${title} (archived)` : title;
+  return row(conversation.id, icon, name, conversation.id === open ? 0 : unread(conversation));
 }
 
 function row(id, icon, title, count) {
@@ -222,12 +233,13 @@ function heading(conversation) {
   const im = conversation?.kind === "im";
   document.title = `${title} · ${held.team.name ?? "Slack"} sandbox`;
   $("log").setAttribute("aria-label", `Messages: ${title}`);
-  const note = conversation ? [conversation.id, conversation.user_id].filter(Boolean).join(" · ")
+  const note = im ? [conversation.id, conversation.user_id].filter(Boolean).join(" · ") : conversation ? noteOf(conversation)
     : `${total} ${total === 1 ? "message" : "messages"} in ${held.conversations.length} ${held.conversations.length === 1 ? "conversation" : "conversations"}`;
   const heading = $("title");
   if (heading.textContent !== title) heading.textContent = title;
-  const icon = im ? avatar(title, conversation.image_color, "small") : conversation ? el("span.hash", { "aria-hidden": "true" }, "#") : null;
-  arrange($("head"), [icon, heading, el("span.facts", {}, note)].filter(Boolean));
+  const icon = im ? avatar(title, conversation.image_color, "small") : conversation ? sign(conversation) : null;
+  const signs = conversation && !im ? marks(conversation) : [];
+  arrange($("head"), [icon, heading, ...signs, el("span.facts", {}, note)].filter(Boolean));
 }
 
 function intro(conversation) {
@@ -247,9 +259,10 @@ function intro(conversation) {
   const title = titleOf(conversation);
   const im = conversation.kind === "im";
   $("intro").replaceChildren(el("div.start", {},
-    el("div.who", {}, im ? avatar(title, conversation.image_color, "huge") : el("span.hash.huge", { "aria-hidden": "true" }, "#"), el("h3", {}, title)),
+    el("div.who", {}, im ? avatar(title, conversation.image_color, "huge") : sign(conversation, "huge"), el("h3", {}, title)),
     el("p", {}, im ? "This conversation is just between " : "This is the very beginning of ",
-      im ? [el("strong", {}, app), " and ", el("span.mention", {}, `@${conversation.display_name || title}`), "."] : [el("strong", {}, `#${title}`), "."])));
+      im ? [el("strong", {}, app), " and ", el("span.mention", {}, `@${conversation.display_name || title}`), "."] : [el("strong", {}, `#${title}`), "."]),
+    !im && about(held.details.get(open))));
 }
 
 // Pressing a button

@@ -6,7 +6,7 @@ use super::pushes::app;
 use super::{Config, Slack, config, start};
 
 /// The inner event of the next push.
-async fn next(
+pub(super) async fn next(
     received: &mut tokio::sync::mpsc::UnboundedReceiver<super::pushes::Received>,
 ) -> Value {
     let (_, body) = received.recv().await.unwrap();
@@ -14,7 +14,7 @@ async fn next(
 }
 
 impl Slack {
-    async fn patch(&self, path: &str, body: Value) {
+    pub(super) async fn patch(&self, path: &str, body: Value) {
         let answer = self.http.patch(self.at(path)).json(&body).send().await.unwrap();
         assert!(answer.status().is_success(), "{path}");
     }

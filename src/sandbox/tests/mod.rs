@@ -1,7 +1,11 @@
 //! Tests over a real socket, with a plain HTTP client.
 
+mod channel_events;
+mod channel_faults;
+mod channels;
 mod control;
 mod happenings;
+mod invitations;
 mod messages;
 mod methods;
 mod org;

@@ -5,18 +5,19 @@ use serde_json::Value;
 
 /// The consequence of a change, once the lock is released.
 pub(in crate::sandbox) enum Effect {
-    /// A message was stored, updated or deleted.
+    /// A message or a channel changed.
     Change(Change),
     /// An event to push: its inner payload.
     Event(Value),
 }
 
-/// A message was stored, updated or deleted.
+/// A message was stored, updated or deleted, or a channel changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Change {
     #[serde(rename = "type")]
     pub kind: ChangeKind,
     pub conversation: String,
+    /// The message; empty if the channel itself changed.
     pub ts: String,
 }
 
@@ -28,6 +29,9 @@ pub enum ChangeKind {
     Updated,
     #[serde(rename = "deleted")]
     Deleted,
+    /// The channel itself: its name, its members, whether it is archived…
+    #[serde(rename = "channel")]
+    Channel,
 }
 
 impl ChangeKind {
@@ -37,6 +41,7 @@ impl ChangeKind {
             Self::Stored => "message",
             Self::Updated => "changed",
             Self::Deleted => "deleted",
+            Self::Channel => "channel",
         }
     }
 }

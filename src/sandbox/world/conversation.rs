@@ -46,6 +46,8 @@ pub(in crate::sandbox) struct Message {
     /// The author; the bot's user id for the app's own messages.
     pub(in crate::sandbox) author: String,
     pub(in crate::sandbox) username: Option<String>,
+    /// The kind of a line that Slack writes itself, such as `channel_join`.
+    pub(in crate::sandbox) subtype: Option<&'static str>,
     pub(in crate::sandbox) text: String,
     pub(in crate::sandbox) blocks: Value,
     pub(in crate::sandbox) attachments: Value,
@@ -65,6 +67,7 @@ impl Message {
             ts: 0,
             author,
             username: None,
+            subtype: None,
             text,
             blocks,
             attachments: Value::Null,
@@ -96,18 +99,38 @@ pub struct StoredMessage {
     pub deleted: bool,
 }
 
+/// A topic or a purpose, with the person who set it and the second in which they did.
+#[derive(Debug, Clone, Default)]
+pub(in crate::sandbox) struct Note {
+    pub(in crate::sandbox) value: String,
+    pub(in crate::sandbox) creator: String,
+    pub(in crate::sandbox) last_set: i64,
+}
+
+impl Note {
+    pub(in crate::sandbox) fn set(value: &str, creator: &str, now: i64) -> Self {
+        let (value, creator) = (value.to_owned(), creator.to_owned());
+        Self { value, creator, last_set: now / 1_000_000 }
+    }
+}
+
 pub(in crate::sandbox) struct Conversation {
     pub(in crate::sandbox) id: String,
     pub(in crate::sandbox) kind: Kind,
     /// The person in a direct message.
     pub(in crate::sandbox) user: Option<String>,
     pub(in crate::sandbox) name: String,
-    pub(in crate::sandbox) topic: String,
-    pub(in crate::sandbox) purpose: String,
+    pub(in crate::sandbox) previous_names: Vec<String>,
+    pub(in crate::sandbox) topic: Note,
+    pub(in crate::sandbox) purpose: Note,
     pub(in crate::sandbox) created: i64,
     pub(in crate::sandbox) creator: String,
     pub(in crate::sandbox) members: BTreeSet<String>,
     pub(in crate::sandbox) archived: bool,
+    /// The channel of the whole workspace, which no person can leave.
+    pub(in crate::sandbox) general: bool,
+    /// The workspace of another company that shares it.
+    pub(in crate::sandbox) shared_with: Option<String>,
     /// False after the bot closed a direct message; the next message reopens it.
     pub(in crate::sandbox) open: bool,
     /// The `ts` of every message with replies.
@@ -117,6 +140,40 @@ pub(in crate::sandbox) struct Conversation {
 }
 
 impl Conversation {
+    /// A conversation without members and messages.
+    pub(in crate::sandbox) fn new(
+        id: String,
+        kind: Kind,
+        name: String,
+        creator: String,
+        now: i64,
+    ) -> Self {
+        Self {
+            id,
+            kind,
+            user: None,
+            name,
+            previous_names: Vec::new(),
+            topic: Note::default(),
+            purpose: Note::default(),
+            created: now / 1_000_000,
+            creator,
+            members: BTreeSet::new(),
+            archived: false,
+            general: false,
+            shared_with: None,
+            open: true,
+            threads: HashSet::new(),
+            messages: Vec::new(),
+        }
+    }
+
+    /// Gives it another name; the old one is kept among its previous names.
+    pub(in crate::sandbox) fn rename(&mut self, name: String) {
+        let old = std::mem::replace(&mut self.name, name);
+        self.previous_names.push(old);
+    }
+
     pub(in crate::sandbox) fn find(&self, ts: i64) -> Option<&Message> {
         let at = self.messages.binary_search_by_key(&ts, |message| message.ts).ok()?;
         Some(&self.messages[at]).filter(|message| !message.deleted)
@@ -200,10 +257,24 @@ impl Conversations {
         self.by_id.insert(conversation.id.clone(), conversation);
     }
 
-    /// The channel of this name, with or without `#`.
+    /// Gives a channel another id. False if there is no such channel, or if the new id is in use.
+    pub(in crate::sandbox) fn change_id(&mut self, old: &str, new: &str) -> bool {
+        if self.by_id.contains_key(new) {
+            return false;
+        }
+        let Some(mut channel) = self.by_id.remove(old) else { return false };
+        new.clone_into(&mut channel.id);
+        self.by_id.insert(new.to_owned(), channel);
+        for id in self.order.iter_mut().filter(|id| id.as_str() == old) {
+            new.clone_into(id);
+        }
+        true
+    }
+
+    /// The oldest channel of this name, with or without `#`.
     pub(in crate::sandbox) fn by_name(&self, name: &str) -> Option<&Conversation> {
         let name = name.trim_start_matches('#');
-        self.by_id.values().find(|c| c.user.is_none() && c.name == name && !name.is_empty())
+        self.iter().find(|c| c.user.is_none() && c.name == name && !name.is_empty())
     }
 
     pub(in crate::sandbox) fn with_people(&self, people: &[String]) -> Option<&str> {

@@ -257,6 +257,33 @@ pub(in crate::sandbox) fn merge(target: &mut Value, patch: &Value) {
     }
 }
 
+/// Whether this is a person of another company, who can be in shared channels only.
+pub(in crate::sandbox) fn is_external(member: &Value, team: &Team) -> bool {
+    let elsewhere = member["team_id"].as_str().is_some_and(|id| id != team.id);
+    let stranger = member["is_stranger"] == Value::Bool(true);
+    stranger || (elsewhere && member["enterprise_user"].is_null())
+}
+
+/// Whether this person is in the Enterprise organization, but not in this workspace.
+pub(in crate::sandbox) fn is_elsewhere_in_org(member: &Value, team: &Team) -> bool {
+    let teams = member["enterprise_user"]["teams"].as_array();
+    teams.is_some_and(|teams| !teams.iter().any(|id| *id == team.id))
+}
+
+/// The label of a member of a channel, if there is something to know.
+pub(in crate::sandbox) fn label(member: &Value, team: &Team) -> Option<&'static str> {
+    let is = |key: &str| member[key] == Value::Bool(true);
+    match kind(member) {
+        "deactivated" => Some("deactivated"),
+        "bot" => Some("app"),
+        "guest" if is("is_ultra_restricted") => Some("single-channel guest"),
+        "guest" => Some("guest"),
+        _ if is_external(member, team) => Some("external"),
+        _ if is("is_invited_user") => Some("invited"),
+        _ => None,
+    }
+}
+
 /// The control endpoints' word for a member's kind.
 pub(in crate::sandbox) fn kind(member: &Value) -> &'static str {
     let is = |key: &str| member[key] == Value::Bool(true);

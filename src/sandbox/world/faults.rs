@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub struct Fault {
     /// A Web API method, or `*` for every one.
     pub method: String,
-    /// Only calls to this conversation: its id, or the user id in the call.
+    /// Only calls to this conversation: its id, or the user id or the channel's name in the call.
     #[serde(default)]
     pub channel: Option<String>,
     /// Number of matching calls that are let through first.
@@ -91,9 +91,21 @@ pub enum FaultKind {
     Truncate,
     /// JSON of this size.
     Huge { bytes: usize },
+    /// `conversations.create` and `rename` do not look for another channel of the name, as if two
+    /// calls were decided at once: both succeed (slackapi/node-slack-sdk#1589).
+    NameRace,
+    /// `conversations.invite` refuses these people, each with a code.
+    InviteErrors { errors: BTreeMap<String, String> },
+    /// `conversations.invite` adds the first people only, and answers `internal_error`.
+    InvitePart { joined: usize },
 }
 
 impl FaultKind {
+    /// Whether the method runs and does its work in another way, and its answer is sent unchanged.
+    pub(in crate::sandbox) fn alters_work(&self) -> bool {
+        matches!(self, Self::NameRace | Self::InviteErrors { .. } | Self::InvitePart { .. })
+    }
+
     /// A short name for the log.
     pub(in crate::sandbox) fn name(&self) -> String {
         match self {
@@ -106,6 +118,9 @@ impl FaultKind {
             Self::Body { .. } => "body".into(),
             Self::Truncate => "truncate".into(),
             Self::Huge { .. } => "huge".into(),
+            Self::NameRace => "name race".into(),
+            Self::InviteErrors { .. } => "invite errors".into(),
+            Self::InvitePart { .. } => "invite part".into(),
         }
     }
 }

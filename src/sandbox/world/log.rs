@@ -1,6 +1,6 @@
 //! All requests and their outcomes: the ground truth for checkers. Bounded.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -12,6 +12,30 @@ const ARGUMENT: usize = 512;
 /// Arguments that are secrets.
 const SECRET: [&str; 6] =
     ["token", "client_secret", "code", "refresh_token", "code_verifier", "access_token"];
+
+/// The effect of a request on a channel: only changes that were really made, also if the answer was
+/// lost afterwards.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct ChannelAct {
+    /// `create`, `rename`, `invite`, `join`, `kick`, `leave`, `archive`, `unarchive`, `set_topic`
+    /// or `set_purpose`.
+    pub act: &'static str,
+    pub channel: String,
+    /// The name, topic or purpose from now on.
+    pub value: Option<String>,
+    /// People who entered.
+    pub joined: Vec<String>,
+    /// People who left.
+    pub left: Vec<String>,
+    /// People who were not added, with the code of each.
+    pub refused: BTreeMap<String, String>,
+}
+
+impl ChannelAct {
+    pub(in crate::sandbox) fn new(act: &'static str, channel: &str) -> Self {
+        Self { act, channel: channel.to_owned(), ..Self::default() }
+    }
+}
 
 /// One request to the Web API.
 #[derive(Debug, Clone, Serialize)]
@@ -43,6 +67,8 @@ pub struct LogEntry {
     /// The conversation and the `ts` of the stored message.
     pub conversation: Option<String>,
     pub stored_ts: Option<String>,
+    /// The effect on a channel.
+    pub act: Option<ChannelAct>,
 }
 
 #[derive(Default)]

@@ -1,6 +1,6 @@
 //! Conversations that are opened, and messages that are written, deleted and read.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -33,26 +33,17 @@ impl State {
         let mut members: BTreeSet<String> = people.iter().cloned().collect();
         members.insert(self.app.bot_user_id.clone());
         let name = if single { String::new() } else { format!("mpdm-{}", people.join("--")) };
-        self.conversations.insert(Conversation {
-            id: id.clone(),
-            kind: if single { Kind::Im } else { Kind::Mpim },
-            user: people.first().filter(|_| single).cloned(),
-            name,
-            topic: String::new(),
-            purpose: String::new(),
-            created: now / 1_000_000,
-            creator: self.app.bot_user_id.clone(),
-            members,
-            archived: false,
-            open: true,
-            threads: HashSet::new(),
-            messages: Vec::new(),
-        });
+        let kind = if single { Kind::Im } else { Kind::Mpim };
+        let creator = self.app.bot_user_id.clone();
+        let mut opened = Conversation::new(id.clone(), kind, name, creator, now);
+        opened.user = people.first().filter(|_| single).cloned();
+        opened.members = members;
+        self.conversations.insert(opened);
         self.conversations.by_people.insert(people.join(","), id.clone());
         (id, false)
     }
 
-    /// A new channel.
+    /// A new channel, which the bot created. No event is sent.
     pub(in crate::sandbox) fn create_channel(
         &mut self,
         name: &str,
@@ -61,21 +52,10 @@ impl State {
         now: i64,
     ) -> String {
         let id = self.new_id('C');
-        self.conversations.insert(Conversation {
-            id: id.clone(),
-            kind,
-            user: None,
-            name: name.to_owned(),
-            topic: String::new(),
-            purpose: String::new(),
-            created: now / 1_000_000,
-            creator: self.app.bot_user_id.clone(),
-            members: members.iter().map(|id| (*id).to_owned()).collect(),
-            archived: false,
-            open: true,
-            threads: HashSet::new(),
-            messages: Vec::new(),
-        });
+        let creator = self.app.bot_user_id.clone();
+        let mut made = Conversation::new(id.clone(), kind, name.to_owned(), creator, now);
+        made.members = members.iter().map(|id| (*id).to_owned()).collect();
+        self.conversations.insert(made);
         id
     }
 
@@ -120,10 +100,12 @@ impl State {
         Some(())
     }
 
-    /// Every message in the order of storing.
+    /// Every message in the order of storing, without the lines that Slack writes itself.
     pub(in crate::sandbox) fn stored_messages(&self) -> Vec<StoredMessage> {
         let mut all: Vec<_> = (self.conversations.iter())
-            .flat_map(|c| c.messages.iter().map(move |m| (m.seq, stored(c, m))))
+            .flat_map(|c| c.messages.iter().map(move |m| (c, m)))
+            .filter(|(_, message)| message.subtype.is_none())
+            .map(|(c, m)| (m.seq, stored(c, m)))
             .collect();
         all.sort_by_key(|(seq, _)| *seq);
         all.into_iter().map(|(_, message)| message).collect()
@@ -153,6 +135,9 @@ impl State {
                 "team_id": self.team.id, "deleted": false, "updated": 1_700_000_000,
                 "icons": { "image_36": icon(36), "image_48": icon(48), "image_72": icon(72) },
             });
+        }
+        if let Some(subtype) = message.subtype {
+            json["subtype"] = json!(subtype);
         }
         if let Some(username) = &message.username {
             json["username"] = json!(username);

@@ -11,6 +11,7 @@ pub(super) mod faults;
 pub(super) mod kept;
 pub(super) mod limits;
 pub(super) mod log;
+pub(super) mod names;
 pub(super) mod team;
 
 pub(super) mod conversation;

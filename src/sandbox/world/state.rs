@@ -51,6 +51,9 @@ pub struct Options {
     /// Whether the org-wide app was added to this workspace. If not, methods answer
     /// `team_access_not_granted`.
     pub team_access: bool,
+    /// Whether the bot can unarchive channels. Slack's page of `conversations.unarchive` says that
+    /// bot tokens cannot; reports name the error `not_in_channel`.
+    pub bot_unarchive: bool,
     /// The events that the app subscribed to; `None`: all of them.
     pub bot_events: Option<Vec<String>>,
 }
@@ -71,6 +74,7 @@ impl Default for Options {
             max_page: 1000,
             org_wide: false,
             team_access: true,
+            bot_unarchive: false,
             bot_events: None,
         }
     }

@@ -75,6 +75,12 @@ impl Tokens {
         self.by_text.get(token).and_then(|held| held.user.as_ref())
     }
 
+    /// Whether a live token of the bot has this scope.
+    pub(in crate::sandbox) fn any_has(&self, scope: &str) -> bool {
+        let mut bots = self.by_text.values().filter(|held| held.user.is_none());
+        bots.any(|held| held.dead.is_none() && held.scopes.contains(scope))
+    }
+
     pub(in crate::sandbox) fn is_org_wide(&self, token: &str) -> bool {
         self.by_text.get(token).is_some_and(|held| held.org_wide)
     }

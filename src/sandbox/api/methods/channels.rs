@@ -5,11 +5,14 @@ use serde_json::{Value, json};
 use super::conversations::{describe, joined, visible};
 use crate::sandbox::api::call::Call;
 use crate::sandbox::world::change::Happening;
-use crate::sandbox::world::conversation::{Conversation, Kind};
-use crate::sandbox::world::directory;
+use crate::sandbox::world::conversation::{Conversation, Kind, Note};
 use crate::sandbox::world::error::Error;
+use crate::sandbox::world::faults::FaultKind;
+use crate::sandbox::world::log::ChannelAct;
+use crate::sandbox::world::names;
 use crate::sandbox::world::scopes;
 
+/// Longest topic or purpose, in characters.
 const TOPIC: usize = 250;
 
 /// The scopes of which any one allows managing this kind of conversation.
@@ -25,7 +28,7 @@ fn managing(kind: Kind) -> &'static [&'static str] {
 /// Pushes the event for a change that the bot made to a channel.
 fn tell(call: &mut Call<'_>, id: &str, what: Happening) {
     let bot = call.state.app.bot_user_id.clone();
-    call.state.channel_event(id, what, &bot);
+    call.state.channel_event(id, what, &bot, call.now);
 }
 
 /// The named channel, which the bot is in and may manage.
@@ -43,33 +46,27 @@ fn change<'a>(call: &'a mut Call<'_>, id: &str) -> Result<&'a mut Conversation, 
 }
 
 /// The channel as Slack shows it to the bot that changed it, which is in it and has read nothing.
-fn shown(call: &Call<'_>, id: &str) -> Result<Value, Error> {
+pub(super) fn shown(call: &Call<'_>, id: &str) -> Result<Value, Error> {
     let found = call.state.conversations.get(id).ok_or("channel_not_found")?;
     let mut channel = describe(call, found);
     channel["last_read"] = json!("0000000000.000000");
     Ok(json!({ "channel": channel }))
 }
 
-/// The name, or Slack's error code for it.
+/// The name, or Slack's error code for it. A name is taken by every channel that has it: archived
+/// ones and private ones that the bot cannot see count too.
 fn check_name(call: &Call<'_>) -> Result<String, Error> {
-    let name = call.args.text("name").unwrap_or_default().to_owned();
-    if name.is_empty() {
-        return Err("invalid_name_required".into());
-    }
-    if name.chars().count() > 80 {
-        return Err("invalid_name_maxlength".into());
-    }
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
-    if !name.chars().all(plain) {
-        return Err("invalid_name_specials".into());
-    }
-    if name.chars().all(|c| c == '-' || c == '_') {
-        return Err("invalid_name_punctuation".into());
-    }
-    if call.state.conversations.by_name(&name).is_some() {
+    let name = match call.args.0.get("name") {
+        None => "",
+        Some(Value::String(name)) => name.as_str(),
+        Some(_) => return Err("invalid_name".into()),
+    };
+    names::check(name)?;
+    let race = matches!(call.altered, Some(FaultKind::NameRace));
+    if !race && call.state.conversations.by_name(name).is_some() {
         return Err("name_taken".into());
     }
-    Ok(name)
+    Ok(name.to_owned())
 }
 
 pub(super) fn create(call: &mut Call<'_>) -> Result<Value, Error> {
@@ -81,95 +78,45 @@ pub(super) fn create(call: &mut Call<'_>) -> Result<Value, Error> {
     tell(call, &id, Happening::Created);
     let mut answer = shown(call, &id)?;
     answer["channel"]["priority"] = json!(0);
+    call.act = Some(ChannelAct { value: Some(name), ..ChannelAct::new("create", &id) });
     Ok(answer)
 }
 
 pub(super) fn rename(call: &mut Call<'_>) -> Result<Value, Error> {
     let id = managed(call)?;
-    let name = check_name(call)?;
-    change(call, &id)?.name = name;
-    tell(call, &id, Happening::Renamed);
-    shown(call, &id)
-}
-
-pub(super) fn invite(call: &mut Call<'_>) -> Result<Value, Error> {
-    let found = joined(call)?;
-    let needed: &[&str] = match found.kind {
-        Kind::Public => &["channels:manage", "channels:write.invites"],
-        Kind::Private => &["groups:write", "groups:write.invites"],
-        Kind::Im | Kind::Mpim => return Err("method_not_supported_for_channel_type".into()),
-    };
-    scopes::check(&call.scopes, needed)?;
+    let bot = call.state.app.bot_user_id.clone();
+    let found = change(call, &id)?;
     if found.archived {
         return Err("is_archived".into());
     }
-    let id = found.id.clone();
-    let users = call.args.list("users");
-    if users.is_empty() {
-        return Err("no_user".into());
+    // Only its creator and administrators may rename a channel.
+    if found.creator != bot {
+        return Err("not_authorized".into());
     }
-    if users.len() > 100 {
-        return Err("too_many_users".into());
-    }
-    let mut good = Vec::new();
-    let mut bad: Vec<(&str, &str)> = Vec::new();
-    for user in &users {
-        match refusal(call, found, user) {
-            Some(code) => bad.push((user, code)),
-            None => good.push(user.clone()),
-        }
-    }
-    // Deactivated people do not prevent the others from being added; every other error does.
-    let only_removed = bad.iter().all(|(_, code)| *code == "user_disabled");
-    let enter = bad.is_empty() || call.args.flag("force") || (only_removed && !good.is_empty());
-    let errors: Vec<_> = bad
-        .iter()
-        .map(|(user, code)| json!({ "user": user, "ok": false, "error": code }))
-        .collect();
-    let first = bad.first().map(|(_, code)| (*code).to_owned());
-    if enter {
-        let bot = call.state.app.bot_user_id.clone();
-        for user in &good {
-            call.state.enter(&id, user, Some(&bot));
-        }
-    }
-    match first {
-        None => shown(call, &id),
-        Some(_) if enter && !good.is_empty() => {
-            let mut answer = shown(call, &id)?;
-            answer["errors"] = json!(errors);
-            Ok(answer)
-        }
-        Some(code) => {
-            let extra = json!({ "errors": errors });
-            Err(Error::Code { code: code.into(), extra })
-        }
-    }
-}
-
-fn refusal(call: &Call<'_>, found: &Conversation, user: &str) -> Option<&'static str> {
-    if user == call.state.app.bot_user_id {
-        return Some("cant_invite_self");
-    }
-    let Some(member) = call.state.directory.get(user) else { return Some("user_not_found") };
-    match directory::kind(&member) {
-        "deactivated" => Some("user_disabled"),
-        _ if user == "USLACKBOT" => Some("cant_invite"),
-        _ if member["is_ultra_restricted"] == Value::Bool(true) => Some("ura_max_channels"),
-        _ if found.members.contains(user) => Some("already_in_channel"),
-        _ => None,
-    }
+    let name = check_name(call)?;
+    change(call, &id)?.rename(name.clone());
+    tell(call, &id, Happening::Renamed);
+    call.act = Some(ChannelAct { value: Some(name), ..ChannelAct::new("rename", &id) });
+    shown(call, &id)
 }
 
 pub(super) fn kick(call: &mut Call<'_>) -> Result<Value, Error> {
     let id = managed(call)?;
     let user = call.args.required("user")?.to_owned();
-    if user == call.state.app.bot_user_id {
+    let bot = call.state.app.bot_user_id.clone();
+    if user == bot {
         return Err("cant_kick_self".into());
     }
-    if !call.state.leave(&id, &user) {
+    if !call.state.directory.contains(&user) {
+        return Err("user_not_found".into());
+    }
+    if change(call, &id)?.general {
+        return Err("cant_kick_from_general".into());
+    }
+    if !call.state.leave(&id, &user, &bot) {
         return Err("not_in_channel".into());
     }
+    call.act = Some(ChannelAct { left: vec![user], ..ChannelAct::new("kick", &id) });
     Ok(json!({ "errors": {} }))
 }
 
@@ -183,7 +130,9 @@ pub(super) fn join(call: &mut Call<'_>) -> Result<Value, Error> {
     }
     let id = found.id.clone();
     let bot = call.state.app.bot_user_id.clone();
-    if !call.state.enter(&id, &bot, None) {
+    if call.state.enter(&id, &bot, None) {
+        call.act = Some(ChannelAct { joined: vec![bot], ..ChannelAct::new("join", &id) });
+    } else {
         call.warnings.push("already_in_channel");
     }
     shown(call, &id)
@@ -195,50 +144,86 @@ pub(super) fn leave(call: &mut Call<'_>) -> Result<Value, Error> {
         return Err("method_not_supported_for_channel_type".into());
     }
     scopes::check(&call.scopes, managing(found.kind))?;
-    if found.name == "general" {
+    if found.general {
         return Err("cant_leave_general".into());
     }
-    let id = found.id.clone();
     let bot = call.state.app.bot_user_id.clone();
-    let left = call.state.leave(&id, &bot);
-    Ok(if left { json!({}) } else { json!({ "not_in_channel": true }) })
+    if !found.members.contains(&bot) {
+        return Ok(json!({ "not_in_channel": true }));
+    }
+    if found.archived {
+        return Err("is_archived".into());
+    }
+    if found.members.len() == 1 {
+        return Err("last_member".into());
+    }
+    let id = found.id.clone();
+    call.state.leave(&id, &bot, &bot);
+    call.act = Some(ChannelAct { left: vec![bot], ..ChannelAct::new("leave", &id) });
+    Ok(json!({}))
 }
 
 pub(super) fn archive(call: &mut Call<'_>) -> Result<Value, Error> {
     let id = managed(call)?;
     let found = change(call, &id)?;
-    if found.name == "general" {
+    if found.general {
         return Err("cant_archive_general".into());
     }
     if std::mem::replace(&mut found.archived, true) {
         return Err("already_archived".into());
     }
     tell(call, &id, Happening::Archived);
+    call.act = Some(ChannelAct::new("archive", &id));
     Ok(json!({}))
 }
 
+/// Unarchives a channel and adds the caller to it. Slack's page says that bot tokens cannot do this
+/// at present; `Options::bot_unarchive` allows it.
 pub(super) fn unarchive(call: &mut Call<'_>) -> Result<Value, Error> {
-    let id = managed(call)?;
-    if !std::mem::replace(&mut change(call, &id)?.archived, false) {
+    let found = visible(call)?;
+    if matches!(found.kind, Kind::Im | Kind::Mpim) {
+        return Err("method_not_supported_for_channel_type".into());
+    }
+    scopes::check(&call.scopes, managing(found.kind))?;
+    if !found.archived {
         return Err("not_archived".into());
     }
+    if !call.state.options.bot_unarchive {
+        return Err("not_in_channel".into());
+    }
+    let id = found.id.clone();
+    change(call, &id)?.archived = false;
     tell(call, &id, Happening::Unarchived);
+    let bot = call.state.app.bot_user_id.clone();
+    let entered = call.state.enter(&id, &bot, None);
+    let joined = if entered { vec![bot] } else { Vec::new() };
+    call.act = Some(ChannelAct { joined, ..ChannelAct::new("unarchive", &id) });
     Ok(json!({}))
 }
 
 pub(super) fn set_topic(call: &mut Call<'_>) -> Result<Value, Error> {
-    let (id, text) = sentence(call, "topic")?;
-    change(call, &id)?.topic = text;
+    let (id, note) = sentence(call, "topic")?;
+    let value = Some(note.value.clone());
+    let text = format!("<@{}> set the channel topic: {}", note.creator, note.value);
+    call.state.line(&id, &note.creator, "channel_topic", text);
+    change(call, &id)?.topic = note;
+    call.state.channel_changed(&id);
+    call.act = Some(ChannelAct { value, ..ChannelAct::new("set_topic", &id) });
     shown(call, &id)
 }
 
 pub(super) fn set_purpose(call: &mut Call<'_>) -> Result<Value, Error> {
-    let (id, text) = sentence(call, "purpose")?;
-    change(call, &id)?.purpose = text;
+    let (id, note) = sentence(call, "purpose")?;
+    let value = Some(note.value.clone());
+    let text = format!("<@{}> set the channel description: {}", note.creator, note.value);
+    call.state.line(&id, &note.creator, "channel_purpose", text);
+    change(call, &id)?.purpose = note;
+    call.state.channel_changed(&id);
+    call.act = Some(ChannelAct { value, ..ChannelAct::new("set_purpose", &id) });
     shown(call, &id)
 }
 
-fn sentence(call: &Call<'_>, key: &str) -> Result<(String, String), Error> {
+fn sentence(call: &Call<'_>, key: &str) -> Result<(String, Note), Error> {
     let found = joined(call)?;
     let needed: &[&str] = match found.kind {
         Kind::Public => &["channels:manage", "channels:write.topic"],
@@ -250,9 +235,9 @@ fn sentence(call: &Call<'_>, key: &str) -> Result<(String, String), Error> {
     if found.archived {
         return Err("is_archived".into());
     }
-    let text = call.args.text(key).unwrap_or_default().to_owned();
+    let text = call.args.text(key).unwrap_or_default();
     if text.chars().count() > TOPIC {
         return Err("too_long".into());
     }
-    Ok((found.id.clone(), text))
+    Ok((found.id.clone(), Note::set(text, &call.state.app.bot_user_id, call.now)))
 }

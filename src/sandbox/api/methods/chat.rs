@@ -161,7 +161,7 @@ fn own(call: &Call<'_>, foreign: &'static str) -> Result<(String, i64), Error> {
         return Err("is_archived".into());
     }
     let message = held.find(ts).ok_or("message_not_found")?;
-    if message.author != call.state.app.bot_user_id {
+    if message.author != call.state.app.bot_user_id || message.subtype.is_some() {
         return Err(foreign.into());
     }
     Ok((channel.to_owned(), ts))

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::sandbox::api::call::Call;
 use crate::sandbox::api::cursor;
-use crate::sandbox::world::conversation::{Conversation, Kind, Message, ts_arg, ts_text};
+use crate::sandbox::world::conversation::{Conversation, Kind, Message, Note, ts_arg, ts_text};
 use crate::sandbox::world::directory;
 use crate::sandbox::world::error::Error;
 use crate::sandbox::world::scopes;
@@ -93,7 +93,10 @@ pub(super) fn info(call: &mut Call<'_>) -> Result<Value, Error> {
 pub(super) fn members(call: &mut Call<'_>) -> Result<Value, Error> {
     let found = visible(call)?;
     scopes::check(&call.scopes, &[&found.kind.scope("read")])?;
-    let limit = call.args.number("limit").filter(|n| *n > 0).unwrap_or(100);
+    let limit = match call.args.text("limit") {
+        None | Some("0") => 100,
+        Some(text) => text.parse::<usize>().map_err(|_| "invalid_limit")?,
+    };
     let limit = limit.min(1000).min(call.state.options.max_page.max(1));
     let start = call.args.text("cursor").map(|text| cursor::decode("member", text)).transpose()?;
     let start = start.unwrap_or_default();
@@ -299,17 +302,28 @@ pub(super) fn describe(call: &Call<'_>, conversation: &Conversation) -> Value {
             "updated": c.created * 1000,
         });
     }
-    let set = |value: &str| json!({ "value": value, "creator": "", "last_set": 0 });
+    let shared = c.shared_with.is_some();
+    let teams: Vec<_> = std::iter::once(team).chain(&c.shared_with).collect();
+    let set = |n: &Note| {
+        let value = escaped(&n.value);
+        json!({ "value": value, "creator": n.creator, "last_set": n.last_set })
+    };
     json!({
         "id": c.id, "name": c.name, "name_normalized": c.name, "created": c.created,
         "creator": c.creator, "is_channel": c.kind == Kind::Public, "is_im": false,
         "is_group": c.kind == Kind::Private, "is_mpim": c.kind == Kind::Mpim,
         "is_private": c.kind != Kind::Public, "is_archived": c.archived,
-        "is_general": c.name == "general", "is_member": member, "is_shared": false,
-        "is_ext_shared": false, "is_org_shared": false, "is_pending_ext_shared": false,
+        "is_general": c.general, "is_member": member, "is_shared": shared,
+        "is_ext_shared": shared, "is_org_shared": false, "is_pending_ext_shared": false,
         "pending_shared": [], "pending_connected_team_ids": [], "parent_conversation": null,
         "unlinked": 0,
-        "shared_team_ids": [team], "context_team_id": team, "previous_names": [],
+        "shared_team_ids": teams, "context_team_id": team, "previous_names": c.previous_names,
         "topic": set(&c.topic), "purpose": set(&c.purpose), "updated": c.created * 1000,
     })
+}
+
+/// Text as Slack returns it: the three characters with a meaning in its messages are entities.
+/// Reported for topics and purposes; Slack's pages do not say it of them.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

@@ -15,6 +15,8 @@ mod views;
 mod channels;
 mod ephemeral;
 
+mod invitations;
+
 use serde_json::{Value, json};
 
 use super::call::Call;
@@ -128,7 +130,7 @@ static METHODS: &[Method] = &[
     method("conversations.create", MANAGE, Two, true, channels::create).of_a_team(),
     method("conversations.history", HISTORY, Three, true, conversations::history),
     method("conversations.info", READ, Three, false, conversations::info),
-    method("conversations.invite", INVITE, Three, true, channels::invite),
+    method("conversations.invite", INVITE, Three, true, invitations::invite),
     method("conversations.join", &["channels:join"], Three, true, channels::join),
     method("conversations.kick", KICK, Three, true, channels::kick),
     method("conversations.leave", MANAGE, Three, true, channels::leave),

@@ -98,7 +98,9 @@ pub(super) fn list(call: &mut Call<'_>) -> Result<Value, Error> {
     let next = next.map(|id| cursor::encode("user", id)).unwrap_or_default();
     let view = view(call);
     let team = &call.state.team;
-    let members: Vec<_> = members.into_iter().map(|m| shown(m, team, view)).collect();
+    // People of other companies are never listed.
+    let here = members.into_iter().filter(|member| !directory::is_external(member, team));
+    let members: Vec<_> = here.map(|member| shown(member, team, view)).collect();
     Ok(json!({
         "members": members, "cache_ts": call.now / 1_000_000,
         "response_metadata": { "next_cursor": next },
