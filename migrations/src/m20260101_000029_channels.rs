@@ -146,7 +146,7 @@ CREATE TABLE channel_feed_heads (
     pruned BIGINT NOT NULL DEFAULT 0  -- the last number that retention removed
 );
 
--- One row: whoever holds its lock gives the numbers.
+-- One row: its lock is the turn to give numbers.
 CREATE TABLE channel_feed_sequencer (id INTEGER NOT NULL PRIMARY KEY);
 INSERT INTO channel_feed_sequencer (id) VALUES (1);
 ";

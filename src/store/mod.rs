@@ -14,7 +14,8 @@
 //!   are not yet in a lane. `lanes`: the order of a conversation, and claims. `turns`: the writes
 //!   before and after a request to Slack. `budgets`: when requests may start.
 //! - `records`: deliveries and notifications as they are read back. `ends`: canceling, erasing and
-//!   retention. `feed`: the changes of deliveries.
+//!   retention. `feed`: the changes of deliveries. `channels`: the channels that Herald keeps in
+//!   Slack, and their feed.
 //! - `audit`: the audit trail. `upkeep`: clock steps, recoveries, health.
 
 mod config;
@@ -35,6 +36,8 @@ mod audit;
 mod feed;
 mod member_lists;
 mod tenancy;
+
+mod channels;
 
 mod ends;
 mod upkeep;
@@ -157,7 +160,11 @@ struct Inner {
     lanes_woken: Notify,
     events_taken: Notify,
     deliveries_ended: broadcast::Sender<DeliveryId>,
+    /// Notified after a commit that wrote to an inbox of a feed.
+    changes_written: Notify,
     feed: signals::FeedSignals,
+    channel_feed: signals::FeedSignals,
+    channels_woken: Notify,
     hints: hints::Hints,
     unreadable: unreadable::UnreadableRows,
     /// Notify calls that share transactions.
@@ -198,7 +205,10 @@ impl Store {
                 lanes_woken: Notify::new(),
                 events_taken: Notify::new(),
                 deliveries_ended: broadcast::Sender::new(ENDED_KEPT),
-                feed: signals::FeedSignals::new(),
+                changes_written: Notify::new(),
+                feed: signals::FeedSignals::default(),
+                channel_feed: signals::FeedSignals::default(),
+                channels_woken: Notify::new(),
                 hints: hints::Hints::new(),
                 unreadable: unreadable::UnreadableRows::default(),
                 accepting: group::Group::new(accept::bounds(backend)),
