@@ -74,6 +74,11 @@ pub use audit::chain::Verified;
 pub use audit::trail::{AuditFilter, AuditPage, AuditPosition};
 pub use budgets::methods::{Booked, Reservation};
 pub use budgets::posts::{Posting, Throttled};
+pub use channels::{
+    CHANNEL_MEMBERS, ChannelChange, ChannelChangeKind, ChannelChangePage, ChannelCounts,
+    ChannelEdit, ChannelLease, ChannelObservation, ChannelSave, ChannelSaved, ManagedChannel,
+    MemberCounts, MemberRecord, MemberUpdate, MembersChange, Released, WishedMember,
+};
 pub use config::{Config, Pooler};
 pub use database::backend::Backend;
 pub use database::exclusive::Exclusive;
@@ -89,8 +94,9 @@ pub use error::Error;
 pub use feed::changes::{ChangePage, DeliveryChange, FeedExtent};
 pub use feed::signals::{FeedReach, FeedWatcher};
 pub use handles::{
-    ApiKeys, Audit, Budgets, CustomFields, DeliveryFeed, Ends, EventTypes, Lanes, MemberLists,
-    Outbox, People, Previews, Records, SlackEvents, Templates, Tenancy, Upkeep, Waiting,
+    ApiKeys, Audit, Budgets, ChannelFeed, Channels, CustomFields, DeliveryFeed, Ends, EventTypes,
+    Lanes, MemberLists, Outbox, People, Previews, Records, SlackEvents, Templates, Tenancy, Upkeep,
+    Waiting,
 };
 pub use intake::accept::{Accepted, Before};
 pub use intake::new::{Accept, NewDelivery, NotificationTerms, Target};

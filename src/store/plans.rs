@@ -13,7 +13,7 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::ends::erase::out_of;
+use super::ends::erase::{OF_CHANNEL, OF_DELIVERY, out_of};
 use super::lanes::claim::lease_token;
 use super::lanes::order::RESOLVES_DUE;
 use super::{
@@ -122,7 +122,7 @@ async fn a_persons_changes_are_found_by_their_index() {
         user_id, event_type, state, at, sequenced_at) SELECT 'acme', n, 'd' || n, 'n' || n, \
         'p' || n % 5000, 'task.assigned', 'sent', 1, 1 FROM generate_series(1, 50000) n";
     let Some((_store, raw)) = fresh("person").await else { return };
-    let text = out_of("delivery_changes", "sequence");
+    let text = out_of("delivery_changes", "sequence", OF_DELIVERY);
     for change in [CHANGES, "VACUUM ANALYZE delivery_changes"] {
         raw.execute_unprepared(change).await.unwrap();
     }
