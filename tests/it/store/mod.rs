@@ -1,5 +1,6 @@
 //! The store by itself, on both databases: its schema, and the promises of its parts.
 
+mod channels;
 mod contract;
 mod directory;
 mod events;
