@@ -75,9 +75,9 @@ pub use audit::trail::{AuditFilter, AuditPage, AuditPosition};
 pub use budgets::methods::{Booked, Reservation};
 pub use budgets::posts::{Posting, Throttled};
 pub use channels::{
-    CHANNEL_MEMBERS, ChannelChange, ChannelChangeKind, ChannelChangePage, ChannelCounts,
-    ChannelEdit, ChannelLease, ChannelObservation, ChannelSave, ChannelSaved, ManagedChannel,
-    MemberCounts, MemberRecord, MemberUpdate, MembersChange, Released, WishedMember,
+    ChannelChange, ChannelChangeKind, ChannelChangePage, ChannelCounts, ChannelEdit, ChannelLease,
+    ChannelObservation, ChannelSave, ChannelSaved, ManagedChannel, MemberCounts, MemberRecord,
+    MemberUpdate, MembersChange, Released, WishedMember,
 };
 pub use config::{Config, Pooler};
 pub use database::backend::Backend;

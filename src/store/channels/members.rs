@@ -11,15 +11,13 @@ use sea_orm::{ConnectionTrait as _, Value};
 use super::rows::codes;
 use crate::domain::channels::state::ChannelMemberState;
 use crate::domain::ids::{ManagedChannelId, SlackUserId, TenantId, UserId};
+use crate::domain::limits::CHANNEL_MEMBERS;
 use crate::domain::time::Timestamp;
 use crate::store::database::rows::{Column, Columns, given};
 use crate::store::database::sql::{self, Row, params};
 use crate::store::database::transaction::Tx;
 use crate::store::database::unreadable::UnreadableRow;
 use crate::store::{Error, Store};
-
-/// The most members of a channel.
-pub const CHANNEL_MEMBERS: u32 = 10_000;
 
 /// A person wished for in a channel.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -25,7 +25,7 @@ mod progress;
 
 pub use changes::{ChannelChange, ChannelChangeKind, ChannelChangePage};
 pub use claim::ChannelLease;
-pub use members::{CHANNEL_MEMBERS, MemberRecord, MembersChange, WishedMember};
+pub use members::{MemberRecord, MembersChange, WishedMember};
 pub use observe::ChannelObservation;
 pub use progress::{ChannelSave, ChannelSaved, MemberUpdate};
 pub use records::ChannelCounts;

@@ -63,16 +63,6 @@ const COUNTED: [(&str, &[ChannelMemberState]); 6] = [
     ("removing", &[ChannelMemberState::Removing]),
 ];
 
-/// The states that this release knows. A reconciler leaves rows in others to a newer release.
-pub(super) const STATES: [ChannelState; 6] = [
-    ChannelState::Scheduled,
-    ChannelState::Creating,
-    ChannelState::Ready,
-    ChannelState::Blocked,
-    ChannelState::Archived,
-    ChannelState::Deleted,
-];
-
 /// A row before its encrypted columns are opened.
 pub(super) struct SealedChannel {
     id: ManagedChannelId,
@@ -201,9 +191,12 @@ pub(super) fn codes(states: &[ChannelMemberState]) -> String {
     codes.join(", ")
 }
 
-/// The codes of [`STATES`], as a list of SQL.
+/// The states that this release knows, as a list of SQL. A reconciler leaves rows in others to a
+/// newer release.
 pub(super) fn known() -> String {
-    STATES.map(|state| format!("'{}'", state.code())).join(", ")
+    let codes: Vec<_> =
+        ChannelState::ALL.iter().map(|state| format!("'{}'", state.code())).collect();
+    codes.join(", ")
 }
 
 /// Encrypts a column of a channel, as JSON.
