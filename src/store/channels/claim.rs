@@ -273,7 +273,7 @@ impl Store {
         let text = format!("SELECT {}, {LINK} FROM tenants t {JOINS} WHERE t.tenant = $1", stamp());
         match sql::one(self.reader(), &text, params![tenant.as_str()]).await? {
             Some(row) => Ok((row.get(0)?, row.get(1)?)),
-            None => Ok(Default::default()),
+            None => Ok((String::new(), String::new())),
         }
     }
 }

@@ -153,14 +153,12 @@ impl Store {
 
     /// [`Store::open_channel`] for a row that was asked for by its key.
     pub(super) async fn open_asked(&self, sealed: SealedChannel) -> Result<ManagedChannel, Error> {
-        match self.open_channel(sealed).await? {
-            Some(channel) => Ok(channel),
-            None => {
-                self.pass_over(UnreadableRow::Channel, 1);
-                // The caller repeats the call, perhaps at a replica that can read it.
-                Err(Error::Unavailable("a newer release wrote the channel".into()))
-            }
-        }
+        let Some(channel) = self.open_channel(sealed).await? else {
+            self.pass_over(UnreadableRow::Channel, 1);
+            // The caller repeats the call, perhaps at a replica that can read it.
+            return Err(Error::Unavailable("a newer release wrote the channel".into()));
+        };
+        Ok(channel)
     }
 }
 
