@@ -76,8 +76,8 @@ pub use budgets::methods::{Booked, Reservation};
 pub use budgets::posts::{Posting, Throttled};
 pub use channels::{
     ChannelChange, ChannelChangeKind, ChannelChangePage, ChannelCounts, ChannelEdit, ChannelLease,
-    ChannelObservation, ChannelSave, ChannelSaved, ManagedChannel, MemberCounts, MemberRecord,
-    MemberUpdate, MembersChange, Released, WishedMember,
+    ChannelObservation, ChannelSave, ChannelSaved, ChannelTotals, ManagedChannel, MemberCounts,
+    MemberRecord, MemberUpdate, MembersChange, Released, WishedMember,
 };
 pub use config::{Config, Pooler};
 pub use database::backend::Backend;

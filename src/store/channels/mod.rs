@@ -28,7 +28,7 @@ pub use claim::ChannelLease;
 pub use members::{MemberRecord, MembersChange, WishedMember};
 pub use observe::ChannelObservation;
 pub use progress::{ChannelSave, ChannelSaved, MemberUpdate};
-pub use records::ChannelCounts;
+pub use records::{ChannelCounts, ChannelTotals};
 pub use rows::{ManagedChannel, MemberCounts};
 pub use wishes::{ChannelEdit, Released};
 

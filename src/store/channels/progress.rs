@@ -199,17 +199,16 @@ fn merged(stored: &ManagedChannel, claimed: &ManagedChannel, new: Progress) -> P
     let mut progress = new;
     let (before, now) = (&claimed.progress, &stored.progress);
     let renamed = stored.wish.name != claimed.wish.name;
-    if renamed || stored.wish.name_taken != claimed.wish.name_taken {
-        // The call began again with the plain name.
-        progress.suffix = now.suffix;
-    }
-    if now.rename_to.is_some() && now.rename_to != before.rename_to {
+    let wished = legal(&stored.wish.name);
+    if now.rename_to != before.rename_to && (now.rename_to.is_some() || renamed) {
         progress.rename_to.clone_from(&now.rename_to);
-    } else if renamed && now.name.is_none() {
-        // It was created with the earlier name.
-        progress.rename_to = progress.name.as_ref().and_then(|_| legal(&stored.wish.name));
+    } else if renamed && now.name.is_none() && progress.name.is_some() {
+        // It was created for the earlier name.
+        progress.rename_to = wished.filter(|wished| progress.named_for.as_ref() != Some(wished));
     }
-    progress.archived_by_us |= now.archived_by_us && !before.archived_by_us;
+    if now.reopening && !before.reopening {
+        progress.reopen();
+    }
     progress
 }
 
@@ -332,23 +331,30 @@ mod tests {
     }
 
     #[test]
-    fn a_channel_that_was_created_with_the_earlier_name_is_renamed() {
+    fn a_wish_for_another_name_ends_an_earlier_rename() {
+        let renames = Progress { rename_to: Some("new".into()), ..named("old") };
+        let claimed = channel("new", renames.clone());
+        let merged = merged(&channel("other", named("old")), &claimed, renames);
+        assert_eq!(merged.rename_to, None);
+    }
+
+    #[test]
+    fn a_channel_that_was_created_for_the_earlier_name_is_renamed() {
         let none = Progress::default;
-        let holder = Progress { suffix: 7, ..named("old-7") };
-        let created = merged(&channel("new", none()), &channel("old", none()), holder);
-        assert_eq!((created.rename_to.as_deref(), created.suffix), (Some("new"), 0));
-        let tries = Progress { suffix: 7, ..none() };
-        let same = merged(&channel("old", none()), &channel("old", none()), tries.clone());
-        assert_eq!(same.suffix, 7, "the name is the same");
-        let other = merged(&channel("new", none()), &channel("old", none()), tries);
-        assert_eq!((other.suffix, other.rename_to), (0, None));
+        let (stored, claimed) = (channel("new", none()), channel("old", none()));
+        let created = |name: &str| Progress { named_for: Some(name.into()), ..named("old-7") };
+        let rename = |name: &str| merged(&stored, &claimed, created(name)).rename_to;
+        assert_eq!(rename("old").as_deref(), Some("new"));
+        assert_eq!(rename("new"), None);
+        assert_eq!(merged(&claimed, &claimed, created("old")).rename_to, None, "the same name");
+        assert_eq!(merged(&stored, &claimed, none()).rename_to, None, "it does not exist yet");
     }
 
     #[test]
     fn an_opening_that_was_wished_for_meanwhile_stays() {
-        let opens = Progress { archived_by_us: true, ..named("name") };
+        let opens = Progress { reopening: true, ..named("name") };
         let (stored, claimed) = (channel("name", opens), channel("name", named("name")));
-        assert!(merged(&stored, &claimed, named("name")).archived_by_us);
-        assert!(!merged(&claimed, &claimed, named("name")).archived_by_us);
+        assert!(merged(&stored, &claimed, named("name")).reopening);
+        assert!(!merged(&claimed, &claimed, named("name")).reopening);
     }
 }

@@ -20,7 +20,46 @@ pub struct ChannelCounts {
     pub deleted: u32,
 }
 
+/// The channels of all tenants and their members, by state, for metrics.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ChannelTotals {
+    pub channels: Vec<(ChannelState, u64)>,
+    /// Those whose invitation is under way count as queued.
+    pub members: Vec<(ChannelMemberState, u64)>,
+}
+
 impl Channels<'_> {
+    /// The channels of all tenants and their members, by state. It reads the rows of channels only.
+    pub async fn totals(self) -> Result<ChannelTotals, Error> {
+        const SQL: &str = "SELECT state, COUNT(*), CAST(SUM(queued) AS bigint), \
+            CAST(SUM(waiting) AS bigint), CAST(SUM(present) AS bigint), \
+            CAST(SUM(departed) AS bigint), CAST(SUM(failed) AS bigint), \
+            CAST(SUM(removing) AS bigint) FROM channels GROUP BY state";
+        let mut channels: Vec<_> = ChannelState::ALL.iter().map(|state| (*state, 0)).collect();
+        let mut members = [
+            ChannelMemberState::Queued,
+            ChannelMemberState::NotInSlack,
+            ChannelMemberState::Member,
+            ChannelMemberState::Left,
+            ChannelMemberState::Failed,
+            ChannelMemberState::Removing,
+        ]
+        .map(|state| (state, 0));
+        for row in sql::all(self.store.reader(), SQL, params![]).await? {
+            let mut columns = Columns::of(&row);
+            let state = ChannelState::from_code(&columns.take::<String>()?);
+            let count = u64::from(columns.count()?);
+            let known = channels.iter_mut().find(|(known, _)| Some(*known) == state);
+            if let Some((_, total)) = known {
+                *total += count;
+            }
+            for (_, total) in &mut members {
+                *total += u64::from(columns.count()?);
+            }
+        }
+        Ok(ChannelTotals { channels, members: members.into() })
+    }
+
     /// `None`: the tenant has no channel of this key.
     pub async fn get(
         self,

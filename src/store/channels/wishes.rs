@@ -257,7 +257,11 @@ impl Work<'_> {
         match self.edit {
             Edit::Members(_) => {}
             Edit::Wish(new, _) => {
-                replace(&mut wish, new, &mut progress);
+                // The name that an earlier RenameChannel asked for is no longer wished for.
+                if wish.name != new.name {
+                    progress.rename_to = None;
+                }
+                wish.clone_from(new);
                 wants_archived = false;
             }
             Edit::Rename(name) => {
@@ -265,15 +269,13 @@ impl Work<'_> {
                 if progress.name.is_some() {
                     progress.rename_to = legal(name);
                 }
-                progress.suffix = 0;
                 wish.name.clone_from(name);
             }
             Edit::Archive => wants_archived = true,
             Edit::Unarchive => {
                 wants_archived = false;
                 wish.archive_after = wish.archive_after.filter(|at| *at > now);
-                // As if Herald had archived it: only then does it open a channel by itself.
-                progress.archived_by_us = true;
+                progress.reopen();
             }
         }
         let ends_otherwise = wish.archive_after != before.wish.archive_after
@@ -290,19 +292,6 @@ impl Work<'_> {
         sql::execute(tx, UPDATE, values).await?;
         Ok(before.id)
     }
-}
-
-/// Replaces the wish. A new name is tried without a number, and renames an existing channel if the
-/// new wish says so.
-fn replace(wish: &mut ChannelWish, new: &ChannelWish, progress: &mut Progress) {
-    let renamed = wish.name != new.name;
-    if renamed && new.follow_name && progress.name.is_some() {
-        progress.rename_to = legal(&new.name);
-    }
-    if renamed || wish.name_taken != new.name_taken {
-        progress.suffix = 0;
-    }
-    wish.clone_from(new);
 }
 
 /// When the notice before the end is due; `None`: there is none.
@@ -331,22 +320,6 @@ mod tests {
             archive_after: Some(Timestamp(10_000_000)),
             archive_notice: Duration::from_secs(3),
         }
-    }
-
-    #[test]
-    fn a_name_is_followed_if_the_channel_exists_and_the_wish_says_so() {
-        let exists = Progress { name: Some("old-2".into()), suffix: 2, ..Progress::default() };
-        let renamed = |progress: &Progress, new: &ChannelWish| {
-            let (mut wish, mut progress) = (wish("old"), progress.clone());
-            replace(&mut wish, new, &mut progress);
-            assert_eq!(wish, *new);
-            (progress.rename_to, progress.suffix)
-        };
-        assert_eq!(renamed(&exists, &wish("new")), (Some("new".into()), 0));
-        assert_eq!(renamed(&exists, &wish("old")), (None, 2), "the name with its number stays");
-        let keeps = ChannelWish { follow_name: false, ..wish("new") };
-        assert_eq!(renamed(&exists, &keeps).0, None);
-        assert_eq!(renamed(&Progress::default(), &wish("new")).0, None, "it is created with it");
     }
 
     #[test]

@@ -158,6 +158,9 @@ async fn a_wish_is_kept_encrypted_and_replaced_by_the_next() {
         assert_eq!(listed.unwrap(), [other]);
         let counts = ChannelCounts { creating: 2, ..ChannelCounts::default() };
         assert_eq!(store.channels().count(&tenant()).await.unwrap(), counts);
+        let totals = store.channels().totals().await.unwrap();
+        assert!(totals.channels.contains(&(ChannelState::Creating, 2)), "{totals:?}");
+        assert!(totals.members.contains(&(ChannelMemberState::Queued, 1)), "{totals:?}");
         assert!(raw_row(&store).await.iter().all(|text| !text.contains("Winter")));
     }
 }
