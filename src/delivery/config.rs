@@ -62,8 +62,8 @@ pub struct Config {
     /// Days that notifications and their outcomes are kept after they were accepted; longer while a
     /// message still waits. At least 2: request ids are known for 48 hours. Default `30`.
     pub history_days: u32,
-    /// Days that the feed of delivery changes (`WatchDeliveries`) is kept: a reader that was
-    /// disconnected for longer gets an error that says so. Default `14`.
+    /// Days that the feeds of changes (`WatchDeliveries`, `WatchChannels`) are kept: a reader that
+    /// was disconnected for longer gets an error that says so. Default `14`.
     pub feed_days: u32,
 }
 

@@ -1,6 +1,7 @@
-//! The sequencer of the feed: it numbers the changes that were committed, so that watchers of
-//! deliveries see them (docs/decisions/0009-feed.md). Every replica runs one; they take turns. A
-//! second loop wakes the watchers of this replica when another replica numbered changes.
+//! The sequencer of the feeds: it numbers the changes that were committed, so that watchers of
+//! deliveries and of channels see them (docs/decisions/0009-feed.md). Every replica runs one; they
+//! take turns. A second loop wakes the watchers of this replica when another replica numbered
+//! changes.
 
 use std::time::Duration;
 
@@ -33,7 +34,7 @@ impl Delivery {
                 }
                 Err(error) => {
                     if !troubled {
-                        tracing::warn!(%error, "changes of deliveries were not numbered; retrying");
+                        tracing::warn!(%error, "changes were not numbered; retrying");
                     }
                     troubled = true;
                     self.pause_after(&error)
@@ -61,7 +62,10 @@ impl Delivery {
         let rounds = self.watch("feeds of other replicas", self.inner.timing.follow);
         while !stop.is_cancelled() {
             rounds.next();
-            let followed = self.inner.store.feed().follow().await;
+            let followed = match self.inner.store.feed().follow().await {
+                Ok(()) => self.inner.store.channel_feed().follow().await,
+                failed => failed,
+            };
             if let Err(error) = &followed
                 && !troubled
             {
@@ -77,12 +81,21 @@ impl Delivery {
 
     /// Returns whether all changes were numbered; `false` if another replica has the turn.
     async fn number_all(&self, rounds: &Rounds) -> Result<bool, store::Error> {
-        loop {
+        let store = &self.inner.store;
+        let deliveries = loop {
             rounds.next();
-            match self.inner.store.feed().number(BATCH).await? {
+            match store.feed().number(BATCH).await? {
                 Some(BATCH..) => {}
-                numbered => return Ok(numbered.is_some()),
+                numbered => break numbered.is_some(),
             }
-        }
+        };
+        let channels = loop {
+            rounds.next();
+            match store.channel_feed().number(BATCH).await? {
+                Some(BATCH..) => {}
+                numbered => break numbered.is_some(),
+            }
+        };
+        Ok(deliveries && channels)
     }
 }

@@ -163,7 +163,10 @@ impl Delivery {
             }
             Part::Archive => full(store.ends().archive(timing.archive_after, BATCH).await?),
             Part::Replays => full(store.outbox().prune_replays(store::IDEMPOTENCY, BATCH).await?),
-            Part::Feed => full(store.feed().prune(timing.feed_kept, BATCH).await?),
+            Part::Feed => {
+                let deliveries = full(store.feed().prune(timing.feed_kept, BATCH).await?);
+                full(store.channel_feed().prune(timing.feed_kept, BATCH).await?) || deliveries
+            }
             // Fewer than asked for if they had many deliveries.
             Part::Notifications => {
                 store.ends().forget_notifications(timing.history_kept, FORGOTTEN).await? > 0

@@ -82,6 +82,12 @@ handles! {
     /// Custom profile fields of members, and the pass that fetches them (`member_lists`).
     custom_fields: CustomFields,
 
+    /// Channels that Herald keeps in Slack, and their members (`channels`).
+    channels: Channels,
+
+    /// The feed of changes of channels and their members (`channels::changes`).
+    channel_feed: ChannelFeed,
+
     /// The audit trail (`audit`). A change is noted by [`Store::noting`].
     audit: Audit,
 

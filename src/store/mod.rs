@@ -14,7 +14,8 @@
 //!   are not yet in a lane. `lanes`: the order of a conversation, and claims. `turns`: the writes
 //!   before and after a request to Slack. `budgets`: when requests may start.
 //! - `records`: deliveries and notifications as they are read back. `ends`: canceling, erasing and
-//!   retention. `feed`: the changes of deliveries.
+//!   retention. `feed`: the changes of deliveries. `channels`: the channels that Herald keeps in
+//!   Slack, and their feed.
 //! - `audit`: the audit trail. `upkeep`: clock steps, recoveries, health.
 
 mod config;
@@ -35,6 +36,8 @@ mod audit;
 mod feed;
 mod member_lists;
 mod tenancy;
+
+mod channels;
 
 mod ends;
 mod upkeep;
@@ -71,6 +74,11 @@ pub use audit::chain::Verified;
 pub use audit::trail::{AuditFilter, AuditPage, AuditPosition};
 pub use budgets::methods::{Booked, Reservation};
 pub use budgets::posts::{Posting, Throttled};
+pub use channels::{
+    ChannelChange, ChannelChangeKind, ChannelChangePage, ChannelCounts, ChannelEdit, ChannelLease,
+    ChannelObservation, ChannelSave, ChannelSaved, ChannelTotals, ManagedChannel, MemberCounts,
+    MemberRecord, MemberUpdate, MembersChange, Released, WishedMember,
+};
 pub use config::{Config, Pooler};
 pub use database::backend::Backend;
 pub use database::exclusive::Exclusive;
@@ -86,8 +94,9 @@ pub use error::Error;
 pub use feed::changes::{ChangePage, DeliveryChange, FeedExtent};
 pub use feed::signals::{FeedReach, FeedWatcher};
 pub use handles::{
-    ApiKeys, Audit, Budgets, CustomFields, DeliveryFeed, Ends, EventTypes, Lanes, MemberLists,
-    Outbox, People, Previews, Records, SlackEvents, Templates, Tenancy, Upkeep, Waiting,
+    ApiKeys, Audit, Budgets, ChannelFeed, Channels, CustomFields, DeliveryFeed, Ends, EventTypes,
+    Lanes, MemberLists, Outbox, People, Previews, Records, SlackEvents, Templates, Tenancy, Upkeep,
+    Waiting,
 };
 pub use intake::accept::{Accepted, Before};
 pub use intake::new::{Accept, NewDelivery, NotificationTerms, Target};
@@ -157,7 +166,11 @@ struct Inner {
     lanes_woken: Notify,
     events_taken: Notify,
     deliveries_ended: broadcast::Sender<DeliveryId>,
+    /// Notified after a commit that wrote to an inbox of a feed.
+    changes_written: Notify,
     feed: signals::FeedSignals,
+    channel_feed: signals::FeedSignals,
+    channels_woken: Notify,
     hints: hints::Hints,
     unreadable: unreadable::UnreadableRows,
     /// Notify calls that share transactions.
@@ -198,7 +211,10 @@ impl Store {
                 lanes_woken: Notify::new(),
                 events_taken: Notify::new(),
                 deliveries_ended: broadcast::Sender::new(ENDED_KEPT),
-                feed: signals::FeedSignals::new(),
+                changes_written: Notify::new(),
+                feed: signals::FeedSignals::default(),
+                channel_feed: signals::FeedSignals::default(),
+                channels_woken: Notify::new(),
                 hints: hints::Hints::new(),
                 unreadable: unreadable::UnreadableRows::default(),
                 accepting: group::Group::new(accept::bounds(backend)),

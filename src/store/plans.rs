@@ -13,7 +13,9 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::ends::erase::out_of;
+use super::channels::{NEXT_DUE, due_first};
+use super::database::sql::expand;
+use super::ends::erase::{OF_CHANNEL, OF_DELIVERY, out_of};
 use super::lanes::claim::lease_token;
 use super::lanes::order::RESOLVES_DUE;
 use super::{
@@ -118,20 +120,50 @@ async fn hot_statements_find_rows_by_their_keys_whatever_the_statistics_say() {
 /// Otherwise erasing a person reads the changes of all tenants.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_persons_changes_are_found_by_their_index() {
-    const CHANGES: &str = "INSERT INTO delivery_changes (tenant, sequence, delivery, notification, \
-        user_id, event_type, state, at, sequenced_at) SELECT 'acme', n, 'd' || n, 'n' || n, \
-        'p' || n % 5000, 'task.assigned', 'sent', 1, 1 FROM generate_series(1, 50000) n";
+    const DELIVERIES: &str = "INSERT INTO delivery_changes (tenant, sequence, delivery, \
+        notification, user_id, event_type, state, at, sequenced_at) SELECT 'acme', n, 'd' || n, \
+        'n' || n, 'p' || n % 5000, 'task.assigned', 'sent', 1, 1 FROM generate_series(1, 50000) n";
+    const CHANNELS: &str = "INSERT INTO channel_changes (tenant, sequence, channel_key, kind, \
+        user_id, state, at, sequenced_at) SELECT 'acme', n, 'c' || n, 'member', 'p' || n % 5000, \
+        'member', 1, 1 FROM generate_series(1, 50000) n";
     let Some((_store, raw)) = fresh("person").await else { return };
-    let text = out_of("delivery_changes", "sequence");
-    for change in [CHANGES, "VACUUM ANALYZE delivery_changes"] {
+    for change in [DELIVERIES, CHANNELS, "VACUUM ANALYZE delivery_changes, channel_changes"] {
         raw.execute_unprepared(change).await.unwrap();
     }
-    let values: [Value; 2] = ["acme".into(), "p1".into()];
-    let explain = format!("EXPLAIN {text}");
-    let explain = Statement::from_sql_and_values(DbBackend::Postgres, explain, values);
-    let plan = lines(&raw, explain).await.join("\n");
-    assert!(plan.contains("delivery_changes_of_person"), "{plan}");
-    assert!(!plan.contains("Seq Scan"), "{plan}");
+    for (table, set) in [("delivery_changes", OF_DELIVERY), ("channel_changes", OF_CHANNEL)] {
+        let values: [Value; 2] = ["acme".into(), "p1".into()];
+        let explain = format!("EXPLAIN {}", out_of(table, "sequence", set));
+        let explain = Statement::from_sql_and_values(DbBackend::Postgres, explain, values);
+        let plan = lines(&raw, explain).await.join("\n");
+        assert!(plan.contains(&format!("{table}_of_person")), "{plan}");
+        assert!(!plan.contains("Seq Scan"), "{plan}");
+    }
+}
+
+/// Otherwise each claim reads the channels that have nothing to do.
+#[tokio::test(flavor = "multi_thread")]
+async fn channels_that_are_due_are_found_by_their_indexes() {
+    const CHANNELS: &str = "ALTER TABLE channels DISABLE TRIGGER USER;
+        INSERT INTO channels (id, tenant, channel_key, wish, progress, state, due_at, touched_at,
+            created_at, changed_at)
+        SELECT 'c' || n, 't' || n % 10, 'k' || n, '', '', 'ready',
+            CASE n % 3 WHEN 0 THEN 9000000000000000 END, 1, 1, 1 FROM generate_series(1, 30000) n;
+        INSERT INTO channel_sweeps (tenant) SELECT 't' || n FROM generate_series(0, 9) n;";
+    let Some((_store, raw)) = fresh("channels").await else { return };
+    let next = NEXT_DUE.replace("{known}", "'ready', 'blocked'");
+    let due_first = due_first(DbBackend::Postgres);
+    for (change, sizes) in
+        [(CHANNELS, "unknown"), ("VACUUM ANALYZE channels, channel_sweeps", "known")]
+    {
+        raw.execute_unprepared(change).await.unwrap();
+        for (text, index) in [(&due_first, "channels_due_of"), (&next, "channels_due")] {
+            let explain = format!("EXPLAIN {}", expand(DbBackend::Postgres, text));
+            let explain = Statement::from_string(DbBackend::Postgres, explain);
+            let plan = lines(&raw, explain).await.join("\n");
+            assert!(plan.contains(index), "{sizes}: {plan}");
+            assert!(!plan.contains("Seq Scan on channels "), "{sizes}: {plan}");
+        }
+    }
 }
 
 /// A new database; one more connection to it besides the store's.

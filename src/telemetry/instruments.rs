@@ -285,6 +285,9 @@ pub(super) const UNREADABLE_ROWS: Instrument = Instrument {
             "api_key",
             "audit",
             "event_type",
+            "template",
+            "channel",
+            "channel_member",
         ],
     }],
     description: "Skipped rows, counted each time: damaged ones, and those that only a newer \

@@ -28,6 +28,10 @@ pub(in crate::store) enum UnreadableRow {
     /// The definition of an event type.
     EventType,
     Template,
+    /// A channel that Herald keeps.
+    Channel,
+    /// A member wished for in one.
+    ChannelMember,
 }
 
 impl UnreadableRow {
@@ -43,6 +47,8 @@ impl UnreadableRow {
             Self::Audit => "audit",
             Self::EventType => "event_type",
             Self::Template => "template",
+            Self::Channel => "channel",
+            Self::ChannelMember => "channel_member",
         }
     }
 }

@@ -14,6 +14,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use super::cancel::{Canceled, cancel_where};
 use crate::domain::delivery::State;
 use crate::domain::ids::{DeliveryId, TenantId, UserId};
+use crate::store::channels;
 use crate::store::database::sql::{self, params};
 use crate::store::database::transaction::{Tx, scoped};
 use crate::store::records::deliveries::{IN_FLIGHT, IN_LANE};
@@ -91,8 +92,13 @@ impl Store {
     /// meanwhile moves from the inbox to the feed; the inbox is cleared first, so the change no
     /// longer names the person.
     async fn erase_from_feed(&self, tenant: &TenantId, user: &UserId) -> Result<(), Error> {
-        for (table, key) in [("feed_inbox", "id"), ("delivery_changes", "sequence")] {
-            let text = &out_of(table, key);
+        for (table, key, set) in [
+            ("feed_inbox", "id", OF_DELIVERY),
+            ("delivery_changes", "sequence", OF_DELIVERY),
+            ("channel_feed_inbox", "id", OF_CHANNEL),
+            ("channel_changes", "sequence", OF_CHANNEL),
+        ] {
+            let text = &out_of(table, key, set);
             loop {
                 let values = &params![tenant.as_str(), user.as_str()];
                 let work = self.transaction(|tx| scoped(sql::execute(tx, text, values.clone())));
@@ -105,10 +111,15 @@ impl Store {
     }
 }
 
+/// Clears the person in a change of a delivery, whose conversation is theirs.
+pub(in crate::store) const OF_DELIVERY: &str = "user_id = NULL, channel = NULL, ts = NULL";
+/// The same in a change of a channel, which is not theirs.
+pub(in crate::store) const OF_CHANNEL: &str = "user_id = NULL";
+
 /// Clears the person (`$2`) in some of the tenant's (`$1`) rows of a feed table.
-pub(in crate::store) fn out_of(table: &str, key: &str) -> String {
+pub(in crate::store) fn out_of(table: &str, key: &str, set: &str) -> String {
     format!(
-        "UPDATE {table} SET user_id = NULL, channel = NULL, ts = NULL \
+        "UPDATE {table} SET {set} \
          WHERE tenant = $1 AND {key} IN (SELECT {key} FROM {table} \
          WHERE tenant = $1 AND user_id = $2 LIMIT {BATCH})"
     )
@@ -152,6 +163,7 @@ async fn erase_within(
     // Deliveries in flight must not be sent again.
     sql::execute(tx, CONTENT, key.clone()).await?;
     api_keys::erase(tx, tenant, user).await?;
+    channels::erase(tx, tenant, user).await?;
     erased.known = sql::execute(tx, RECORD, key.clone()).await? > 0;
     sql::execute(tx, CHOICES, key).await?;
     previews::erase(tx, tenant).await?;

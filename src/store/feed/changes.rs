@@ -13,6 +13,7 @@ use crate::store::database::era::ERA;
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, Row, params, placeholders};
 use crate::store::database::unreadable::UnreadableRow;
+use crate::store::feed::tables::FeedOf;
 use crate::store::{DeliveryFeed, Error, Store};
 
 /// One change.
@@ -69,26 +70,16 @@ pub struct FeedExtent {
 /// Deliveries looked up in one statement.
 const CHUNK: usize = 500;
 
-pub(super) const CHANGE: &str =
-    "tenant, delivery, notification, user_id, event_type, state, reason, code, channel, ts, at";
-
 impl<'a> DeliveryFeed<'a> {
-    /// Notified after a commit of this process that changed deliveries. A hint: other processes
-    /// change deliveries too.
+    /// Notified after a commit of this process that changed deliveries, channels or their members.
+    /// A hint: other processes change them too.
     pub fn written(self) -> &'a Notify {
-        &self.store.inner.feed.written
+        &self.store.inner.changes_written
     }
 
     /// The extent of a tenant's feed.
     pub async fn extent(self, tenant: &TenantId) -> Result<FeedExtent, Error> {
-        let text = format!(
-            "SELECT era.epoch, COALESCE(head, 0), COALESCE(pruned, 0) \
-             FROM (SELECT {ERA} AS epoch) AS era LEFT JOIN feed_heads ON tenant = $1"
-        );
-        let row = sql::one(self.store.reader(), &text, params![tenant.as_str()]).await?;
-        let row = row.ok_or_else(|| Error::Bug("SELECT without a row".into()))?;
-        let (epoch, head): (i64, i64) = (row.get(0)?, row.get(1)?);
-        Ok(FeedExtent { epoch, head: head.max(epoch), pruned: row.get(2)? })
+        self.store.feed_extent(FeedOf::Deliveries, tenant).await
     }
 
     /// Up to `limit` changes after a number, in order. If the first one is not the very next
@@ -100,8 +91,9 @@ impl<'a> DeliveryFeed<'a> {
         limit: u32,
     ) -> Result<ChangePage, Error> {
         let text = format!(
-            "SELECT sequence, {CHANGE} FROM delivery_changes \
-             WHERE tenant = $1 AND sequence > $2 ORDER BY sequence LIMIT {limit}"
+            "SELECT sequence, {} FROM delivery_changes \
+             WHERE tenant = $1 AND sequence > $2 ORDER BY sequence LIMIT {limit}",
+            FeedOf::Deliveries.tables().columns
         );
         let rows = sql::all(self.store.reader(), &text, params![tenant.as_str(), after]).await?;
         self.store.change_page(tenant, &rows, limit).await
@@ -116,9 +108,10 @@ impl<'a> DeliveryFeed<'a> {
         limit: u32,
     ) -> Result<ChangePage, Error> {
         let text = format!(
-            "SELECT sequence, {CHANGE} FROM delivery_changes WHERE tenant = $1 \
+            "SELECT sequence, {} FROM delivery_changes WHERE tenant = $1 \
              AND sequence > $2 AND sequence <= $3 AND notification = $4 \
-             ORDER BY sequence LIMIT {limit}"
+             ORDER BY sequence LIMIT {limit}",
+            FeedOf::Deliveries.tables().columns
         );
         let values = params![tenant.as_str(), after, until, notification.to_string()];
         let rows = sql::all(self.store.reader(), &text, values).await?;
@@ -127,6 +120,23 @@ impl<'a> DeliveryFeed<'a> {
 }
 
 impl Store {
+    /// The extent of a tenant's feed.
+    pub(in crate::store) async fn feed_extent(
+        &self,
+        of: FeedOf,
+        tenant: &TenantId,
+    ) -> Result<FeedExtent, Error> {
+        let text = format!(
+            "SELECT era.epoch, COALESCE(head, 0), COALESCE(pruned, 0) \
+             FROM (SELECT {ERA} AS epoch) AS era LEFT JOIN {} ON tenant = $1",
+            of.tables().heads
+        );
+        let row = sql::one(self.reader(), &text, params![tenant.as_str()]).await?;
+        let row = row.ok_or_else(|| Error::Bug("SELECT without a row".into()))?;
+        let (epoch, head): (i64, i64) = (row.get(0)?, row.get(1)?);
+        Ok(FeedExtent { epoch, head: head.max(epoch), pruned: row.get(2)? })
+    }
+
     async fn change_page(
         &self,
         tenant: &TenantId,
@@ -195,7 +205,7 @@ impl Store {
 
     /// Wakes the sequencer of this process.
     pub(in crate::store) fn changed(&self) {
-        self.inner.feed.written.notify_one();
+        self.inner.changes_written.notify_one();
     }
 }
 

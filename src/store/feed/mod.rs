@@ -8,7 +8,12 @@
 //! is written after the earlier one was committed, so a sequencer that sees the later one sees
 //! both, and takes the smaller id first.
 //!
-//! Reading order: `changes`, `sequencer`, `signals`, `prune`.
+//! Channels and their members have a feed of the same kind (`tables`), whose changes are read in
+//! `channels::changes`.
+//!
+//! Reading order: `tables`, `changes`, `sequencer`, `signals`, `prune`.
+
+pub(in crate::store) mod tables;
 
 pub(in crate::store) mod changes;
 mod prune;

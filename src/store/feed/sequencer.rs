@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use sea_orm::ConnectionTrait as _;
 
-use super::changes::CHANGE;
+use super::tables::{FeedOf, FeedTables};
 use crate::store::database::era::ERA;
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, params};
@@ -29,29 +29,43 @@ impl DeliveryFeed<'_> {
     /// Numbers up to `limit` committed changes; returns how many, which is `limit` if more may be
     /// waiting. `None`: another sequencer has the turn. Any number of replicas may call it.
     pub async fn number(self, limit: u32) -> Result<Option<u32>, Error> {
-        // Without work there is no reason to take SQLite's only writer.
-        const ANY: &str = "SELECT 1 FROM feed_inbox LIMIT 1";
-        if sql::one(self.store.reader(), ANY, params![]).await?.is_none() {
-            return Ok(Some(0));
-        }
-        let numbered = match self.store.backend() {
-            Backend::Postgres => self.store.number_at_once(limit).await?,
-            Backend::Sqlite => {
-                Some(self.store.transaction(|tx| scoped(in_steps(tx, limit))).await?)
-            }
-        };
-        if let Some(numbered) = &numbered {
-            self.store.inner.feed.numbered(numbered.epoch, &numbered.heads);
-        }
-        Ok(numbered.map(|numbered| numbered.count))
+        self.store.number_feed(FeedOf::Deliveries, limit).await
     }
 }
 
 impl Store {
-    async fn number_at_once(&self, limit: u32) -> Result<Option<Numbered>, Error> {
+    /// Numbers up to `limit` committed changes of a feed, as [`DeliveryFeed::number`].
+    pub(in crate::store) async fn number_feed(
+        &self,
+        of: FeedOf,
+        limit: u32,
+    ) -> Result<Option<u32>, Error> {
+        let tables = of.tables();
+        // Without work there is no reason to take SQLite's only writer.
+        let any = format!("SELECT 1 FROM {} LIMIT 1", tables.inbox);
+        if sql::one(self.reader(), &any, params![]).await?.is_none() {
+            return Ok(Some(0));
+        }
+        let numbered = match self.backend() {
+            Backend::Postgres => self.number_at_once(tables, limit).await?,
+            Backend::Sqlite => {
+                Some(self.transaction(|tx| scoped(in_steps(tx, tables, limit))).await?)
+            }
+        };
+        if let Some(numbered) = &numbered {
+            self.signals(of).numbered(numbered.epoch, &numbered.heads);
+        }
+        Ok(numbered.map(|numbered| numbered.count))
+    }
+
+    async fn number_at_once(
+        &self,
+        tables: &FeedTables,
+        limit: u32,
+    ) -> Result<Option<Numbered>, Error> {
         let writer = self.writer();
         let patience = Patience::Shared.column(writer.get_database_backend());
-        let rows = sql::all(writer, &at_once(limit, &patience), params![]).await?;
+        let rows = sql::all(writer, &at_once(tables, limit, &patience), params![]).await?;
         let Some(first) = rows.first() else { return Ok(None) };
         let mut numbered = Numbered { count: 0, epoch: first.get(0)?, heads: BTreeMap::new() };
         for row in &rows {
@@ -64,33 +78,34 @@ impl Store {
 }
 
 /// Waits for the sequencer's turn; returns the database's time.
-pub(in crate::store) async fn turn(tx: &Tx) -> Result<i64, Error> {
-    const TURN: &str = "SELECT {now} FROM feed_sequencer WHERE id = 1 {for_update}";
-    let turn = sql::one(tx, TURN, params![]).await?;
+pub(in crate::store) async fn turn(tx: &Tx, of: &FeedTables) -> Result<i64, Error> {
+    let text = format!("SELECT {{now}} FROM {} WHERE id = 1 {{for_update}}", of.sequencer);
+    let turn = sql::one(tx, &text, params![]).await?;
     turn.ok_or_else(|| Error::Bug("the feed has no sequencer".into()))?.get(0)
 }
 
 /// The last of the first `limit` ids of the inbox. The bound is one value: `IN` with many ids was
 /// planned as a product of the inbox with itself.
-fn first(limit: u32) -> String {
-    format!("(SELECT MAX(id) FROM (SELECT id FROM feed_inbox ORDER BY id LIMIT {limit}) AS first)")
+fn first(inbox: &str, limit: u32) -> String {
+    format!("(SELECT MAX(id) FROM (SELECT id FROM {inbox} ORDER BY id LIMIT {limit}) AS first)")
 }
 
 /// Returns no row if another sequencer has the turn. Otherwise returns the epoch with each tenant's
 /// head and its number of changes, which are NULL if there was no work.
-fn at_once(limit: u32, patience: &str) -> String {
-    let first = first(limit);
+fn at_once(tables: &FeedTables, limit: u32, patience: &str) -> String {
+    let FeedTables { inbox, changes, heads, sequencer, columns, .. } = tables;
+    let first = first(inbox, limit);
     format!(
         "WITH turn AS MATERIALIZED (SELECT {{now}} AS now, {ERA} AS epoch{patience} \
-         FROM feed_sequencer WHERE id = 1 {{skip_locked}}), \
-         taken AS (DELETE FROM feed_inbox USING turn WHERE id <= {first} RETURNING id, {CHANGE}), \
+         FROM {sequencer} WHERE id = 1 {{skip_locked}}), \
+         taken AS (DELETE FROM {inbox} USING turn WHERE id <= {first} RETURNING id, {columns}), \
          counts AS (SELECT tenant, COUNT(*) AS changes FROM taken GROUP BY tenant), \
-         heads AS (INSERT INTO feed_heads (tenant, head) \
+         heads AS (INSERT INTO {heads} (tenant, head) \
          SELECT tenant, epoch + changes FROM counts, turn ORDER BY tenant \
          ON CONFLICT (tenant) DO UPDATE SET head = excluded.head - (SELECT epoch FROM turn) \
-         + GREATEST(feed_heads.head, (SELECT epoch FROM turn)) RETURNING tenant, head), \
-         written AS (INSERT INTO delivery_changes (sequence, {CHANGE}, sequenced_at) \
-         SELECT head - changes + ROW_NUMBER() OVER (PARTITION BY tenant ORDER BY id), {CHANGE}, \
+         + GREATEST({heads}.head, (SELECT epoch FROM turn)) RETURNING tenant, head), \
+         written AS (INSERT INTO {changes} (sequence, {columns}, sequenced_at) \
+         SELECT head - changes + ROW_NUMBER() OVER (PARTITION BY tenant ORDER BY id), {columns}, \
          now FROM taken JOIN counts USING (tenant) JOIN heads USING (tenant) CROSS JOIN turn) \
          SELECT epoch, tenant, head, changes \
          FROM turn LEFT JOIN (heads JOIN counts USING (tenant)) ON TRUE"
@@ -99,23 +114,24 @@ fn at_once(limit: u32, patience: &str) -> String {
 
 /// SQLite changes one table per statement, and there is only one writer. No change leaves the
 /// database: reading all of them and binding them again would hold up that writer for longer.
-async fn in_steps(tx: &Tx, limit: u32) -> Result<Numbered, Error> {
-    let now = turn(tx).await?;
+async fn in_steps(tx: &Tx, tables: &FeedTables, limit: u32) -> Result<Numbered, Error> {
+    let FeedTables { inbox, changes, heads, columns, .. } = tables;
+    let now = turn(tx, tables).await?;
     let text = format!(
         "SELECT {ERA}, COUNT(*), COALESCE(MAX(id), 0) \
-         FROM (SELECT id FROM feed_inbox ORDER BY id LIMIT {limit}) AS first"
+         FROM (SELECT id FROM {inbox} ORDER BY id LIMIT {limit}) AS first"
     );
     let row = sql::one(tx, &text, params![]).await?;
     let row = row.ok_or_else(|| Error::Bug("COUNT without a row".into()))?;
-    let mut columns = Columns::of(&row);
-    let (epoch, count): (i64, u32) = (columns.take()?, columns.count()?);
-    let last: i64 = columns.take()?;
+    let mut found = Columns::of(&row);
+    let (epoch, count): (i64, u32) = (found.take()?, found.count()?);
+    let last: i64 = found.take()?;
     let mut numbered = Numbered { count, epoch, heads: BTreeMap::new() };
     let advance = format!(
-        "INSERT INTO feed_heads (tenant, head) \
-         SELECT tenant, {epoch} + COUNT(*) FROM feed_inbox WHERE id <= $1 GROUP BY tenant \
+        "INSERT INTO {heads} (tenant, head) \
+         SELECT tenant, {epoch} + COUNT(*) FROM {inbox} WHERE id <= $1 GROUP BY tenant \
          ON CONFLICT (tenant) \
-         DO UPDATE SET head = {{greatest}}(feed_heads.head, {epoch}) + excluded.head - {epoch} \
+         DO UPDATE SET head = {{greatest}}({heads}.head, {epoch}) + excluded.head - {epoch} \
          RETURNING tenant, head"
     );
     for row in sql::all(tx, &advance, params![last]).await? {
@@ -123,11 +139,11 @@ async fn in_steps(tx: &Tx, limit: u32) -> Result<Numbered, Error> {
     }
     // The last change of a tenant gets the number of the head.
     let write = format!(
-        "INSERT INTO delivery_changes (sequence, {CHANGE}, sequenced_at) \
-         SELECT head + 1 - ROW_NUMBER() OVER (PARTITION BY tenant ORDER BY id DESC), {CHANGE}, $2 \
-         FROM feed_inbox JOIN feed_heads USING (tenant) WHERE id <= $1 ORDER BY id"
+        "INSERT INTO {changes} (sequence, {columns}, sequenced_at) \
+         SELECT head + 1 - ROW_NUMBER() OVER (PARTITION BY tenant ORDER BY id DESC), {columns}, $2 \
+         FROM {inbox} JOIN {heads} USING (tenant) WHERE id <= $1 ORDER BY id"
     );
     sql::execute(tx, &write, params![last, now]).await?;
-    sql::execute(tx, "DELETE FROM feed_inbox WHERE id <= $1", params![last]).await?;
+    sql::execute(tx, &format!("DELETE FROM {inbox} WHERE id <= $1"), params![last]).await?;
     Ok(numbered)
 }

@@ -8,17 +8,18 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use sea_orm::ConnectionTrait as _;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
+use super::tables::FeedOf;
 use crate::domain::ids::TenantId;
 use crate::store::database::era::ERA;
 use crate::store::database::rows::{Column, Columns, given};
 use crate::store::database::sql;
 use crate::store::{DeliveryFeed, Error, Store};
 
-/// Hints within this process.
+/// Hints within this process, for one feed.
+#[derive(Default)]
 pub(in crate::store) struct FeedSignals {
-    pub(in crate::store) written: Notify,
     /// Tenants that have watchers; at most as many as there are streams.
     watched: Mutex<HashMap<TenantId, watch::Sender<FeedReach>>>,
 }
@@ -40,6 +41,7 @@ pub struct FeedReach {
 /// is dropped.
 pub struct FeedWatcher {
     store: Store,
+    of: FeedOf,
     tenant: TenantId,
     reach: watch::Receiver<FeedReach>,
 }
@@ -61,7 +63,7 @@ impl FeedWatcher {
 
 impl Drop for FeedWatcher {
     fn drop(&mut self) {
-        let mut watched = self.store.inner.feed.watched();
+        let mut watched = self.store.signals(self.of).watched();
         // This watcher's receiver still counts.
         if watched.get(&self.tenant).is_some_and(|reach| reach.receiver_count() <= 1) {
             watched.remove(&self.tenant);
@@ -70,10 +72,6 @@ impl Drop for FeedWatcher {
 }
 
 impl FeedSignals {
-    pub(in crate::store) fn new() -> Self {
-        Self { written: Notify::new(), watched: Mutex::default() }
-    }
-
     fn watched(&self) -> MutexGuard<'_, HashMap<TenantId, watch::Sender<FeedReach>>> {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -104,36 +102,59 @@ fn advance(reach: &mut FeedReach, epoch: i64, head: i64) -> bool {
 impl DeliveryFeed<'_> {
     /// Registers a watcher of a tenant's feed.
     pub fn watch(self, tenant: &TenantId) -> FeedWatcher {
-        let mut watched = self.store.inner.feed.watched();
-        let reach = watched.entry(tenant.clone()).or_default().subscribe();
-        FeedWatcher { store: self.store.clone(), tenant: tenant.clone(), reach }
+        self.store.watch_feed(FeedOf::Deliveries, tenant)
     }
 
     /// Tenants whose feed is watched in this process.
     pub fn count_watched(self) -> usize {
-        self.store.inner.feed.watched().len()
+        self.store.count_watched_feeds(FeedOf::Deliveries)
     }
 
     /// Checks how far the watched feeds reach and wakes the watchers of those that moved. One
     /// statement for all of them, and none if there are no watchers.
     pub async fn follow(self) -> Result<(), Error> {
+        self.store.follow_feeds(FeedOf::Deliveries).await
+    }
+}
+
+impl Store {
+    pub(super) fn signals(&self, of: FeedOf) -> &FeedSignals {
+        match of {
+            FeedOf::Deliveries => &self.inner.feed,
+            FeedOf::Channels => &self.inner.channel_feed,
+        }
+    }
+
+    /// As [`DeliveryFeed::watch`], for either feed.
+    pub(in crate::store) fn watch_feed(&self, of: FeedOf, tenant: &TenantId) -> FeedWatcher {
+        let mut watched = self.signals(of).watched();
+        let reach = watched.entry(tenant.clone()).or_default().subscribe();
+        FeedWatcher { store: self.clone(), of, tenant: tenant.clone(), reach }
+    }
+
+    /// As [`DeliveryFeed::count_watched`], for either feed.
+    pub(in crate::store) fn count_watched_feeds(&self, of: FeedOf) -> usize {
+        self.signals(of).watched().len()
+    }
+
+    /// As [`DeliveryFeed::follow`], for either feed.
+    pub(in crate::store) async fn follow_feeds(&self, of: FeedOf) -> Result<(), Error> {
         // Read before the statement: a head smaller than one seen earlier means that changes were
         // lost.
         let seen: Vec<_> = {
-            let watched = self.store.inner.feed.watched();
+            let watched = self.signals(of).watched();
             watched.iter().map(|(tenant, reach)| (tenant.clone(), *reach.borrow())).collect()
         };
         let rows = seen.iter().map(|(tenant, _)| [tenant.as_str().into()]).collect();
         let seen: HashMap<_, _> = seen.iter().map(|(tenant, reach)| (tenant, reach)).collect();
-        for (table, values) in
-            given(self.store.reader().get_database_backend(), [Column::Text], rows)
-        {
+        let heads = of.tables().heads;
+        for (table, values) in given(self.reader().get_database_backend(), [Column::Text], rows) {
             let text = format!(
-                "SELECT column1, {ERA}, COALESCE(feed_heads.head, 0) FROM {table} \
-                 LEFT JOIN feed_heads ON feed_heads.tenant = column1"
+                "SELECT column1, {ERA}, COALESCE({heads}.head, 0) FROM {table} \
+                 LEFT JOIN {heads} ON {heads}.tenant = column1"
             );
-            let rows = sql::all(self.store.reader(), &text, values).await?;
-            let watched = self.store.inner.feed.watched();
+            let rows = sql::all(self.reader(), &text, values).await?;
+            let watched = self.signals(of).watched();
             for row in &rows {
                 let mut columns = Columns::of(row);
                 let tenant = columns.id(TenantId::parse)?;

@@ -61,6 +61,30 @@ fn lanes() -> String {
     )
 }
 
+/// Each write of a due time or a lease records when it was made. A channel that waits for a time
+/// named by the caller is due early, which costs one look.
+fn channels() -> String {
+    format!(
+        "UPDATE channels SET due_at = due_at - (touched_at - clock.now), \
+         lease_until = CASE WHEN lease_until > 0 \
+         THEN {{greatest}}(lease_until - (touched_at - clock.now), 1) ELSE 0 END, \
+         touched_at = clock.now FROM (SELECT {{now}} AS now) AS clock WHERE id IN \
+         (SELECT id FROM channels WHERE touched_at > {{now}} + $1 ORDER BY id \
+         LIMIT {BATCH} {{skip_locked}})"
+    )
+}
+
+/// The next attempts for members of channels.
+fn channel_members() -> String {
+    format!(
+        "UPDATE channel_members SET due_at = due_at - (touched_at - clock.now), \
+         touched_at = clock.now FROM (SELECT {{now}} AS now) AS clock \
+         WHERE (channel, user_id) IN (SELECT channel, user_id FROM channel_members \
+         WHERE touched_at > {{now}} + $1 AND due_at IS NOT NULL ORDER BY touched_at \
+         LIMIT {BATCH} {{skip_locked}})"
+    )
+}
+
 /// A window is one minute long.
 const POSTING: &str = "UPDATE posting SET spent_until = {least}(spent_until, clock.now), \
     paused_until = CASE WHEN window_at > clock.now AND paused_until > clock.now \
@@ -131,9 +155,12 @@ impl Upkeep<'_> {
     pub async fn follow_clock(self, lease: Duration) -> Result<u64, Error> {
         let mut moved = 0;
         let longest = micros(lease);
-        for (text, values) in
-            [(deliveries().as_str(), params![NOISE]), (lanes().as_str(), params![NOISE, longest])]
-        {
+        for (text, values) in [
+            (deliveries().as_str(), params![NOISE]),
+            (lanes().as_str(), params![NOISE, longest]),
+            (channels().as_str(), params![NOISE]),
+            (channel_members().as_str(), params![NOISE]),
+        ] {
             for _ in 0..BATCHES {
                 let values = values.clone();
                 let count = self
@@ -164,6 +191,7 @@ impl Upkeep<'_> {
         }
         if moved > 0 {
             self.store.wake();
+            self.store.inner.channels_woken.notify_one();
         }
         Ok(moved)
     }

@@ -1,21 +1,28 @@
 //! After a failover to a copy that lags, or a restored backup: the database does not know what
 //! happened after the copy was taken (docs/recovery.md).
 //!
-//! A recovery is one number, the time at which it began. The feed's numbers continue after it, so
-//! that no number of the lost time is given twice. Every delivery accepted up to that time may have
-//! been sent in the lost time: it becomes unknown on its turn, and history is read before anything
-//! is sent ([`Head::in_doubt`](crate::store::Head::in_doubt)). Nothing is written per delivery, so
-//! a recovery takes effect at once, for every replica, whatever the backlog. The exception is
-//! deliveries accepted while the clock was ahead: those few rows are marked, because an epoch
-//! beyond them would also cover deliveries accepted from now on.
+//! A recovery is one number, the time at which it began. The numbers of the feeds continue after
+//! it, so that no number of the lost time is given twice. Every delivery accepted up to that time
+//! may have been sent in the lost time: it becomes unknown on its turn, and history is read before
+//! anything is sent ([`Head::in_doubt`](crate::store::Head::in_doubt)). Nothing is written per
+//! delivery, so a recovery takes effect at once, for every replica, whatever the backlog. The
+//! exception is deliveries accepted while the clock was ahead: those few rows are marked, because
+//! an epoch beyond them would also cover deliveries accepted from now on.
 
 use crate::domain::delivery::State;
 use crate::store::database::era::ERA;
 use crate::store::database::sql::{self, params};
 use crate::store::database::transaction::{Tx, scoped};
 use crate::store::feed::sequencer::turn;
+use crate::store::feed::tables::FeedOf;
 use crate::store::records::deliveries::OPEN;
 use crate::store::{Error, Upkeep};
+
+const FEEDS: [FeedOf; 2] = [FeedOf::Deliveries, FeedOf::Channels];
+
+/// Channels may have been changed in the lost time: each is inspected as after an event.
+const CHANNELS: &str = "UPDATE channels SET recheck = recheck + 1, touched_at = {now}, \
+    due_at = {greatest}({now}, lease_until)";
 
 /// The result of a recovery.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,11 +42,15 @@ impl Upkeep<'_> {
 }
 
 async fn begin(tx: &Tx) -> Result<Recovery, Error> {
-    // While this holds the sequencer's turn, no sequencer gives out numbers. The row is replaced,
-    // so that a sequencer that read the epoch before finds no turn.
-    let now = turn(tx).await?;
-    for text in ["DELETE FROM feed_sequencer", "INSERT INTO feed_sequencer (id) VALUES (1)"] {
-        sql::execute(tx, text, params![]).await?;
+    // While this holds the turns of the sequencers, they give out no numbers. The rows are
+    // replaced, so that a sequencer that read the epoch before finds no turn.
+    let mut now = 0;
+    for tables in FEEDS.map(FeedOf::tables) {
+        now = turn(tx, tables).await?;
+        let sequencer = tables.sequencer;
+        sql::execute(tx, &format!("DELETE FROM {sequencer}"), params![]).await?;
+        let again = format!("INSERT INTO {sequencer} (id) VALUES (1)");
+        sql::execute(tx, &again, params![]).await?;
     }
     let count = format!("SELECT state, COUNT(*) FROM deliveries WHERE {OPEN} GROUP BY state");
     let mut in_doubt = Vec::new();
@@ -50,14 +61,19 @@ async fn begin(tx: &Tx) -> Result<Recovery, Error> {
         }
     }
     in_doubt.sort_by_key(|(state, _)| State::ALL.iter().position(|known| known == state));
+    let after =
+        |of: FeedOf| format!("COALESCE((SELECT MAX(head) FROM {}), 0) + 1", of.tables().heads);
     let begin = format!(
-        "INSERT INTO recoveries (epoch) SELECT {{greatest}}($1, {ERA} + 1, \
-         COALESCE((SELECT MAX(head) FROM feed_heads), 0) + 1) RETURNING epoch"
+        "INSERT INTO recoveries (epoch) SELECT {{greatest}}($1, {ERA} + 1, {}) RETURNING epoch",
+        FEEDS.map(after).join(", ")
     );
     let begun = sql::one(tx, &begin, params![now]).await?;
     let epoch: i64 = begun.ok_or_else(|| Error::Bug("INSERT without a row".into()))?.get(0)?;
     let ahead = format!("UPDATE deliveries SET looked_up = -1 WHERE {OPEN} AND created_at > $1");
     sql::execute(tx, &ahead, params![epoch]).await?;
-    sql::execute(tx, "UPDATE feed_heads SET head = $1", params![epoch]).await?;
+    for heads in FEEDS.map(|of| of.tables().heads) {
+        sql::execute(tx, &format!("UPDATE {heads} SET head = $1"), params![epoch]).await?;
+    }
+    sql::execute(tx, CHANNELS, params![]).await?;
     Ok(Recovery { epoch, in_doubt })
 }

@@ -1,5 +1,7 @@
 //! The store by itself, on both databases: its schema, and the promises of its parts.
 
+mod channels;
+mod channels_clock;
 mod contract;
 mod directory;
 mod events;

@@ -1,0 +1,54 @@
+//! Channels after the database's clock stepped back.
+
+use std::time::Duration;
+
+use herald::domain::channels::state::ChannelMemberState;
+use herald::store::MemberUpdate;
+use sea_orm::ConnectionTrait as _;
+
+use super::channels::{LONG, claim, ensure, key, tenant, update};
+use crate::support::store::test_stores;
+
+const STEP: Duration = Duration::from_secs(86_400);
+
+/// All stored times are ahead, as if the clock had stepped back by that.
+const AHEAD: [&str; 3] = [
+    "UPDATE channels SET due_at = due_at + {}, touched_at = touched_at + {}",
+    "UPDATE channels SET lease_until = lease_until + {} WHERE lease_until > 0",
+    "UPDATE channel_members SET due_at = due_at + {}, touched_at = touched_at + {}",
+];
+
+#[tokio::test]
+async fn after_a_step_back_channels_and_members_are_due_when_they_were_to_be() {
+    for store in test_stores().await {
+        ensure(&store, "track:1", &["ada"]).await;
+        // A holder that dies, and one that waits.
+        store.channels().claim(LONG / 2).await.unwrap().unwrap();
+        ensure(&store, "track:2", &["ada"]).await;
+        let lease = claim(&store).await.unwrap();
+        let retry_at = Some(store.now().await.unwrap().plus(LONG));
+        let waits = MemberUpdate { retry_at, ..update("ada", ChannelMemberState::Queued) };
+        assert!(store.channels().save_members(&lease, &[waits]).await.unwrap());
+        assert!(store.channels().end(&lease, retry_at, true).await.unwrap());
+        let raw = store.raw().await;
+        for text in AHEAD {
+            let text = text.replace("{}", &STEP.as_micros().to_string());
+            raw.execute_unprepared(&text).await.unwrap();
+        }
+        assert!(store.channels().next_due().await.unwrap().unwrap() > LONG);
+
+        assert!(store.upkeep().follow_clock(LONG).await.unwrap() > 0);
+        assert_eq!(store.upkeep().follow_clock(LONG).await.unwrap(), 0, "once is enough");
+        let now = store.now().await.unwrap();
+        assert!(store.channels().next_due().await.unwrap().unwrap() <= LONG / 2);
+        let due = "SELECT MAX(due_at), MAX(lease_until) FROM channels";
+        let due = sea_orm::Statement::from_string(raw.get_database_backend(), due);
+        let due = raw.query_one_raw(due).await.unwrap().unwrap();
+        let latest: i64 = due.try_get_by_index(0).unwrap();
+        let leased: i64 = due.try_get_by_index(1).unwrap();
+        assert!(latest <= now.plus(LONG).0 && leased <= now.plus(LONG / 2).0);
+        let members = store.channels().members(&tenant(), &key("track:2"), None, None, 10).await;
+        let retry_at = members.unwrap().unwrap()[0].retry_at.unwrap();
+        assert!(retry_at <= now.plus(LONG));
+    }
+}
