@@ -1,10 +1,10 @@
 //! Applies the events that Slack sent, from the store: any replica may claim them, even if the one
 //! that acknowledged them died.
 //!
-//! Applying is idempotent. Of a member the newest object (by `updated`) counts, whatever the order of
-//! arrival. Most events about a channel only say that Slack must be asked about it again. An event
-//! is parked if it cannot be read, or if replicas died while they applied it; an event that fails
-//! for other reasons is tried again later.
+//! Applying is idempotent. Of a member the newest object (by `updated`) counts, whatever the order
+//! of arrival. Most events about a channel only say that Slack must be asked about it again. An
+//! event is parked if it cannot be read, or if replicas died while they applied it; an event that
+//! fails for other reasons is tried again later.
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -33,9 +33,9 @@ mod conversations;
 #[cfg(test)]
 mod responder;
 #[cfg(test)]
-mod tests_of_channels;
-#[cfg(test)]
 mod tests_of_methods;
+#[cfg(test)]
+mod tests_of_methods_on_channels;
 #[cfg(test)]
 mod tests_of_transport;
 
