@@ -1,9 +1,9 @@
 //! Events about channels and the people in them (Slack's documentation: events).
 //!
-//! Most of them only say that something changed; what the channel is like now is asked of Slack,
-//! because an event can be late, or come before an older one. The exceptions are people who enter
-//! and leave, since no later question tells who left by themselves, and a new id, since the old one
-//! leads nowhere from then on.
+//! Most of them only say that something changed; Slack is asked about the channel again, because an
+//! event can be late, or come before an older one. The exceptions are people who enter and leave,
+//! since a list of members does not say that a person left, and a new id, since the old one leads
+//! nowhere from then on.
 
 use serde::{Deserialize, Serialize};
 
@@ -35,7 +35,7 @@ pub struct ChannelEvent {
     pub news: ChannelNews,
 }
 
-/// What an event says about a channel. Stored: names must stay as they are.
+/// The content of an event about a channel. It is stored, so the names must stay as they are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ChannelNews {

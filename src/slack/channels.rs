@@ -146,7 +146,8 @@ impl Client {
         ];
         fields.extend(cursor.map(|cursor| ("cursor", cursor.to_owned())));
         fields.extend(team_id.map(|team| ("team_id", team.to_owned())));
-        let page: WireList = self.call(read(Method::ConversationsList, token, fields)).await?.value;
+        let call = repeatable(Method::ConversationsList, token, Body::Form(fields));
+        let page: WireList = self.call(call).await?.value;
         let channels = page.channels.iter();
         Ok(ChannelsPage {
             channels: channels.filter_map(|raw| seen(raw)).collect(),
@@ -162,7 +163,7 @@ impl Client {
         channel: &ChannelId,
     ) -> Result<SeenChannel, Error> {
         let fields = vec![("channel", channel.as_str().to_owned())];
-        let call = read(Method::ConversationsInfo, token, fields);
+        let call = repeatable(Method::ConversationsInfo, token, Body::Form(fields));
         Ok(self.call::<WireOne>(call).await?.value.channel.into())
     }
 
@@ -175,7 +176,7 @@ impl Client {
     ) -> Result<ChannelMembersPage, Error> {
         let mut fields = vec![("channel", channel.as_str().to_owned()), ("limit", PAGE.to_owned())];
         fields.extend(cursor.map(|cursor| ("cursor", cursor.to_owned())));
-        let call = read(Method::ConversationsMembers, token, fields);
+        let call = repeatable(Method::ConversationsMembers, token, Body::Form(fields));
         let page: WireMembers = self.call(call).await?.value;
         let members = page.members.iter().filter_map(Value::as_str);
         Ok(ChannelMembersPage {
@@ -184,7 +185,7 @@ impl Client {
         })
     }
 
-    /// Invites at most 100 people, and returns those whom Slack refuses, each with its code. With
+    /// Invites at most 100 people, and returns those that Slack refuses, each with its code. With
     /// `force` the others are in. Without it they are not: one refusal holds up all, except that of
     /// a deactivated person. A refusal that concerns no single person is an error.
     pub async fn conversations_invite(
@@ -195,9 +196,13 @@ impl Client {
         force: bool,
     ) -> Result<Vec<(SlackUserId, String)>, Error> {
         let ids: Vec<&str> = users.iter().map(SlackUserId::as_str).collect();
-        let arguments =
-            json!({ "channel": channel.as_str(), "users": ids.join(","), "force": force });
-        let call = write(Method::ConversationsInvite, token, arguments);
+        // A form: Slack once took no list of ids from JSON (slackapi/python-slack-sdk#1053).
+        let fields = vec![
+            ("channel", channel.as_str().to_owned()),
+            ("users", ids.join(",")),
+            ("force", force.to_string()),
+        ];
+        let call = repeatable(Method::ConversationsInvite, token, Body::Form(fields));
         match (self.call::<Invited>(call).await, users) {
             (Ok(answer), _) => Ok(answer.value.errors.0),
             // Slack need not name the only person that the call is about.
@@ -257,7 +262,7 @@ impl Client {
         name: &str,
     ) -> Result<String, Error> {
         let arguments = json!({ "channel": channel.as_str(), "name": name });
-        let call = write(Method::ConversationsRename, token, arguments);
+        let call = repeatable(Method::ConversationsRename, token, Body::Json(arguments));
         Ok(self.call::<WireRenamed>(call).await?.value.channel.name)
     }
 
@@ -285,7 +290,8 @@ impl Client {
 
     /// A call whose answer says no more than ok.
     async fn done(&self, method: Method, token: &Secret, arguments: Value) -> Result<(), Error> {
-        self.call::<IgnoredAny>(write(method, token, arguments)).await.map(drop)
+        let call = repeatable(method, token, Body::Json(arguments));
+        self.call::<IgnoredAny>(call).await.map(drop)
     }
 }
 
@@ -304,17 +310,7 @@ const PERSONAL: &[&str] = &[
     "user_not_found",
 ];
 
-fn read<'a>(
-    method: Method,
-    token: &'a Secret,
-    fields: Vec<(&'static str, String)>,
-) -> MethodCall<'a> {
-    let body = Body::Form(fields);
-    MethodCall { method, effect: Effect::Repeatable, auth: Auth::Bearer(token), body }
-}
-
-fn write(method: Method, token: &Secret, arguments: Value) -> MethodCall<'_> {
-    let body = Body::Json(arguments);
+fn repeatable(method: Method, token: &Secret, body: Body) -> MethodCall<'_> {
     MethodCall { method, effect: Effect::Repeatable, auth: Auth::Bearer(token), body }
 }
 

@@ -88,7 +88,7 @@ const CODES: &[(Meaning, &[&str])] = &[
             "accesslimited",
             "enterprise_is_restricted",
             "two_factor_setup_required",
-            // conversations.*: who may create, rename and fill channels.
+            // conversations.*: the right to create, rename and fill channels.
             "cannot_create_channel",
             "no_external_invite_permission",
             "not_authorized",

@@ -149,8 +149,9 @@ async fn people_whom_slack_refuses_are_the_answer_of_an_invitation() {
         let (responder, client) = with(&body).await;
         let found = client.conversations_invite(&token(), &channel(), &people, true).await;
         assert_eq!(found.unwrap(), refused);
-        let arguments = json!({"channel": "C1", "users": "U1,U2,U3", "force": true});
-        assert_eq!(asked(&responder), ("conversations.invite".to_owned(), arguments));
+        let (line, body) = sent(&responder, FORM);
+        assert_eq!(line, "POST /api/conversations.invite HTTP/1.1");
+        assert_eq!(body, "channel=C1&users=U1%2CU2%2CU3&force=true");
     }
     let (_responder, client) = with(&json!({"ok": true, "channel": {}, "errors": {}})).await;
     let found = client.conversations_invite(&token(), &channel(), &people, true).await;

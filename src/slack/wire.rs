@@ -86,15 +86,15 @@ pub(super) fn next_cursor(paging: Option<Paging>) -> Option<String> {
     paging?.next_cursor.filter(|cursor| !cursor.is_empty())
 }
 
-/// The people whom an answer of `conversations.invite` refuses; other keys are not kept. They are
-/// there whether the answer says ok (Slack's documentation: conversations.invite).
+/// The people who are refused by an answer of `conversations.invite`, whether it says ok or not
+/// (Slack's documentation: conversations.invite). Other keys are not kept.
 #[derive(Deserialize)]
 pub(super) struct Invited {
     #[serde(default)]
     pub(super) errors: RefusedPeople,
 }
 
-/// Most people whom one answer can refuse: as many as one call may invite.
+/// Most people that are kept of one answer: as many as one call may invite.
 const PEOPLE: usize = 100;
 
 /// People, each with Slack's code for them. An entry without a person is ignored, and anything that

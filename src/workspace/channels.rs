@@ -70,7 +70,7 @@ impl Workspaces {
         .await
     }
 
-    /// Invites at most 100 people (`conversations.invite`), and returns those whom Slack refuses,
+    /// Invites at most 100 people (`conversations.invite`), and returns those that Slack refuses,
     /// each with its code. With `force` the others are in; without it they may not be. A refusal
     /// that concerns no single person is an error.
     pub async fn invite(
