@@ -119,8 +119,11 @@ mod tests {
         let events = &manifest["settings"]["event_subscriptions"];
         assert_eq!(events["request_url"], "https://herald.example.com/below/slack/events");
         assert_eq!(events["bot_events"], serde_json::json!(slack::events::SUBSCRIBED));
-        // The scope that member events require (Slack's documentation: App manifest reference).
-        assert!(scopes::all().contains(&"users:read"));
+        assert!(slack::events::SUBSCRIBED.len() <= 100, "Slack's limit");
+        // The scopes that the events require (Slack's documentation: App manifest reference).
+        for scope in ["users:read", "channels:read", "groups:read"] {
+            assert!(scopes::all().contains(&scope), "{scope}");
+        }
         assert!(manifest["settings"].get("interactivity").is_none());
     }
 

@@ -80,6 +80,9 @@ impl App {
         let kind = what.kind();
         let body = match what {
             What::Member { member, .. } => member.get().as_bytes().to_vec(),
+            What::Channel { event, .. } => {
+                serde_json::to_vec(&event).map_err(|error| Error::Internal(error.into()))?
+            }
             What::Uninstalled | What::TokenRevoked | What::RateLimited => b"{}".to_vec(),
         };
         for installation in installations {

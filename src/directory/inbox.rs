@@ -1,9 +1,10 @@
 //! Applies the events that Slack sent, from the store: any replica may claim them, even if the one
 //! that acknowledged them died.
 //!
-//! Applying is idempotent and does not depend on the order of arrival: the newest object of a
-//! member (by `updated`) counts. An event is parked if it cannot be read, or if replicas died while
-//! they applied it; an event that fails for other reasons is tried again later.
+//! Applying is idempotent. Of a member the newest object (by `updated`) counts, whatever the order
+//! of arrival. Most events about a channel only say that Slack must be asked about it again. An
+//! event is parked if it cannot be read, or if replicas died while they applied it; an event that
+//! fails for other reasons is tried again later.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,9 +15,10 @@ use tokio_util::sync::CancellationToken;
 use super::merge::ChangeSource;
 use super::{Directory, Error};
 use crate::domain::directory::member::Member;
-use crate::domain::ids::InstallationId;
+use crate::domain::ids::{InstallationId, SlackUserId};
 use crate::slack::MemberJson;
-use crate::store::{ClaimedEvent, EventDone, Settlement};
+use crate::slack::channel_events::{ChannelEvent, ChannelNews};
+use crate::store::{ChannelObservation, ClaimedEvent, EventDone, Settlement};
 use crate::workspace::Alive;
 
 /// The wait before an event that could not be applied is tried again.
@@ -89,7 +91,7 @@ impl Directory {
     /// Applies events of one installation. Events that need a question to Slack come last: if Slack
     /// does not answer, no other event is delayed.
     async fn apply(&self, claimed: Vec<ClaimedEvent>) -> Result<(), Error> {
-        let (mut members, mut others) = (Vec::new(), Vec::new());
+        let (mut channels, mut members, mut others) = (Vec::new(), Vec::new(), Vec::new());
         for event in claimed {
             if event.attempts > CRASHES {
                 self.park(&event, "crashed").await?;
@@ -97,9 +99,11 @@ impl Directory {
             }
             match event.kind.as_str() {
                 "app_uninstalled" | "tokens_revoked" | "app_rate_limited" => others.push(event),
-                _ => members.push(event),
+                "user_change" | "user_profile_changed" | "team_join" => members.push(event),
+                _ => channels.push(event),
             }
         }
+        self.apply_channels(channels).await?;
         self.apply_members(members).await?;
         for event in others {
             if event.kind == "app_rate_limited" {
@@ -114,6 +118,25 @@ impl Directory {
             } else {
                 self.confirm(&event).await?;
             }
+        }
+        Ok(())
+    }
+
+    /// In the order in which they happened, as far as Slack's times show it.
+    async fn apply_channels(&self, mut events: Vec<ClaimedEvent>) -> Result<(), Error> {
+        let Some(id) = events.first().map(|event| event.installation) else { return Ok(()) };
+        let installation = self.inner.workspaces.installation(id).await?;
+        let bot = installation.map(|installation| installation.bot_user_id).unwrap_or_default();
+        events.sort_by_key(|event| event.happened_at);
+        for event in &events {
+            let read = event.body.as_deref().map(serde_json::from_slice::<ChannelEvent>);
+            let Some(Ok(ChannelEvent { channel, news })) = read else {
+                self.park(event, "unreadable").await?;
+                continue;
+            };
+            let seen = observation(news, &bot);
+            let changed = self.inner.store.channels().observe(id, &channel, &seen).await?;
+            self.done(event, if changed { "changed" } else { "unchanged" }).await?;
         }
         Ok(())
     }
@@ -203,10 +226,43 @@ impl Directory {
     }
 }
 
+/// The change that an event reports to Herald's channels. No one wishes for the app itself as a
+/// member: if it enters or leaves, the channel is looked at again.
+fn observation(news: ChannelNews, bot: &str) -> ChannelObservation {
+    let is_person = |user: &SlackUserId| user.as_str() != bot;
+    match news {
+        ChannelNews::IdChanged(id) => ChannelObservation::IdChanged(id),
+        ChannelNews::Joined(user) if is_person(&user) => ChannelObservation::Joined(user),
+        ChannelNews::Left(user) if is_person(&user) => ChannelObservation::Left(user),
+        ChannelNews::Changed | ChannelNews::Joined(_) | ChannelNews::Left(_) => {
+            ChannelObservation::Changed
+        }
+    }
+}
+
 /// The member that an event is about, that member's `updated`, and the object. `None`: not a
 /// member.
 fn read(body: &[u8]) -> Option<(String, i64, MemberJson)> {
     let json: MemberJson = serde_json::from_slice(body).ok()?;
     let member = Member::from_slice(body).ok()?;
     Some((member.id().to_owned(), member.updated, json))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_app_is_no_member_of_its_channels() {
+        let user = |id: &str| SlackUserId::parse(id).unwrap();
+        for (news, seen) in [
+            (ChannelNews::Joined(user("U1")), ChannelObservation::Joined(user("U1"))),
+            (ChannelNews::Left(user("U1")), ChannelObservation::Left(user("U1"))),
+            (ChannelNews::Joined(user("UBOT")), ChannelObservation::Changed),
+            (ChannelNews::Left(user("UBOT")), ChannelObservation::Changed),
+            (ChannelNews::Changed, ChannelObservation::Changed),
+        ] {
+            assert_eq!(observation(news, "UBOT"), seen);
+        }
+    }
 }

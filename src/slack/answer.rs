@@ -79,12 +79,20 @@ pub(super) fn judge(
     }
 }
 
-/// Whether this refusal is the answer that the call was made for: `blocks.validate` reports faults
-/// of the blocks so (Slack's documentation: blocks.validate).
-pub(super) fn is_finding(method: Method, error: &Error) -> bool {
+/// Whether this refusal is the answer that the call was made for. `blocks.validate` reports faults
+/// of the blocks so, and `conversations.invite` the people who cannot be added (Slack's
+/// documentation: blocks.validate, conversations.invite). A refusal that names no one is none.
+pub(super) fn is_finding(method: Method, error: &Error, body: &[u8]) -> bool {
     const FINDINGS: [&str; 3] = ["invalid_blocks", "invalid_message", "invalid_view"];
     let Error::Rejected { code, .. } = error else { return false };
-    method == Method::BlocksValidate && FINDINGS.contains(&code.as_str())
+    match method {
+        Method::BlocksValidate => FINDINGS.contains(&code.as_str()),
+        Method::ConversationsInvite => {
+            let invited: Result<wire::Invited, _> = serde_json::from_slice(body);
+            invited.is_ok_and(|invited| !invited.errors.0.is_empty())
+        }
+        _ => false,
+    }
 }
 
 /// The verdict if the body is not Slack's JSON, or could not be read completely.
@@ -244,6 +252,25 @@ mod tests {
         let body = b"{\"ok\":false,\"error\":\"\xff\"}";
         let verdict = judge(Effect::Once, StatusCode::OK, &HeaderMap::new(), body, 1.0);
         assert_eq!(verdict, Err(Error::Unknown { code: "unreadable_answer".to_owned() }));
+    }
+
+    #[test]
+    fn a_refusal_that_names_people_is_the_answer_of_an_invitation() {
+        let finding = |method, body: &str| is_finding(method, &refused(body), body.as_bytes());
+        let people = r#"{"ok":false,"error":"cant_invite",
+            "errors":[{"user":"U1","ok":false,"error":"cant_invite"}]}"#;
+        assert!(finding(Method::ConversationsInvite, people));
+        assert!(!finding(Method::ConversationsKick, people));
+        for body in [
+            r#"{"ok":false,"error":"is_archived"}"#,
+            r#"{"ok":false,"error":"is_archived","errors":[]}"#,
+            r#"{"ok":false,"error":"is_archived","errors":{"U1":"cant_invite"}}"#,
+            // Not a clear refusal, so it may have been done.
+            r#"{"ok":false,"error":"internal_error","errors":[{"user":"U1","error":"x"}]}"#,
+            r#"{"ok":false,"error":"ratelimited","errors":[{"user":"U1","error":"x"}]}"#,
+        ] {
+            assert!(!finding(Method::ConversationsInvite, body), "{body}");
+        }
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The only request path to Slack. The methods are in `oauth`, `users`, `conversations`, `chat` and
-//! `blocks`.
+//! The only request path to Slack. The methods are in `oauth`, `users`, `conversations`,
+//! `channels`, `chat` and `blocks`.
 //!
 //! A call is written at most once: no redirects, no proxy from the environment, and the HTTP
 //! library retries only requests that it never wrote. Failures that certainly happened before
@@ -202,7 +202,7 @@ impl Client {
         });
         let body: &[u8] = repaired.as_deref().unwrap_or(&read);
         if let Err(error) = answer::judge(effect, status, &headers, body, self.0.time_scale)
-            && !answer::is_finding(method, &error)
+            && !answer::is_finding(method, &error, body)
         {
             return Err(error);
         }

@@ -49,6 +49,24 @@ const CODES: &[(Meaning, &[&str])] = &[
             "cant_delete_message",
             "edit_window_closed",
             "is_inactive",
+            // conversations.*: the channel, or the person in it.
+            "already_archived",
+            "already_in_channel",
+            "app_cannot_join_channel",
+            "cant_archive_general",
+            "cant_archive_required",
+            "cant_invite",
+            "cant_invite_self",
+            "cant_kick_from_general",
+            "cant_kick_self",
+            "channel_is_limited_access",
+            "invitee_cant_see_channel",
+            "name_taken",
+            "not_archived",
+            "not_supported",
+            "org_user_not_in_team",
+            "too_many_members",
+            "ura_max_channels",
         ],
     ),
     (
@@ -70,6 +88,11 @@ const CODES: &[(Meaning, &[&str])] = &[
             "accesslimited",
             "enterprise_is_restricted",
             "two_factor_setup_required",
+            // conversations.*: the right to create, rename and fill channels.
+            "cannot_create_channel",
+            "no_external_invite_permission",
+            "not_authorized",
+            "user_is_restricted",
         ],
     ),
     (
@@ -102,6 +125,18 @@ const CODES: &[(Meaning, &[&str])] = &[
             "invalid_json",
             "json_not_object",
             "missing_argument",
+            // conversations.*: names, texts, lists of people and pages.
+            "invalid_name",
+            "invalid_name_maxlength",
+            "invalid_name_punctuation",
+            "invalid_name_required",
+            "invalid_name_specials",
+            "invalid_limit",
+            "invalid_types",
+            "no_channel",
+            "no_user",
+            "too_long",
+            "too_many_users",
         ],
     ),
     (
@@ -128,6 +163,8 @@ const CODES: &[(Meaning, &[&str])] = &[
             "org_login_required",
             "external_channel_migrating",
             "message_limit_exceeded",
+            // conversations.members.
+            "fetch_members_failed",
         ],
     ),
     (
@@ -199,6 +236,27 @@ mod tests {
             "`internal_error`, `fatal_error`, `request_timeout` (documented as a truncated POST \
              body), `update_failed`, lost connection",
         ),
+        // Channels.
+        (
+            &[Meaning::Reject(ErrorClass::Target)],
+            "`already_archived`, `already_in_channel`, `app_cannot_join_channel`, \
+             `cant_archive_{general,required}`, `cant_invite`, `cant_invite_self`, \
+             `cant_kick_{from_general,self}`, `channel_is_limited_access`, \
+             `invitee_cant_see_channel`, `name_taken`, `not_archived`, `not_supported`, \
+             `org_user_not_in_team`, `too_many_members`, `ura_max_channels`",
+        ),
+        (
+            &[Meaning::Reject(ErrorClass::Policy)],
+            "`cannot_create_channel`, `no_external_invite_permission`, `not_authorized`, \
+             `user_is_restricted`",
+        ),
+        (
+            &[Meaning::Reject(ErrorClass::Payload)],
+            "`invalid_name`, `invalid_name_{maxlength,punctuation,required,specials}`, \
+             `invalid_limit`, `invalid_types`, `no_channel`, `no_user`, `too_long`, \
+             `too_many_users`",
+        ),
+        (&[Meaning::Transient], "`fetch_members_failed`"),
     ];
 
     fn codes_of(row: &str) -> Vec<String> {
@@ -224,7 +282,7 @@ mod tests {
                 seen += 1;
             }
         }
-        assert_eq!(seen, 12 + 16 + 23 + 8 + 7 + 4);
+        assert_eq!(seen, 12 + 16 + 23 + 8 + 7 + 4 + 17 + 4 + 11 + 1);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::audience::{Authorization, EventAudience};
+use super::channel_events::{self, ChannelEvent};
 use super::wire::{self, MemberJson};
 use crate::domain::time::Timestamp;
 
@@ -21,7 +22,25 @@ const ID_BYTES: usize = 64;
 /// The events that Herald's manifest subscribes to. `user_profile_changed` is left out: Slack sends
 /// the same content with each `user_change`, at the same time, so it would only count twice against
 /// Slack's limit of events.
-pub const SUBSCRIBED: &[&str] = &["app_uninstalled", "team_join", "tokens_revoked", "user_change"];
+pub const SUBSCRIBED: &[&str] = &[
+    "app_uninstalled",
+    "channel_archive",
+    "channel_deleted",
+    "channel_id_changed",
+    "channel_left",
+    "channel_rename",
+    "channel_unarchive",
+    "group_archive",
+    "group_deleted",
+    "group_left",
+    "group_rename",
+    "group_unarchive",
+    "member_joined_channel",
+    "member_left_channel",
+    "team_join",
+    "tokens_revoked",
+    "user_change",
+];
 
 /// A parsed request from Slack.
 #[derive(Debug, Clone)]
@@ -51,6 +70,8 @@ pub struct Event {
 pub enum What {
     /// A member is new or changed; `kind` is Slack's name of the event.
     Member { kind: &'static str, member: MemberJson },
+    /// A channel changed, or people entered or left it; `kind` is Slack's name of the event.
+    Channel { kind: &'static str, event: ChannelEvent },
     /// The app was removed.
     Uninstalled,
     /// The bot's token was revoked. (Herald ignores the revocation of a single person's token.)
@@ -64,7 +85,7 @@ impl What {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::Member { kind, .. } => kind,
+            Self::Member { kind, .. } | Self::Channel { kind, .. } => kind,
             Self::Uninstalled => "app_uninstalled",
             Self::TokenRevoked => "tokens_revoked",
             Self::RateLimited => "app_rate_limited",
@@ -124,11 +145,11 @@ pub fn parse(body: &[u8]) -> Result<Incoming, Unreadable> {
             event(&envelope, id, seconds(minute), What::RateLimited)
         }
         "event_callback" => {
-            let inner = envelope.event.ok_or(Unreadable)?;
-            let inner: Inner = serde_json::from_str(inner.get()).map_err(|_| Unreadable)?;
+            let raw = envelope.event.ok_or(Unreadable)?;
+            let inner: Inner = serde_json::from_str(raw.get()).map_err(|_| Unreadable)?;
             let times = [inner.event_ts.as_ref(), envelope.event_time.as_ref()];
-            let at = times.into_iter().flatten().find_map(time).unwrap_or_default();
-            let Some(what) = what(inner)? else { return Ok(Incoming::Unused) };
+            let at = times.into_iter().flatten().find_map(wire::time).unwrap_or_default();
+            let Some(what) = what(inner, raw)? else { return Ok(Incoming::Unused) };
             let id = envelope.event_id.clone().ok_or(Unreadable)?;
             event(&envelope, id, at, what)
         }
@@ -136,7 +157,11 @@ pub fn parse(body: &[u8]) -> Result<Incoming, Unreadable> {
     }
 }
 
-fn what(inner: Inner) -> Result<Option<What>, Unreadable> {
+fn what(inner: Inner, raw: &RawValue) -> Result<Option<What>, Unreadable> {
+    if let Some(kind) = channel_events::kind_of(&inner.kind) {
+        let event = channel_events::read(kind, raw.get()).ok_or(Unreadable)?;
+        return Ok(Some(What::Channel { kind, event }));
+    }
     let kind = match inner.kind.as_str() {
         "user_change" => "user_change",
         "user_profile_changed" => "user_profile_changed",
@@ -177,7 +202,9 @@ fn event(
     }
     let audience = match &what {
         What::Member { member, .. } => audience.of_member(member.get()),
-        What::Uninstalled | What::TokenRevoked | What::RateLimited => audience,
+        What::Channel { .. } | What::Uninstalled | What::TokenRevoked | What::RateLimited => {
+            audience
+        }
     };
     Ok(Incoming::Event(Event { id, app_id, audience, happened_at, what }))
 }
@@ -186,29 +213,13 @@ fn seconds(seconds: i64) -> Timestamp {
     Timestamp(seconds.saturating_mul(1_000_000))
 }
 
-/// A time, which Slack writes as a string or as a number.
-fn time(value: &Value) -> Option<Timestamp> {
-    match value {
-        Value::String(text) => micros(text),
-        Value::Number(number) => micros(&number.to_string()),
-        _ => None,
-    }
-}
-
-/// `1360782804.083113`.
-fn micros(ts: &str) -> Option<Timestamp> {
-    let (whole, part) = ts.split_once('.').unwrap_or((ts, ""));
-    let part: String = part.chars().chain("000000".chars()).take(6).collect();
-    let (whole, part): (i64, i64) = (whole.parse().ok()?, part.parse().ok()?);
-    Some(Timestamp(whole.checked_mul(1_000_000)?.checked_add(part)?))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::domain::ids::SlackUserId;
 
     fn callback(inner: Value) -> Value {
         json!({"token": "t", "team_id": "T1", "enterprise_id": null, "api_app_id": "A1",
@@ -290,6 +301,34 @@ mod tests {
     fn the_same_change_is_not_subscribed_to_twice() {
         assert!(SUBSCRIBED.contains(&"user_change") && SUBSCRIBED.contains(&"team_join"));
         assert!(!SUBSCRIBED.contains(&"user_profile_changed"));
+    }
+
+    #[test]
+    fn every_event_that_is_subscribed_to_is_used() {
+        for kind in SUBSCRIBED {
+            let inner = json!({"type": kind, "user": "U1", "channel": "C1",
+                "tokens": {"bot": ["U1"]}, "old_channel_id": "C1", "new_channel_id": "C2"});
+            assert_eq!(event_of(&callback(inner)).what.kind(), *kind);
+        }
+    }
+
+    #[test]
+    fn a_channel_comes_through_for_everyone_who_sees_it() {
+        let inner = json!({"type": "member_left_channel", "user": "U1", "channel": "C1",
+            "channel_type": "C", "team": "T9", "event_ts": "1360782804.083113"});
+        let mut shared = callback(inner);
+        shared["authorizations"] = json!([{"team_id": "T2"}]);
+        let event = event_of(&shared);
+        assert_eq!(event.audience.teams, ["T1", "T2"]);
+        assert_eq!(event.happened_at, Timestamp(1_360_782_804_083_113));
+        let What::Channel { kind, event } = event.what else { panic!() };
+        assert_eq!((kind, event.channel.as_str()), ("member_left_channel", "C1"));
+        assert_eq!(
+            event.news,
+            channel_events::ChannelNews::Left(SlackUserId::parse("U1").unwrap())
+        );
+        let broken = callback(json!({"type": "channel_archive", "channel": {"name": "n"}}));
+        assert!(read(&broken).is_err());
     }
 
     #[test]

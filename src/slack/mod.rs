@@ -1,9 +1,10 @@
 //! The Slack client: one request path, typed methods, and a verdict on each call.
 //!
 //! `client` writes the request and reads the answer; `answer` judges it, by the table in `codes`,
-//! into an [`Error`] that says what the caller should do; `oauth`, `users`, `conversations`, `chat`
-//! and `blocks` are the methods. Nothing is retried or paced here: that is up to the caller, who
-//! knows the other replicas. `signature` verifies the requests that Slack sends to Herald.
+//! into an [`Error`] that says what the caller should do; `oauth`, `users`, `conversations`,
+//! `channels`, `chat` and `blocks` are the methods. Nothing is retried or paced here: that is up to
+//! the caller, who knows the other replicas. `signature` verifies the requests that Slack sends to
+//! Herald; `events` and `channel_events` read them.
 
 pub mod audience;
 mod config;
@@ -16,11 +17,13 @@ mod deadline;
 mod wire;
 
 mod answer;
+pub mod channel_events;
 pub mod events;
 
 mod client;
 
 mod blocks;
+mod channels;
 mod chat;
 mod oauth;
 mod users;
@@ -32,9 +35,12 @@ mod responder;
 #[cfg(test)]
 mod tests_of_methods;
 #[cfg(test)]
+mod tests_of_methods_on_channels;
+#[cfg(test)]
 mod tests_of_transport;
 
 pub use blocks::Objection;
+pub use channels::{ChannelMembersPage, ChannelsPage};
 pub use chat::{Destination, PostMessage, UpdateMessage};
 pub use client::Client;
 pub use config::{Config, ConfigError};

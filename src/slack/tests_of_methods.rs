@@ -11,7 +11,7 @@ use crate::telemetry::Metrics;
 
 const DELIVERY: &str = "0197a3c0-0000-7000-8000-000000000001";
 
-async fn with(body: &Value) -> (Responder, Client) {
+pub(super) async fn with(body: &Value) -> (Responder, Client) {
     let headers = [("x-oauth-scopes", "users:read,chat:write")];
     let bytes = answer(200, &headers, body.to_string().as_bytes());
     let responder = Responder::start(vec![Play::Answer(bytes)]).await;
@@ -19,12 +19,12 @@ async fn with(body: &Value) -> (Responder, Client) {
     (responder, client)
 }
 
-fn token() -> Secret {
+pub(super) fn token() -> Secret {
     Secret::new("xoxb-1")
 }
 
 /// First line, whether the head has `header`, and the body of the only request.
-fn sent(responder: &Responder, header: &str) -> (String, String) {
+pub(super) fn sent(responder: &Responder, header: &str) -> (String, String) {
     let requests = responder.requests();
     assert_eq!(requests.len(), 1);
     let (head, body) = requests[0].split_once("\r\n\r\n").unwrap();

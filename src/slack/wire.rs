@@ -8,7 +8,9 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::error::clean_scopes;
+use super::error::{clean_code, clean_scopes};
+use crate::domain::ids::SlackUserId;
+use crate::domain::time::Timestamp;
 
 /// The JSON object of one member exactly as Slack sent it: mapping expressions may read any key, so
 /// none is dropped here. Personal data, so `Debug` shows none of it.
@@ -84,6 +86,37 @@ pub(super) fn next_cursor(paging: Option<Paging>) -> Option<String> {
     paging?.next_cursor.filter(|cursor| !cursor.is_empty())
 }
 
+/// The people who are refused by an answer of `conversations.invite`, whether it says ok or not
+/// (Slack's documentation: conversations.invite). Other keys are not kept.
+#[derive(Deserialize)]
+pub(super) struct Invited {
+    #[serde(default)]
+    pub(super) errors: RefusedPeople,
+}
+
+/// Most people that are kept of one answer: as many as one call may invite.
+const PEOPLE: usize = 100;
+
+/// People, each with Slack's code for them. An entry without a person is ignored, and anything that
+/// is no list counts as an empty one.
+#[derive(Default, Deserialize)]
+#[serde(from = "Value")]
+pub(super) struct RefusedPeople(pub(super) Vec<(SlackUserId, String)>);
+
+impl From<Value> for RefusedPeople {
+    fn from(errors: Value) -> Self {
+        let errors = errors.as_array().map(Vec::as_slice).unwrap_or_default();
+        Self(errors.iter().filter_map(refused).take(PEOPLE).collect())
+    }
+}
+
+fn refused(error: &Value) -> Option<(SlackUserId, String)> {
+    let user = SlackUserId::parse(error.get("user")?.as_str()?).ok()?;
+    let is_ok = error.get("ok").and_then(Value::as_bool).unwrap_or(false);
+    let code = error.get("error").and_then(Value::as_str).unwrap_or_default();
+    (!is_ok).then(|| (user, clean_code(code)))
+}
+
 /// For a key that Herald does not depend on: `None` if it has another type than documented, so that
 /// it does not make the whole answer unreadable.
 pub(super) fn lenient<'de, D, T>(source: D) -> Result<Option<T>, D::Error>
@@ -93,6 +126,23 @@ where
 {
     let value = Option::<Value>::deserialize(source)?;
     Ok(value.and_then(|value| serde_json::from_value(value).ok()))
+}
+
+/// A time in Unix seconds, which Slack writes as a string or as a number.
+pub(super) fn time(value: &Value) -> Option<Timestamp> {
+    match value {
+        Value::String(text) => micros(text),
+        Value::Number(number) => micros(&number.to_string()),
+        _ => None,
+    }
+}
+
+/// `1360782804.083113`.
+fn micros(ts: &str) -> Option<Timestamp> {
+    let (whole, part) = ts.split_once('.').unwrap_or((ts, ""));
+    let part: String = part.chars().chain("000000".chars()).take(6).collect();
+    let (whole, part): (i64, i64) = (whole.parse().ok()?, part.parse().ok()?);
+    Some(Timestamp(whole.checked_mul(1_000_000)?.checked_add(part)?))
 }
 
 /// Parses a comma-separated list of scopes: sorted, each once.
@@ -115,6 +165,7 @@ pub(super) fn some(text: Option<String>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
 
@@ -130,6 +181,35 @@ mod tests {
             assert_eq!(text, read, "{sent}");
         }
         assert!(matches!(readable(br#"{"name":"\ud83d\ude00"}"#), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn people_are_refused_by_entries_that_name_them() {
+        let of = |errors: Value| RefusedPeople::from(errors).0;
+        let user = |id: &str| SlackUserId::parse(id).unwrap();
+        let mixed = json!([
+            {"user": "U1", "ok": false, "error": "cant_invite"},
+            {"user": "U2", "error": "Ada <a@b.c>"},
+            {"user": "U3", "ok": false},
+            {"user": "U4", "ok": true},
+            {"user": "", "error": "cant_invite"},
+            {"user": {"id": "U5"}, "error": "cant_invite"},
+            {"error": "cant_invite"}, "U6", null,
+        ]);
+        let unreadable = || "unreadable_code".to_owned();
+        assert_eq!(
+            of(mixed),
+            [
+                (user("U1"), "cant_invite".to_owned()),
+                (user("U2"), unreadable()),
+                (user("U3"), unreadable())
+            ]
+        );
+        for other in [json!({}), json!({"U1": "cant_invite"}), json!(null), json!("U1")] {
+            assert!(of(other.clone()).is_empty(), "{other}");
+        }
+        let many = vec![json!({"user": "U1", "error": "x"}); 1000];
+        assert_eq!(of(Value::from(many)).len(), PEOPLE);
     }
 
     proptest! {

@@ -50,6 +50,12 @@ impl Workspaces {
         Ok(self.store.tenancy().installation(id).await?)
     }
 
+    /// The workspace's id in Slack, which some methods want although a token of one workspace needs
+    /// none.
+    pub(super) async fn team(&self, id: InstallationId) -> Result<Option<String>, Error> {
+        Ok(self.installation(id).await?.and_then(|installation| installation.team_id))
+    }
+
     /// One page of members, all kinds (`users.list`). Waits at most `patience` for the budget.
     pub async fn users_page(
         &self,
@@ -58,7 +64,7 @@ impl Workspaces {
         limit: u32,
         patience: Duration,
     ) -> Result<MembersPage, Error> {
-        let team = self.installation(id).await?.and_then(|installation| installation.team_id);
+        let team = self.team(id).await?;
         self.call(id, Method::UsersList, patience, async |slack, token| {
             slack.users_list(token, cursor, limit, team.as_deref()).await
         })

@@ -4,6 +4,7 @@
 //! A 429 pauses its method in this workspace for all replicas. A dead token stops the workspace
 //! until it is connected again. Both are recorded here, for every call.
 
+mod channels;
 mod confirm_alive;
 mod connect;
 mod methods;

@@ -26,9 +26,21 @@ methods! {
     ChatDelete = "chat.delete";
     ChatPostMessage = "chat.postMessage";
     ChatUpdate = "chat.update";
+    ConversationsArchive = "conversations.archive";
+    ConversationsCreate = "conversations.create";
     ConversationsHistory = "conversations.history";
+    ConversationsInfo = "conversations.info";
+    ConversationsInvite = "conversations.invite";
+    ConversationsJoin = "conversations.join";
+    ConversationsKick = "conversations.kick";
+    ConversationsList = "conversations.list";
+    ConversationsMembers = "conversations.members";
     ConversationsOpen = "conversations.open";
+    ConversationsRename = "conversations.rename";
     ConversationsReplies = "conversations.replies";
+    ConversationsSetPurpose = "conversations.setPurpose";
+    ConversationsSetTopic = "conversations.setTopic";
+    ConversationsUnarchive = "conversations.unarchive";
     OauthV2Access = "oauth.v2.access";
     UsersInfo = "users.info";
     UsersList = "users.list";
@@ -46,16 +58,27 @@ impl Method {
     #[must_use]
     pub fn interval(self) -> Duration {
         let per_minute = match self {
-            Self::UsersList => 20,
+            Self::ConversationsArchive
+            | Self::ConversationsCreate
+            | Self::ConversationsList
+            | Self::ConversationsRename
+            | Self::ConversationsSetPurpose
+            | Self::ConversationsSetTopic
+            | Self::ConversationsUnarchive
+            | Self::UsersList => 20,
             // Slack publishes no figure for `blocks.validate`: "special rate limits".
             Self::BlocksValidate
             | Self::UsersLookupByEmail
-            | Self::ConversationsOpen
             | Self::ConversationsHistory
+            | Self::ConversationsInfo
+            | Self::ConversationsInvite
+            | Self::ConversationsJoin
+            | Self::ConversationsKick
+            | Self::ConversationsOpen
             | Self::ConversationsReplies
             | Self::ChatUpdate
             | Self::ChatDelete => 50,
-            Self::UsersInfo | Self::UsersProfileGet => 100,
+            Self::ConversationsMembers | Self::UsersInfo | Self::UsersProfileGet => 100,
             // "Hundreds a minute".
             Self::AuthTest => 300,
             // Posts: see above. `oauth.v2.access` is called before a workspace is known, so no

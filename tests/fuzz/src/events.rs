@@ -1,9 +1,9 @@
 //! Bodies of Slack's events: JSON, as `POST /slack/events` takes it.
 //!
 //! A body is understood completely or not at all: ids in an understood event have a bounded length,
-//! and a member reads the same from its text and from the parsed object. A signed body is
-//! acknowledged whatever it contains, and the answer is empty except for a challenge; a body
-//! changed in transit is refused.
+//! a member reads the same from its text and from the parsed object, and an event about a channel
+//! reads the same after it was stored. A signed body is acknowledged whatever it contains, and the
+//! answer is empty except for a challenge; a body changed in transit is refused.
 
 use std::sync::LazyLock;
 use std::time::UNIX_EPOCH;
@@ -11,6 +11,7 @@ use std::time::UNIX_EPOCH;
 use axum::body::{Body, to_bytes};
 use herald::domain::directory::member::Member;
 use herald::domain::secret::Secret;
+use herald::slack::channel_events::ChannelEvent;
 use herald::slack::events::{self, Incoming, What};
 use herald::slack::signature::sign;
 use http::{Request, StatusCode};
@@ -33,8 +34,14 @@ pub(crate) fn run(body: &[u8]) {
             }
             let places = event.audience.teams.iter().chain(&event.audience.enterprises);
             places.for_each(|id| assert!(id.len() <= ID_BYTES, "{id}"));
-            if let What::Member { member, .. } = &event.what {
-                same_member(member.get());
+            match &event.what {
+                What::Member { member, .. } => same_member(member.get()),
+                What::Channel { event, .. } => {
+                    let stored = serde_json::to_vec(event).unwrap();
+                    let read: ChannelEvent = serde_json::from_slice(&stored).unwrap();
+                    assert_eq!(&read, event);
+                }
+                What::Uninstalled | What::TokenRevoked | What::RateLimited => {}
             }
             String::new()
         }

@@ -3,6 +3,7 @@
 
 mod arrive;
 mod audience;
+mod channels;
 mod installation;
 mod members;
 mod miss;
