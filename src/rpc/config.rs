@@ -52,15 +52,16 @@ pub struct Config {
     pub user_calls_per_second: u32,
     /// The same for one tenant, over all its callers. Default `1000`.
     pub tenant_calls_per_second: u32,
-    /// Streams (WatchNotification, WatchDeliveries) open at the same time, shared like calls; more
-    /// are refused with `RESOURCE_EXHAUSTED`. Default `256`.
+    /// Streams (WatchNotification, WatchDeliveries, WatchChannels) open at the same time, shared
+    /// like calls; more are refused with `RESOURCE_EXHAUSTED`. Default `256`.
     pub max_watches: usize,
     /// Calls of TestSlack, and of PreviewTemplate that send or ask Slack, under way at the same
     /// time, waiting for Slack, shared like calls; more are refused with `RESOURCE_EXHAUSTED`.
     /// Default `128`.
     pub max_waiting_tests: usize,
-    /// Bytes of one request of Notify or UpsertPeople; other methods take 4 MiB at most. Default
-    /// `16777216` (16 MiB): 1,000 people described at 16 KiB each fit.
+    /// Bytes of one request of Notify, UpsertPeople, EnsureChannel, SetChannelMembers or
+    /// AddChannelMembers; other methods take 4 MiB at most. Default `16777216` (16 MiB): 1,000
+    /// people described at 16 KiB each fit.
     pub max_request_bytes: usize,
     /// Bytes of all requests under way, as received, plus 64 for each JSON value in them; more are
     /// refused with `RESOURCE_EXHAUSTED`. A caller that already holds some gets no more than are
