@@ -159,7 +159,7 @@ pub const CHANNEL_DEFAULT_NOTICE: std::time::Duration =
 /// Members of a channel in one call.
 pub const CHANNEL_MEMBERS_PER_CALL: usize = 1000;
 /// Members of a channel.
-pub const CHANNEL_MEMBERS: usize = 10_000;
+pub const CHANNEL_MEMBERS: u32 = 10_000;
 /// Channels in one page of a list.
 pub const CHANNELS_PAGE: u32 = 200;
 /// Members of a channel in one page of a list.
