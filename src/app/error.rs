@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use url::Url;
-
 use crate::domain::ids::ApiKeyId;
 use crate::domain::limits;
 use crate::{directory, slack, store, workspace};
@@ -51,7 +49,7 @@ pub enum Error {
          needs: open connect_url to grant them",
         .scopes.join(", ")
     )]
-    MissingScopes { feature: &'static str, scopes: Vec<&'static str>, connect_url: Url },
+    MissingScopes { feature: &'static str, scopes: Vec<&'static str>, connect_url: String },
     /// A message cannot be delivered to a person.
     #[error("{sentence}")]
     NotReached { reason: &'static str, sentence: String },

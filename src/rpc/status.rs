@@ -162,7 +162,7 @@ impl From<Error> for Status {
                 let metadata = HashMap::from([
                     ("feature".to_owned(), feature.to_owned()),
                     ("scopes".to_owned(), scopes.join(",")),
-                    ("connect_url".to_owned(), connect_url.into()),
+                    ("connect_url".to_owned(), connect_url),
                 ]);
                 precondition("MISSING_SCOPES", "tenant", message, metadata)
             }
