@@ -1,8 +1,8 @@
 //! Channels of Slack that Herald makes and keeps for the platform's scheduled things.
 //!
 //! A call states a wish, and stores it; `crate::channels` carries it out. `shown` (a channel as
-//! callers see it), `read` (GetChannel, ListChannels, ListChannelMembers), `ensure` (EnsureChannel),
-//! `change` (the other changes).
+//! callers see it), `read` (GetChannel, ListChannels, ListChannelMembers), `ensure`
+//! (EnsureChannel), `change` (the other changes).
 
 mod shown;
 
