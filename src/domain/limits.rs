@@ -10,6 +10,30 @@ pub const REQUEST_ID_BYTES: usize = 128;
 pub const CONTENT_ID_BYTES: usize = 256;
 /// Bytes of a subject key.
 pub const SUBJECT_KEY_BYTES: usize = 256;
+/// Bytes of a channel's key.
+pub const CHANNEL_KEY_BYTES: usize = 128;
+/// Bytes of a channel's name, as people write it.
+pub const CHANNEL_NAME_BYTES: usize = 250;
+/// UTF-16 code units of a channel's topic: Slack's limit.
+pub const CHANNEL_TOPIC: usize = 250;
+/// UTF-16 code units of a channel's purpose: Slack's limit of 250, less the mark
+/// (`domain::channels::stamp`).
+pub const CHANNEL_PURPOSE: usize = 220;
+/// The longest time between the notice and the archiving of a channel.
+pub const CHANNEL_NOTICE: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 3600);
+/// That time if the caller names none.
+pub const DEFAULT_CHANNEL_NOTICE: std::time::Duration =
+    std::time::Duration::from_secs(3 * 24 * 3600);
+/// Members of a channel in one call.
+pub const CHANNEL_MEMBERS_PER_CALL: usize = 1000;
+/// Members of a channel.
+pub const CHANNEL_MEMBERS: u32 = 10_000;
+/// Channels in one page of a list.
+pub const CHANNELS_PAGE: u32 = 200;
+/// Members in one page of a list.
+pub const CHANNEL_MEMBERS_PAGE: u32 = 1000;
+/// Members in one page of a list if the caller names no size.
+pub const DEFAULT_CHANNEL_MEMBERS_PAGE: u32 = 200;
 /// Conversations that one Notify about a subject reaches if it names no recipients.
 pub const SUBJECT_CONVERSATIONS: usize = 10_000;
 /// Messages about one subject in one conversation that a later notification considers.
@@ -143,29 +167,6 @@ pub const API_KEY_DEFAULT_LIFE: std::time::Duration =
     std::time::Duration::from_secs(90 * 24 * 3600);
 /// How long an API key is still listed after its end.
 pub const API_KEY_KEPT: std::time::Duration = std::time::Duration::from_secs(90 * 24 * 3600);
-/// Bytes of the platform's key of a channel.
-pub const CHANNEL_KEY_BYTES: usize = 128;
-/// Bytes of a channel's name as people write it.
-pub const CHANNEL_NAME_BYTES: usize = 250;
-/// Characters of a channel's topic. Slack: the same.
-pub const CHANNEL_TOPIC: usize = 250;
-/// Characters of a channel's purpose. Slack: 250, of which Herald's mark needs some.
-pub const CHANNEL_PURPOSE: usize = 220;
-/// The longest time between the notice of a channel's end and the end.
-pub const CHANNEL_NOTICE: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 3600);
-/// The same if the caller names none.
-pub const CHANNEL_DEFAULT_NOTICE: std::time::Duration =
-    std::time::Duration::from_secs(3 * 24 * 3600);
-/// Members of a channel in one call.
-pub const CHANNEL_MEMBERS_PER_CALL: usize = 1000;
-/// Members of a channel.
-pub const CHANNEL_MEMBERS: u32 = 10_000;
-/// Channels in one page of a list.
-pub const CHANNELS_PAGE: u32 = 200;
-/// Members of a channel in one page of a list.
-pub const CHANNEL_MEMBERS_PAGE: u32 = 1000;
-/// The same if the caller names no size.
-pub const CHANNEL_MEMBERS_DEFAULT_PAGE: u32 = 200;
 /// Dead letters that one call may replay.
 pub const REPLAYS: usize = 1000;
 /// Bytes of a page token; issued tokens stay below it.

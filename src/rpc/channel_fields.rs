@@ -74,11 +74,11 @@ impl Fields {
 
     /// The upper bound is a problem of the wish.
     fn archive_notice(&mut self, given: Option<prost_types::Duration>) -> Duration {
-        let Some(given) = given else { return limits::CHANNEL_DEFAULT_NOTICE };
+        let Some(given) = given else { return limits::DEFAULT_CHANNEL_NOTICE };
         Duration::try_from(given).unwrap_or_else(|_| {
             let most = limits::CHANNEL_NOTICE.as_secs() / 86_400;
             self.bad("wish.archive_notice", format!("must be between 0 and {most} days"));
-            limits::CHANNEL_DEFAULT_NOTICE
+            limits::DEFAULT_CHANNEL_NOTICE
         })
     }
 

@@ -73,7 +73,7 @@ pub(super) async fn list_members(
     let filter = message.state.to_string();
     let list = List::of(&["ListChannelMembers", &message.tenant_id, &message.channel_key, &filter]);
     let size = match message.page_size {
-        0 => limits::CHANNEL_MEMBERS_DEFAULT_PAGE,
+        0 => limits::DEFAULT_CHANNEL_MEMBERS_PAGE,
         given => page::size(&mut fields, given, limits::CHANNEL_MEMBERS_PAGE),
     };
     let after = list.position(&mut fields, &message.page_token, |text| UserId::parse(text).ok());

@@ -7,10 +7,8 @@ use crate::app::{App, Call, Error};
 use crate::domain::access;
 use crate::domain::access::audit::{AuditDetail, AuditPerson, Entry};
 use crate::domain::ids::{ChannelId, ChannelKey, UserId};
+use crate::domain::reason::Cancellation;
 use crate::store::{ChannelEdit, MembersChange};
-
-/// The code of messages that waited for a channel that was released.
-const RELEASED: &str = "channel_released";
 
 impl App {
     /// Replaces the members wished for.
@@ -104,12 +102,13 @@ impl App {
         let tenant = &call.tenant;
         let channel = self.store.channels().get(tenant, key).await?.ok_or(Error::NotFound(NAME))?;
         let entry = entry(call, "ReleaseChannel", key, None);
-        let before = self.store.waiting().end_awaiting(tenant, channel.id, RELEASED).await?;
+        let code = Cancellation::ChannelReleased.code();
+        let before = self.store.waiting().end_awaiting(tenant, channel.id, code).await?;
         let store = self.store.noting(&entry).await?;
         let released = store.channels().release(tenant, key).await?;
         let released = released.ok_or(Error::NotFound(NAME))?;
         // Those that were accepted in between; from now on there are no more.
-        let after = self.store.waiting().end_awaiting(tenant, channel.id, RELEASED).await?;
+        let after = self.store.waiting().end_awaiting(tenant, channel.id, code).await?;
         Ok((released.slack_channel, before.saturating_add(after)))
     }
 

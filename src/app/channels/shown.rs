@@ -36,41 +36,33 @@ impl App {
 impl ShownChannel {
     /// As stored: the same state as in the feed.
     pub(super) fn stored(channel: ManagedChannel, facts: &TenantFacts) -> Self {
-        let is_settled = is_settled(&step(&channel, facts), &channel);
         let (state, obstacle) = (channel.state, channel.obstacle);
-        Self::new(channel, facts, state, obstacle, is_settled)
+        Self::new(channel, facts, |_| (state, obstacle))
     }
 
     /// After a change: an obstacle that is known already is shown before the reconciler stores it.
     pub(super) fn changed(channel: ManagedChannel, facts: &TenantFacts) -> Self {
-        let step = step(&channel, facts);
-        let is_settled = is_settled(&step, &channel);
-        let (state, obstacle) = match step {
-            Step::Rest { state, obstacle, .. } => (state, obstacle),
-            _ => (channel.state, channel.obstacle),
-        };
-        Self::new(channel, facts, state, obstacle, is_settled)
+        let (state, obstacle) = (channel.state, channel.obstacle);
+        Self::new(channel, facts, |step| match step {
+            Step::Rest { state, obstacle, .. } => (*state, *obstacle),
+            _ => (state, obstacle),
+        })
     }
 
+    /// `shown`: the state and the obstacle, by the next step of the reconciler.
     fn new(
         channel: ManagedChannel,
         facts: &TenantFacts,
-        state: ChannelState,
-        obstacle: Option<ChannelObstacle>,
-        is_settled: bool,
+        shown: impl FnOnce(&Step) -> (ChannelState, Option<ChannelObstacle>),
     ) -> Self {
+        let of_channel = facts_of(&channel, facts);
+        let step = next(&of_channel);
+        let (state, obstacle) = shown(&step);
+        let sentence = obstacle.map(|it| it.sentence(&of_channel.detail(it)));
         let missing_scopes = match obstacle {
             Some(ChannelObstacle::MissingScopes) => missing_scopes(facts),
             _ => Vec::new(),
         };
-        let sentence = obstacle.map(|obstacle| {
-            let detail = match obstacle {
-                ChannelObstacle::MissingScopes => missing_scopes.join(", "),
-                ChannelObstacle::Reconnect => dead(facts).unwrap_or_default().to_owned(),
-                _ => channel.progress.obstacle_detail.clone(),
-            };
-            obstacle.sentence(&detail)
-        });
         let name = channel.progress.name.clone().or_else(|| legal(&channel.wish.name));
         Self {
             state,
@@ -78,7 +70,7 @@ impl ShownChannel {
             sentence: sentence.unwrap_or_default(),
             missing_scopes,
             name: name.unwrap_or_default(),
-            is_settled,
+            is_settled: is_settled(&step, &channel),
             channel,
         }
     }
@@ -99,10 +91,10 @@ pub(super) fn dead(facts: &TenantFacts) -> Option<&str> {
     }
 }
 
-/// The next step of the reconciler, if it began now.
-fn step(channel: &ManagedChannel, facts: &TenantFacts) -> Step {
+/// The facts that decide the next step of the reconciler, if it began now.
+fn facts_of<'a>(channel: &'a ManagedChannel, facts: &'a TenantFacts) -> ChannelFacts<'a> {
     let installation = facts.installation.as_ref();
-    next(&ChannelFacts {
+    ChannelFacts {
         now: facts.now,
         id: channel.id,
         wish: &channel.wish,
@@ -114,7 +106,7 @@ fn step(channel: &ManagedChannel, facts: &TenantFacts) -> Step {
         granted: installation.map(|it| it.scopes.as_slice()).unwrap_or_default(),
         // It decides when to look again, which is not shown.
         look_again_after: Duration::ZERO,
-    })
+    }
 }
 
 fn is_settled(step: &Step, channel: &ManagedChannel) -> bool {

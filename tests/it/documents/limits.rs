@@ -117,7 +117,7 @@ fn figures() -> BTreeMap<&'static str, String> {
             format!(
                 "1 to {}, default {}",
                 thousands(limits::CHANNEL_MEMBERS_PAGE as usize),
-                limits::CHANNEL_MEMBERS_DEFAULT_PAGE
+                limits::DEFAULT_CHANNEL_MEMBERS_PAGE
             ),
         ),
         ("CreateApiKeyRequest.expires_in", days(limits::API_KEY_LIFE)),
