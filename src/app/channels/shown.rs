@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use crate::app::{App, Call, Error};
 use crate::domain::channels::name::legal;
-use crate::domain::channels::next::{ChannelFacts, Step, next};
+use crate::domain::channels::next::{ChannelFacts, Step, at_rest, next};
 use crate::domain::channels::state::{ChannelObstacle, ChannelState};
-use crate::store::{InstallationState, ManagedChannel, TenantFacts};
+use crate::store::{InstallationState, ManagedChannel, MemberCounts, TenantFacts};
 use crate::workspace::scopes;
 
 /// A channel, and the meaning of its state.
@@ -63,6 +63,7 @@ impl ShownChannel {
             Some(ChannelObstacle::MissingScopes) => missing_scopes(facts),
             _ => Vec::new(),
         };
+        let is_settled = is_settled(step, &of_channel, &channel.counts);
         let name = channel.progress.name.clone().or_else(|| legal(&channel.wish.name));
         Self {
             state,
@@ -70,7 +71,7 @@ impl ShownChannel {
             sentence: sentence.unwrap_or_default(),
             missing_scopes,
             name: name.unwrap_or_default(),
-            is_settled: is_settled(&step, &channel),
+            is_settled,
             channel,
         }
     }
@@ -109,10 +110,11 @@ fn facts_of<'a>(channel: &'a ManagedChannel, facts: &'a TenantFacts) -> ChannelF
     }
 }
 
-fn is_settled(step: &Step, channel: &ManagedChannel) -> bool {
-    let is_busy = channel.counts.queued > 0 || channel.counts.removing > 0;
-    match step {
-        Step::Members | Step::Rest { state: ChannelState::Ready, obstacle: None, .. } => !is_busy,
+fn is_settled(step: Step, facts: &ChannelFacts<'_>, counts: &MemberCounts) -> bool {
+    let is_busy = counts.queued > 0 || counts.removing > 0;
+    let rest = if step == Step::Members { at_rest(facts) } else { step };
+    match rest {
+        Step::Rest { state: ChannelState::Ready, obstacle: None, .. } => !is_busy,
         Step::Rest { state: ChannelState::Archived, obstacle: None, .. } => true,
         _ => false,
     }
