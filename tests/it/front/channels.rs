@@ -126,7 +126,7 @@ async fn channels_are_counted_and_their_changes_recorded() {
             assert_eq!(counted.creating + counted.blocked, 1, "{counted:?}");
             for (action, objects) in [
                 ("EnsureChannel", &["channel:track:1", "channel:track:2"][..]),
-                ("ReleaseChannel", &["channel:track:2"]),
+                ("ReleaseChannel", &["channel:track:2"][..]),
             ] {
                 assert_eq!(recorded(world, action, objects.len()).await, objects, "{action}");
             }
