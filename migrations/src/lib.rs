@@ -45,6 +45,7 @@ mod m20260101_000026_event_types;
 mod m20260101_000027_templates;
 mod m20260101_000028_previews;
 mod m20260101_000029_channels;
+mod m20260101_000031_connect_scopes;
 pub mod online;
 
 /// Called by a migration that removes something that binaries before the migration `known` use.
@@ -91,6 +92,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20260101_000027_templates::Migration),
             Box::new(m20260101_000028_previews::Migration),
             Box::new(m20260101_000029_channels::Migration),
+            Box::new(m20260101_000031_connect_scopes::Migration),
         ]
     }
 }

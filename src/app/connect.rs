@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD;
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use url::Url;
@@ -78,6 +79,8 @@ pub enum Connected {
     Unusable(Unusable),
     /// Another tenant uses the workspace. Nothing was stored.
     InUse { workspace: String },
+    /// The link only connects the tenant's own workspace again. Nothing was stored.
+    OtherWorkspace { workspace: String },
     /// The same, but the person may confirm, and then goes through Slack once more.
     Confirm { tenant: TenantId, workspace: String, start: Start },
     /// Slack agreed, but this version cannot use what was granted. Nothing was stored.
@@ -106,13 +109,15 @@ struct Attempt {
     tenant: TenantId,
     redirect_uri: String,
     allowed: Allowed,
+    /// The scopes to ask for; empty: those of the settings.
+    scopes: Vec<String>,
 }
 
 /// The attempt that the store found, or why there is none to use.
 fn usable(found: TakenConnect) -> Result<Attempt, Unusable> {
     match found {
-        TakenConnect::Taken { tenant, redirect_uri, allowed } => {
-            Ok(Attempt { tenant, redirect_uri, allowed })
+        TakenConnect::Taken { tenant, redirect_uri, allowed, scopes } => {
+            Ok(Attempt { tenant, redirect_uri, allowed, scopes })
         }
         TakenConnect::AlreadyUsed => Err(Unusable::AlreadyUsed),
         TakenConnect::Expired => Err(Unusable::Expired),
@@ -134,15 +139,37 @@ impl App {
             ));
         }
         self.store.tenancy().ensure_tenant(&call.tenant).await?;
+        let allowed = if shared { Allowed::Anything } else { Allowed::Nothing };
+        let after = json!({ "allow_shared_workspace": shared });
+        self.connect_link(call, after, allowed, &[]).await
+    }
+
+    /// A link that connects the tenant's own workspace again and asks for these scopes. Any caller
+    /// that needs them may get it: it gives no access to another workspace.
+    pub(super) async fn connect_link_for(
+        &self,
+        call: &Call,
+        scopes: &[String],
+    ) -> Result<ConnectLink, Error> {
+        let after = json!({ "allow_shared_workspace": false, "scopes": scopes });
+        self.connect_link(call, after, Allowed::OwnAgain, scopes).await
+    }
+
+    /// `after`: the terms of the link, for the audit trail.
+    async fn connect_link(
+        &self,
+        call: &Call,
+        after: serde_json::Value,
+        allowed: Allowed,
+        scopes: &[String],
+    ) -> Result<ConnectLink, Error> {
         let lifetime = self.config.connect_link_lifetime;
         // Read before the link is stored, so that the link never outlives the reported time.
         let expires_at = self.store.now().await?.plus(lifetime);
-        let allowed = if shared { Allowed::Anything } else { Allowed::Nothing };
-        let after = Some(serde_json::json!({ "allow_shared_workspace": shared }));
-        let detail = AuditDetail { after, ..AuditDetail::default() };
+        let detail = AuditDetail { after: Some(after), ..AuditDetail::default() };
         let entry = Entry { detail, ..call.entry("BeginConnect") };
         let store = self.store.noting(&entry).await?;
-        let state = self.new_attempt(&store, &call.tenant, allowed).await?;
+        let state = self.new_attempt(&store, &call.tenant, allowed, scopes).await?;
         let mut url = self.config.connect_url.clone();
         url.query_pairs_mut().append_pair("state", &state);
         Ok(ConnectLink { url, expires_at })
@@ -154,14 +181,16 @@ impl App {
         store: &Store,
         tenant: &TenantId,
         allowed: Allowed,
+        scopes: &[String],
     ) -> Result<String, Error> {
         let state = new_state();
         let redirect = self.redirect_of(&state);
-        if self.workspaces.authorize_url(&state, &redirect).is_none() {
+        if self.workspaces.authorize_url(&state, &redirect, scopes).is_none() {
             return Err(no_app());
         }
         let lifetime = self.config.connect_link_lifetime;
-        store.tenancy().begin_connect(tenant, &state, &redirect, lifetime, allowed).await?;
+        let tenancy = store.tenancy();
+        tenancy.begin_connect(tenant, &state, &redirect, lifetime, allowed, scopes).await?;
         Ok(state)
     }
 
@@ -173,13 +202,22 @@ impl App {
     /// The page that a link opens. Opening it does not use the link up.
     pub async fn start_connect(&self, state: &str) -> Result<Result<Start, Unusable>, Error> {
         match usable(self.store.tenancy().look_at_connect(state).await?) {
-            Ok(attempt) => self.start(attempt.tenant, state, &attempt.redirect_uri).map(Ok),
+            Ok(Attempt { tenant, redirect_uri, scopes, .. }) => {
+                self.start(tenant, state, &redirect_uri, &scopes).map(Ok)
+            }
             Err(unusable) => Ok(Err(unusable)),
         }
     }
 
-    fn start(&self, tenant: TenantId, state: &str, redirect: &str) -> Result<Start, Error> {
-        let authorize_url = self.workspaces.authorize_url(state, redirect).ok_or_else(no_app)?;
+    fn start(
+        &self,
+        tenant: TenantId,
+        state: &str,
+        redirect: &str,
+        scopes: &[String],
+    ) -> Result<Start, Error> {
+        let authorize_url = self.workspaces.authorize_url(state, redirect, scopes);
+        let authorize_url = authorize_url.ok_or_else(no_app)?;
         let cookie = Cookie {
             attempt: attempt_of(state),
             state: state.to_owned(),
@@ -195,10 +233,11 @@ impl App {
             return Ok(Connected::Unusable(Unusable::UnknownState));
         };
         let browser = callback.browser.unwrap_or_default();
-        let Attempt { tenant, redirect_uri, allowed } = match self.taken(&state, &browser).await? {
+        let attempt = match self.taken(&state, &browser).await? {
             Ok(attempt) => attempt,
             Err(unusable) => return Ok(Connected::Unusable(unusable)),
         };
+        let Attempt { tenant, redirect_uri, allowed, scopes } = attempt;
         let connected = match (callback.code, callback.error) {
             (Some(code), None) => {
                 let exchange = Exchange {
@@ -208,7 +247,7 @@ impl App {
                     redirect_uri: &redirect_uri,
                     allowed,
                 };
-                self.exchange(exchange).await?
+                self.exchange(exchange, &scopes).await?
             }
             (_, Some(error)) if error != "access_denied" => {
                 Connected::Refused { code: slack_code(error) }
@@ -256,7 +295,12 @@ impl App {
         Ok(())
     }
 
-    async fn exchange(&self, exchange: Exchange<'_>) -> Result<Connected, Error> {
+    /// `scopes`: those that the link asked for; empty: those of the settings.
+    async fn exchange(
+        &self,
+        exchange: Exchange<'_>,
+        scopes: &[String],
+    ) -> Result<Connected, Error> {
         let tenant = exchange.tenant;
         match self.workspaces.connect(exchange).await {
             Ok(granted) => {
@@ -269,8 +313,19 @@ impl App {
                 }
                 Ok(Connected::Done { tenant: tenant.clone(), workspace: granted.team_name })
             }
-            Err(ConnectError::InUse { installation, team_name, may_confirm }) => {
-                self.in_use(tenant, installation, team_name, may_confirm).await
+            Err(ConnectError::InUse { installation, team_name: workspace, may_confirm }) => {
+                tracing::warn!(
+                    %tenant, workspace = %installation,
+                    "a tenant was not connected to a workspace that another tenant uses"
+                );
+                if !may_confirm {
+                    return Ok(Connected::InUse { workspace });
+                }
+                self.confirm(tenant, installation, workspace, scopes).await
+            }
+            Err(ConnectError::OtherWorkspace { team_name: workspace }) => {
+                tracing::warn!(%tenant, "a link for one workspace was used for another");
+                Ok(Connected::OtherWorkspace { workspace })
             }
             Err(ConnectError::Refused { code }) => {
                 tracing::warn!(tenant = %tenant, code, "Slack refused to connect a workspace");
@@ -290,22 +345,16 @@ impl App {
 
     /// Another tenant uses the workspace. Its token is not kept for a confirmation: a person who
     /// confirms goes through Slack once more.
-    async fn in_use(
+    async fn confirm(
         &self,
         tenant: &TenantId,
         installation: InstallationId,
         workspace: String,
-        may_confirm: bool,
+        scopes: &[String],
     ) -> Result<Connected, Error> {
-        tracing::warn!(
-            %tenant, workspace = %installation,
-            "a tenant was not connected to a workspace that another tenant uses"
-        );
-        if !may_confirm {
-            return Ok(Connected::InUse { workspace });
-        }
-        let state = self.new_attempt(&self.store, tenant, Allowed::Confirmed(installation)).await?;
-        let start = self.start(tenant.clone(), &state, &self.redirect_of(&state))?;
+        let allowed = Allowed::Confirmed(installation);
+        let state = self.new_attempt(&self.store, tenant, allowed, scopes).await?;
+        let start = self.start(tenant.clone(), &state, &self.redirect_of(&state), scopes)?;
         Ok(Connected::Confirm { tenant: tenant.clone(), workspace, start })
     }
 }
@@ -363,6 +412,11 @@ fn failure(connected: &Connected) -> Option<Failure> {
             AuditOutcome::Refused,
             "workspace_in_use",
             failed("Another tenant uses this workspace, and sharing it has not been allowed."),
+        ),
+        Connected::OtherWorkspace { .. } => of(
+            AuditOutcome::Refused,
+            "other_workspace",
+            failed("The link connects this tenant's own workspace only, and another was chosen."),
         ),
         Connected::Confirm { .. } => of(
             AuditOutcome::Refused,

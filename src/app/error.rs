@@ -42,6 +42,14 @@ pub enum Error {
     /// Something must be configured first.
     #[error("{sentence}")]
     Precondition { reason: &'static str, sentence: &'static str },
+    /// The workspace was connected without scopes that a feature needs: connect it again by this
+    /// link.
+    #[error(
+        "the Slack workspace was connected without the scopes {}, which the feature {feature} \
+         needs: open connect_url to grant them",
+        .scopes.join(", ")
+    )]
+    MissingScopes { feature: &'static str, scopes: Vec<&'static str>, connect_url: String },
     /// A message cannot be delivered to a person.
     #[error("{sentence}")]
     NotReached { reason: &'static str, sentence: String },
@@ -82,6 +90,7 @@ impl Error {
             | Self::NotFound(_)
             | Self::Changed(_)
             | Self::Precondition { .. }
+            | Self::MissingScopes { .. }
             | Self::NotReached { .. }
             | Self::KeyLimit(_)
             | Self::OutOfRange { .. } => true,

@@ -10,7 +10,9 @@ use crate::domain::ids::{InstallationId, TenantId};
 use crate::domain::limits;
 use crate::domain::settings::Settings;
 use crate::domain::time::Timestamp;
-use crate::store::{ConnectAttempt, DirectoryState, FieldsProgress, Installation, TenantFacts};
+use crate::store::{
+    ChannelCounts, ConnectAttempt, DirectoryState, FieldsProgress, Installation, TenantFacts,
+};
 use crate::workspace::scopes;
 
 /// Everything an administrator sees about a tenant.
@@ -20,6 +22,8 @@ pub struct Overview {
     pub workspace: Option<Workspace>,
     /// The known problems of the mapping in force.
     pub problems: Vec<MappingProblem>,
+    /// The number of channels in each state.
+    pub channels: ChannelCounts,
 }
 
 /// A problem of a stored mapping.
@@ -59,6 +63,7 @@ impl App {
             return Err(Error::NotFound("tenant"));
         };
         let attempt = self.store.tenancy().latest_connect(&call.tenant).await?;
+        let channels = self.store.channels().count(&call.tenant).await?;
         let TenantFacts { settings, installation, now } = facts;
         let mapping = match self.directory.mapping(&settings).await {
             Ok(mapping) => mapping,
@@ -70,7 +75,7 @@ impl App {
                     ),
                     None => None,
                 };
-                return Ok(Overview { settings, attempt, workspace, problems });
+                return Ok(Overview { settings, attempt, workspace, problems, channels });
             }
             Err(error) => return Err(error.into()),
         };
@@ -85,7 +90,7 @@ impl App {
                 Some(self.workspace(id, installation, reads_fields, view).await?)
             }
         };
-        Ok(Overview { settings: tenant.settings, attempt, workspace, problems })
+        Ok(Overview { settings: tenant.settings, attempt, workspace, problems, channels })
     }
 
     async fn workspace(

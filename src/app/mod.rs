@@ -16,6 +16,7 @@ mod connect;
 mod delete_person;
 mod estimate;
 pub mod event_types;
+pub mod feeds;
 pub mod get_notification;
 pub mod get_person;
 pub mod get_preferences;
@@ -31,8 +32,10 @@ mod tenant;
 mod tenant_types;
 pub mod update_settings;
 mod upsert_people;
+pub mod watch_channels;
 pub mod watch_deliveries;
 
+pub mod channels;
 mod direct;
 pub mod get_workspace;
 pub mod match_coverage;

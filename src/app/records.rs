@@ -3,8 +3,9 @@
 
 pub use crate::store::{
     ApiKeyPage, ApiKeyPosition, AttemptRecord, AuditFilter, AuditPage, AuditPosition, Canceled,
-    ConnectAttempt, ConnectStatus, CrawlProgress, DeliveryChange, DeliveryRecord, DirectoryState,
-    Erased, FailedFilter, FailedPosition, FieldsProgress, Installation, InstallationState,
-    ListedApiKey, NotificationFilter, NotificationPage, NotificationPosition, NotificationRecord,
+    ChannelChange, ChannelChangeKind, ChannelCounts, ConnectAttempt, ConnectStatus, CrawlProgress,
+    DeliveryChange, DeliveryRecord, DirectoryState, Erased, FailedFilter, FailedPosition,
+    FieldsProgress, Installation, InstallationState, ListedApiKey, ManagedChannel, MemberCounts,
+    MemberRecord, NotificationFilter, NotificationPage, NotificationPosition, NotificationRecord,
     NotificationSummary, Replayed, SkipReason, StoredPerson,
 };

@@ -3,8 +3,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use super::feeds::{FeedKind, News};
 use super::get_notification::is_theirs;
-use super::watch_deliveries::News;
 use super::{App, Call, Error};
 use crate::domain::access;
 use crate::domain::delivery::State;
@@ -51,7 +51,7 @@ impl App {
         let only = call.may_see(&access::WATCH_NOTIFICATION)?;
         // Before the notification is read: a change between the two is read twice rather than
         // never.
-        let (news, after) = self.news(&call.tenant, None).await?;
+        let (news, after) = self.news(FeedKind::Deliveries, &call.tenant, None).await?;
         let record = self.seen(call, id, only.as_ref()).await?;
         let told = record.deliveries.iter().map(|d| (d.id, (d.state, d.updated_at))).collect();
         Ok(NotificationWatch {

@@ -30,6 +30,7 @@ pub(super) fn of(connected: &Connected) -> Page {
             .hint(HOW_AGAIN),
         Connected::Unusable(unusable) => unusable_link(*unusable),
         Connected::InUse { workspace } => whose::in_use(workspace),
+        Connected::OtherWorkspace { workspace } => whose::other_workspace(workspace),
         Connected::Confirm { tenant, workspace, start } => {
             whose::confirm(tenant.as_str(), workspace, start)
         }
@@ -380,7 +381,7 @@ mod tests {
     }
 
     /// Outcomes, and the status and the words of their pages.
-    fn pages() -> [(Connected, u16, &'static [&'static str]); 12] {
+    fn pages() -> [(Connected, u16, &'static [&'static str]); 13] {
         [
             (
                 Connected::Unsupported(Unsupported::TokenRotation),
@@ -427,6 +428,11 @@ mod tests {
                 409,
                 &["Acme &amp; Sons is connected to another tenant", "share_workspace"],
             ),
+            (
+                Connected::OtherWorkspace { workspace: "Acme & Sons".into() },
+                409,
+                &["Acme &amp; Sons was chosen in Slack", "open the link again"],
+            ),
         ]
     }
 
@@ -444,7 +450,7 @@ mod tests {
             assert!(!html.contains("tenant-not-to-be-shown"));
             titles.insert(page.title.into_owned());
         }
-        assert_eq!(titles.len(), 10, "refusals share theirs, and so do both others: {titles:?}");
+        assert_eq!(titles.len(), 11, "refusals share theirs, and so do both others: {titles:?}");
     }
 
     #[test]

@@ -60,6 +60,22 @@ pub(super) fn in_use(workspace: &str) -> Page {
         .hint(HOW_AGAIN)
 }
 
+/// The link gives more rights in the tenant's own workspace, and connects no other.
+pub(super) fn other_workspace(workspace: &str) -> Page {
+    let workspace = named(workspace);
+    Page::new(StatusCode::CONFLICT, Tone::Again, "This is not the connected workspace")
+        .say(format!(
+            "{workspace} was chosen in Slack. This link gives Herald further rights in the \
+             workspace that it uses already, and works for no other."
+        ))
+        .say("Nothing was stored here.")
+        .step(
+            "Ask the person who gave you the link for a new one. When you open the link again, \
+             choose the connected workspace on Slack’s page.",
+        )
+        .hint(HOW_AGAIN)
+}
+
 pub(super) fn confirm(tenant: &str, workspace: &str, start: &Start) -> Page {
     let (tenant, workspace) = (tidy(tenant), named(workspace));
     Page::new(StatusCode::CONFLICT, Tone::Again, "Two tenants in one workspace?")

@@ -20,7 +20,7 @@ use crate::domain::access::audit::AuditOutcome;
 use crate::domain::ids::TenantId;
 use crate::telemetry::{self, Metrics};
 
-/// Serves both services; cheap to clone, and shared by all connections.
+/// Serves all services; cheap to clone, and shared by all connections.
 #[derive(Clone)]
 pub struct Server {
     pub(super) app: App,

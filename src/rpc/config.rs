@@ -57,15 +57,16 @@ pub struct Config {
     /// `RESOURCE_EXHAUSTED`. A caller with role `user` gets a sixteenth. `0` means no limit. Default
     /// `16777216` (16 MiB).
     pub caller_bytes_per_second: usize,
-    /// Streams (WatchNotification, WatchDeliveries) open at the same time, shared like calls; more
-    /// are refused with `RESOURCE_EXHAUSTED`. Default `256`.
+    /// Streams (WatchNotification, WatchDeliveries, WatchChannels) open at the same time, shared
+    /// like calls; more are refused with `RESOURCE_EXHAUSTED`. Default `256`.
     pub max_watches: usize,
     /// Calls that wait for Slack at the same time: those of TestSlack, and those of PreviewTemplate
     /// that send the message or have Slack check it. Shared like calls; more are refused with
     /// `RESOURCE_EXHAUSTED`. Default `128`.
     pub max_waiting_tests: usize,
-    /// The size limit of a request of Notify or UpsertPeople, in bytes; other methods take 4 MiB at
-    /// most. Default `16777216` (16 MiB): 1,000 people described at 16 KiB each fit.
+    /// The size limit of a request of Notify, UpsertPeople, EnsureChannel, SetChannelMembers or
+    /// AddChannelMembers, in bytes; other methods take 4 MiB at most. Default `16777216` (16 MiB):
+    /// 1,000 people described at 16 KiB each fit.
     pub max_request_bytes: usize,
     /// Bytes of all requests under way, as received, plus 64 for each JSON value in them; more are
     /// refused with `RESOURCE_EXHAUSTED`. A caller that already holds some gets no more than are

@@ -106,6 +106,14 @@ impl Fields {
         Some(Actor { user_id, edit_own_profile: decoded.0, administer: decoded.1 })
     }
 
+    /// `None`: the feed starts now.
+    pub(super) fn after_sequence(&mut self, given: Option<i64>) -> Option<i64> {
+        if given.is_some_and(|after| after < 0) {
+            self.bad("after_sequence", "must not be negative");
+        }
+        given
+    }
+
     pub(super) fn preference(&mut self, value: i32) -> Option<Preference> {
         match pb::PreferenceValue::try_from(value) {
             Ok(pb::PreferenceValue::On) => Some(Preference::On),

@@ -9,8 +9,8 @@ use crate::app::get_notification;
 use crate::app::get_person::Profile;
 use crate::app::get_workspace::{MappingProblem, Overview, Workspace};
 use crate::app::records::{
-    AttemptRecord, ConnectAttempt, ConnectStatus, CrawlProgress, DeliveryChange, DeliveryRecord,
-    FieldsProgress, InstallationState, NotificationRecord,
+    AttemptRecord, ChannelCounts, ConnectAttempt, ConnectStatus, CrawlProgress, DeliveryChange,
+    DeliveryRecord, FieldsProgress, InstallationState, NotificationRecord,
 };
 use crate::domain::delivery::detail::Detail;
 use crate::domain::delivery::fallback::Fallback;
@@ -127,6 +127,20 @@ pub(super) fn workspace(overview: Overview) -> pb::GetWorkspaceResponse {
         settings: Some(settings(overview.settings)),
         directory,
         mapping_problems: overview.problems.into_iter().map(mapping_problem).collect(),
+        channels: Some(channels(overview.channels)),
+    }
+}
+
+fn channels(counts: ChannelCounts) -> pb::ChannelStateCounts {
+    let ChannelCounts { scheduled, creating, ready, blocked, archived, deleted } = counts;
+    let number = |count| i32::try_from(count).unwrap_or(i32::MAX);
+    pb::ChannelStateCounts {
+        scheduled: number(scheduled),
+        creating: number(creating),
+        ready: number(ready),
+        blocked: number(blocked),
+        archived: number(archived),
+        deleted: number(deleted),
     }
 }
 

@@ -152,11 +152,9 @@ impl HeraldService for Server {
             let mut fields = Fields::default();
             let tenant = fields.tenant(message.tenant_id);
             let actor = fields.actor(message.actor);
-            if message.after_sequence.is_some_and(|after| after < 0) {
-                fields.bad("after_sequence", "must not be negative");
-            }
+            let after = fields.after_sequence(message.after_sequence);
             let (call, ()) = inbound.complete(fields, tenant, actor, Some(()))?;
-            self.app.watch_deliveries(&call, message.after_sequence).await
+            self.app.watch_deliveries(&call, after).await
         })
         .await
     }

@@ -1,9 +1,10 @@
-//! The gRPC side: layers, the two services, protobuf <-> domain, errors -> Status, callers.
+//! The gRPC side: layers, the services, protobuf <-> domain, errors -> Status, callers.
 //!
 //! Reading order: `around` (the form of a layer), `gate` (checks on every request before it is
 //! decoded), `open` (health and reflection), `limits`, `call` (the shared part of every call),
 //! `callers`, `decode`, `herald_service`, `admin_service`, `preview_template`, `encode`,
-//! `templates`, `watch`, `page`, `status`, `wire`, `measure`, `serve`.
+//! `templates`, `channel_service`, `channels`, `watch`, `page`, `status`, `wire`, `measure`,
+//! `serve`.
 
 mod around;
 mod arrival;
@@ -18,6 +19,7 @@ mod measure;
 mod wire;
 
 mod config;
+mod encode_channels;
 mod encode_trace;
 mod page;
 
@@ -43,6 +45,11 @@ mod notify;
 mod open;
 mod watch;
 
+mod channel_fields;
+
+mod channels;
+
+mod channel_service;
 mod herald_service;
 mod serve;
 

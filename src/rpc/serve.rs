@@ -14,6 +14,7 @@ use super::gate::Gate;
 use super::measure::{self, Measure};
 use super::open::{Open, QUESTION_BYTES};
 use super::pb::admin_service_server::{self, AdminServiceServer};
+use super::pb::channel_service_server::{self, ChannelServiceServer};
 use super::pb::herald_service_server::{self, HeraldServiceServer};
 use super::{Server, pb, wire};
 use crate::listen::{self, Incoming, Port};
@@ -26,8 +27,12 @@ pub struct Health {
 }
 
 /// Every name whose health shows whether this replica takes calls.
-const NAMES: [&str; 3] =
-    ["", herald_service_server::SERVICE_NAME, admin_service_server::SERVICE_NAME];
+const NAMES: [&str; 4] = [
+    "",
+    herald_service_server::SERVICE_NAME,
+    admin_service_server::SERVICE_NAME,
+    channel_service_server::SERVICE_NAME,
+];
 /// The name that is SERVING for as long as the process is running, for liveness probes.
 const LIVE: &str = "live";
 
@@ -50,7 +55,7 @@ impl Health {
     }
 }
 
-/// Serves both services, reflection (v1 and v1alpha) and health until stopped; then finishes the
+/// Serves all services, reflection (v1 and v1alpha) and health until stopped; then finishes the
 /// calls under way. Streams end at once with UNAVAILABLE. A stream whose client does not read
 /// cannot receive that, so the caller must bound the wait.
 pub async fn serve(
@@ -65,10 +70,11 @@ pub async fn serve(
     let server = server.closing_on(stop.clone());
     let gate = Gate::new(server.clone(), limit)?;
     let herald = HeraldServiceServer::new(server.clone()).max_decoding_message_size(limit);
-    let admin = AdminServiceServer::new(server).max_decoding_message_size(limit);
+    let admin = AdminServiceServer::new(server.clone()).max_decoding_message_size(limit);
+    let channels = ChannelServiceServer::new(server).max_decoding_message_size(limit);
     let mut routes = Routes::builder();
     let health = health.max_decoding_message_size(QUESTION_BYTES);
-    routes.add_service(herald).add_service(admin).add_service(health);
+    routes.add_service(herald).add_service(admin).add_service(channels).add_service(health);
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(pb::DESCRIPTORS)

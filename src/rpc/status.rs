@@ -138,7 +138,17 @@ fn shorten(text: &mut String) {
     }
 }
 
-const KEY_LIMIT: &str = "API_KEY_LIMIT";
+/// A state of the caller, the tenant or a person in which the call is refused.
+fn precondition(
+    reason: &str,
+    subject: &str,
+    sentence: String,
+    metadata: HashMap<String, String>,
+) -> Status {
+    let mut details = ErrorDetails::with_error_info(reason, DOMAIN, metadata);
+    details.add_precondition_failure_violation(reason, subject, sentence.as_str());
+    with(Code::FailedPrecondition, sentence, details)
+}
 
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
@@ -151,15 +161,19 @@ impl From<Error> for Status {
                 with(Code::AlreadyExists, message, details("REQUEST_ID_REUSED"))
             }
             Error::Changed(_) => with(Code::Aborted, message, details("CHANGED_MEANWHILE")),
-            Error::Precondition { reason, sentence } => {
-                let mut details = details(reason);
-                details.add_precondition_failure_violation(reason, "tenant", sentence);
-                with(Code::FailedPrecondition, message, details)
+            Error::Precondition { reason, .. } => {
+                precondition(reason, "tenant", message, HashMap::new())
             }
-            Error::NotReached { reason, sentence } => {
-                let mut details = details(reason);
-                details.add_precondition_failure_violation(reason, "person", sentence);
-                with(Code::FailedPrecondition, message, details)
+            Error::NotReached { reason, .. } => {
+                precondition(reason, "person", message, HashMap::new())
+            }
+            Error::MissingScopes { feature, scopes, connect_url } => {
+                let metadata = HashMap::from([
+                    ("feature".to_owned(), feature.to_owned()),
+                    ("scopes".to_owned(), scopes.join(",")),
+                    ("connect_url".to_owned(), connect_url),
+                ]);
+                precondition("MISSING_SCOPES", "tenant", message, metadata)
             }
             Error::KeyLimit(keys) => {
                 let ids: Vec<String> = keys.iter().map(ToString::to_string).collect();
@@ -167,13 +181,7 @@ impl From<Error> for Status {
                 if !ids.is_empty() {
                     metadata.insert("key_ids".to_owned(), ids.join(","));
                 }
-                let mut details = ErrorDetails::with_error_info(KEY_LIMIT, DOMAIN, metadata);
-                details.add_precondition_failure_violation(
-                    KEY_LIMIT,
-                    "principal",
-                    message.as_str(),
-                );
-                with(Code::FailedPrecondition, message, details)
+                precondition("API_KEY_LIMIT", "principal", message, metadata)
             }
             Error::OutOfRange { reason, detail: (key, value), .. } => {
                 let metadata = HashMap::from([(key.to_owned(), value.to_string())]);

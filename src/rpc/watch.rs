@@ -11,8 +11,9 @@ use tracing::Instrument as _;
 
 use super::arrival::timeout;
 use super::call::{Inbound, Server, span};
-use super::{encode_records, pb, status};
+use super::{encode_channels, encode_records, pb, status};
 use crate::app::Error;
+use crate::app::watch_channels::FeedOfChannels;
 use crate::app::watch_deliveries::Feed;
 use crate::app::watch_notification::{NotificationWatch, Update};
 use crate::listen::Ending;
@@ -36,6 +37,18 @@ impl MessageSource for Feed {
         let batch = Self::next(self).await?;
         Ok(Some(pb::WatchDeliveriesResponse {
             changes: batch.changes.into_iter().map(encode_records::change).collect(),
+            last_sequence: batch.last_sequence,
+        }))
+    }
+}
+
+impl MessageSource for FeedOfChannels {
+    type Message = pb::WatchChannelsResponse;
+
+    async fn next(&mut self) -> Result<Option<Self::Message>, Error> {
+        let batch = Self::next(self).await?;
+        Ok(Some(pb::WatchChannelsResponse {
+            changes: batch.changes.into_iter().map(encode_channels::change).collect(),
             last_sequence: batch.last_sequence,
         }))
     }

@@ -44,6 +44,10 @@ pub enum ConnectError {
     /// Slack did not answer: begin again.
     #[error("Slack did not answer: {code}")]
     NoAnswer { code: String },
+    /// The link only connects the tenant's own workspace again, and this is another one. Nothing
+    /// was stored.
+    #[error("the link is for another workspace than {team_name}")]
+    OtherWorkspace { team_name: String },
     /// Other tenants use the workspace, and no one has allowed that. Nothing was stored.
     #[error("other tenants use the workspace {installation}")]
     InUse { installation: InstallationId, team_name: String, may_confirm: bool },
@@ -89,11 +93,13 @@ impl From<slack::Error> for ConnectError {
 }
 
 impl Workspaces {
-    /// The address for an administrator's browser; `None` if no app is configured.
-    pub fn authorize_url(&self, state: &str, redirect_uri: &str) -> Option<Url> {
+    /// The address for an administrator's browser, where Slack asks for these scopes, or, if there
+    /// are none, for those of the settings; `None` if no app is configured.
+    pub fn authorize_url(&self, state: &str, redirect_uri: &str, scopes: &[String]) -> Option<Url> {
         let app = self.config.credentials()?;
         let challenge = self.verifier(state).map(|verifier| challenge_of(&verifier));
-        let scopes: Vec<&str> = self.config.scopes.iter().map(String::as_str).collect();
+        let scopes = if scopes.is_empty() { self.config.scopes.as_slice() } else { scopes };
+        let scopes: Vec<&str> = scopes.iter().map(String::as_str).collect();
         Some(self.slack.authorize_url(&Authorize {
             client_id: app.client_id,
             scopes: &scopes,
@@ -167,6 +173,9 @@ impl Workspaces {
     ) -> Result<(Vec<TenantId>, bool), ConnectError> {
         let users = self.store.tenancy().tenants_in_workspace(new).await?;
         let known = users.iter().any(|(user, _)| user == tenant);
+        if allowed == Allowed::OwnAgain && !known {
+            return Err(ConnectError::OtherWorkspace { team_name: new.team_name.clone() });
+        }
         let mut others = users;
         others.retain(|(other, _)| other != tenant);
         let tenants = |others: Vec<(TenantId, InstallationId)>| {

@@ -49,8 +49,10 @@ pub const SHARE_WORKSPACE: &str = "ShareWorkspace";
 pub const SEVERAL: &str = "Several";
 
 /// Methods whose success is recorded together with the change.
-const CHANGES: [&str; 20] = [
+const CHANGES: [&str; 28] = [
+    "AddChannelMembers",
     "AllowSending",
+    "ArchiveChannel",
     "BeginConnect",
     "CancelNotification",
     "ClearIdentity",
@@ -58,15 +60,21 @@ const CHANGES: [&str; 20] = [
     "CreateEventType",
     "DeleteEventType",
     "DeletePerson",
+    "EnsureChannel",
     "PinIdentity",
     "RefreshDirectory",
+    "ReleaseChannel",
+    "RemoveChannelMembers",
+    "RenameChannel",
     "ReplayDeliveries",
     "ResetTemplate",
     "RevokeApiKey",
     "RollbackTemplate",
+    "SetChannelMembers",
     "SetPreference",
     "SetTemplate",
     "StopSending",
+    "UnarchiveChannel",
     "UpdateEventType",
     "UpdateSettings",
     "UpsertPeople",

@@ -264,6 +264,18 @@ table! {
     CREATE_API_KEY = "AdminService" / "CreateApiKey" ADMINISTER;
     LIST_API_KEYS = "AdminService" / "ListApiKeys" ADMINISTER;
     REVOKE_API_KEY = "AdminService" / "RevokeApiKey" ADMINISTER;
+    ENSURE_CHANNEL = "ChannelService" / "EnsureChannel" OPERATE;
+    GET_CHANNEL = "ChannelService" / "GetChannel" OPERATE;
+    LIST_CHANNELS = "ChannelService" / "ListChannels" OPERATE;
+    LIST_CHANNEL_MEMBERS = "ChannelService" / "ListChannelMembers" OPERATE;
+    SET_CHANNEL_MEMBERS = "ChannelService" / "SetChannelMembers" OPERATE;
+    ADD_CHANNEL_MEMBERS = "ChannelService" / "AddChannelMembers" OPERATE;
+    REMOVE_CHANNEL_MEMBERS = "ChannelService" / "RemoveChannelMembers" OPERATE;
+    RENAME_CHANNEL = "ChannelService" / "RenameChannel" OPERATE;
+    ARCHIVE_CHANNEL = "ChannelService" / "ArchiveChannel" OPERATE;
+    UNARCHIVE_CHANNEL = "ChannelService" / "UnarchiveChannel" OPERATE;
+    RELEASE_CHANNEL = "ChannelService" / "ReleaseChannel" OPERATE;
+    WATCH_CHANNELS = "ChannelService" / "WatchChannels" OPERATE;
 }
 
 #[cfg(test)]

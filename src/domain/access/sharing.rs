@@ -32,6 +32,8 @@ pub enum Allowed {
     Confirmed(InstallationId),
     /// Any workspace, allowed by a caller for all tenants.
     Anything,
+    /// None, and no workspace but the tenant's own: it is only connected again.
+    OwnAgain,
 }
 
 /// The result of a connect attempt.
@@ -43,6 +45,7 @@ pub enum SharingDecision {
 }
 
 const ANYTHING: &str = "*";
+const OWN_AGAIN: &str = "=";
 
 impl Allowed {
     /// The code in the store.
@@ -52,6 +55,7 @@ impl Allowed {
             Self::Nothing => None,
             Self::Confirmed(workspace) => Some(workspace.to_string()),
             Self::Anything => Some(ANYTHING.to_owned()),
+            Self::OwnAgain => Some(OWN_AGAIN.to_owned()),
         }
     }
 
@@ -61,13 +65,14 @@ impl Allowed {
         match code {
             None => Self::Nothing,
             Some(ANYTHING) => Self::Anything,
+            Some(OWN_AGAIN) => Self::OwnAgain,
             Some(text) => InstallationId::parse(text).map_or(Self::Nothing, Self::Confirmed),
         }
     }
 
     fn covers(self, workspace: InstallationId) -> bool {
         match self {
-            Self::Nothing => false,
+            Self::Nothing | Self::OwnAgain => false,
             Self::Confirmed(confirmed) => confirmed == workspace,
             Self::Anything => true,
         }
@@ -109,7 +114,7 @@ mod tests {
             assert_eq!(by(policy, Allowed::Confirmed(HERE), &[false]), SharingDecision::Connect);
             assert_eq!(by(policy, Allowed::Anything, &[false]), SharingDecision::Connect);
         }
-        for allowed in [Allowed::Nothing, Allowed::Confirmed(THERE)] {
+        for allowed in [Allowed::Nothing, Allowed::Confirmed(THERE), Allowed::OwnAgain] {
             let others = &[true, false];
             assert_eq!(by(Sharing::Refuse, allowed, others), SharingDecision::Refuse);
             assert_eq!(by(Sharing::Confirm, allowed, others), SharingDecision::Confirm);
@@ -119,7 +124,8 @@ mod tests {
 
     #[test]
     fn what_is_allowed_reads_back() {
-        for allowed in [Allowed::Nothing, Allowed::Confirmed(HERE), Allowed::Anything] {
+        let confirmed = Allowed::Confirmed(HERE);
+        for allowed in [Allowed::Nothing, confirmed, Allowed::Anything, Allowed::OwnAgain] {
             assert_eq!(Allowed::from_code(allowed.code().as_deref()), allowed);
         }
         assert_eq!(Allowed::from_code(Some("rubbish")), Allowed::Nothing);

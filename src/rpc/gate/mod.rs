@@ -52,7 +52,7 @@ const ARRIVAL: Duration = Duration::from_secs(20);
 /// nothing of a share.
 pub(super) const PAUSE: Duration = Duration::from_millis(100);
 
-/// The layer around both services.
+/// The layer around all services.
 #[derive(Clone)]
 pub(super) struct Gate {
     server: Server,

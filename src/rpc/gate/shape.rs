@@ -27,7 +27,7 @@ pub(super) const VALUES: usize = 1;
 
 /// Every list that a request may have. Decoded, an entry takes up to a hundred times its bytes on
 /// the wire, so entries are counted before decoding.
-pub(super) const BOUNDS: [Bound; 14] = [
+pub(super) const BOUNDS: [Bound; 18] = [
     Bound { of: &[], most: 1000, needed: false },
     Bound {
         of: &[("google.protobuf.Struct", "fields"), ("google.protobuf.ListValue", "values")],
@@ -83,10 +83,34 @@ pub(super) const BOUNDS: [Bound; 14] = [
         most: limits::TEMPLATE_FIELDS,
         needed: false,
     },
+    Bound {
+        of: &[
+            ("herald.v1.ChannelMembers", "members"),
+            ("herald.v1.SetChannelMembersRequest", "members"),
+        ],
+        most: limits::CHANNEL_MEMBERS_PER_CALL,
+        needed: false,
+    },
+    Bound {
+        of: &[("herald.v1.AddChannelMembersRequest", "members")],
+        most: limits::CHANNEL_MEMBERS_PER_CALL,
+        needed: true,
+    },
+    Bound {
+        of: &[("herald.v1.RemoveChannelMembersRequest", "user_ids")],
+        most: limits::CHANNEL_MEMBERS_PER_CALL,
+        needed: true,
+    },
+    Bound {
+        of: &[("herald.v1.ChannelMember", "roles")],
+        most: limits::CHANNEL_MEMBERS_PER_CALL * limits::ROLES,
+        needed: false,
+    },
 ];
 
 /// Methods whose requests describe up to a thousand people.
-const LARGE: [&str; 2] = ["Notify", "UpsertPeople"];
+const LARGE: [&str; 5] =
+    ["AddChannelMembers", "EnsureChannel", "Notify", "SetChannelMembers", "UpsertPeople"];
 /// Most bytes of a request of every other method.
 const SMALL_BYTES: usize = 4 << 20;
 
@@ -233,6 +257,12 @@ mod tests {
         let notify = shapes.method("herald.v1.HeraldService/Notify").unwrap();
         let resolve = shapes.method("herald.v1.HeraldService/ResolveIdentity").unwrap();
         assert_eq!((notify.most_bytes, resolve.most_bytes), (16 << 20, 4 << 20));
+        let bytes = |name| shapes.method(&format!("herald.v1.ChannelService/{name}"));
+        let bytes = |name| bytes(name).map(|method| method.most_bytes);
+        for large in ["EnsureChannel", "SetChannelMembers", "AddChannelMembers"] {
+            assert_eq!(bytes(large), Some(16 << 20), "{large}");
+        }
+        assert_eq!(bytes("RemoveChannelMembers"), Some(4 << 20));
         let watch = shapes.method("herald.v1.HeraldService/WatchDeliveries").unwrap();
         assert!(watch.streams && !notify.streams);
         assert!(shapes.method("grpc.health.v1.Health/Check").is_none());

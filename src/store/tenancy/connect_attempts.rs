@@ -23,6 +23,8 @@ pub enum TakenConnect {
         tenant: TenantId,
         redirect_uri: String,
         allowed: Allowed,
+        /// The scopes that the link asks for; empty: those of the settings.
+        scopes: Vec<String>,
     },
     AlreadyUsed,
     Expired,
@@ -79,8 +81,8 @@ pub struct ConnectAttempt {
 }
 
 impl Tenancy<'_> {
-    /// Stores a new OAuth state for `ttl`. The tenant must exist. Attempts that expired over a week
-    /// ago are deleted.
+    /// Stores a new OAuth state for `ttl`; no `scopes`: those of the settings. The tenant must
+    /// exist. Attempts that expired over a week ago are deleted.
     pub async fn begin_connect(
         self,
         tenant: &TenantId,
@@ -88,16 +90,24 @@ impl Tenancy<'_> {
         redirect_uri: &str,
         ttl: Duration,
         allowed: Allowed,
+        scopes: &[String],
     ) -> Result<(), Error> {
         const FORGET: &str = "DELETE FROM connect_attempts
             WHERE tenant = $1 AND expires_at < {now} - 604800000000";
         // Two attempts within one tick of the clock still have an order.
         const INSERT: &str = "INSERT INTO connect_attempts
-                (tenant, state_hash, redirect_uri, created_at, expires_at, shared_with)
+                (tenant, state_hash, redirect_uri, created_at, expires_at, shared_with, scopes)
             VALUES ($1, $2, $3, {greatest}({now}, COALESCE((SELECT MAX(created_at) + 1
-                FROM connect_attempts WHERE tenant = $1), 0)), {now} + $4, $5)";
-        let values =
-            &params![tenant.as_str(), hash(state), redirect_uri, micros(ttl), allowed.code()];
+                FROM connect_attempts WHERE tenant = $1), 0)), {now} + $4, $5, $6)";
+        let scopes = (!scopes.is_empty()).then(|| scopes.join(","));
+        let values = &params![
+            tenant.as_str(),
+            hash(state),
+            redirect_uri,
+            micros(ttl),
+            allowed.code(),
+            scopes
+        ];
         let begun = self.store.transaction(|tx| {
             scoped(async move {
                 sql::execute(tx, FORGET, values[..1].to_vec()).await?;
@@ -114,7 +124,7 @@ impl Tenancy<'_> {
     pub async fn take_connect(self, state: &str) -> Result<TakenConnect, Error> {
         const TAKE: &str = "UPDATE connect_attempts SET taken_at = {now}
             WHERE state_hash = $1 AND taken_at IS NULL AND expires_at > {now}
-            RETURNING tenant, redirect_uri, shared_with";
+            RETURNING tenant, redirect_uri, shared_with, scopes";
         let hash = hash(state);
         if let Some(row) = sql::one(self.store.writer(), TAKE, params![hash.clone()]).await? {
             return taken(&row);
@@ -129,13 +139,14 @@ impl Tenancy<'_> {
 
     /// The answer that [`Tenancy::take_connect`] would give, without using the state up.
     pub async fn look_at_connect(self, state: &str) -> Result<TakenConnect, Error> {
-        const LOOK: &str = "SELECT tenant, redirect_uri, shared_with, taken_at, expires_at, {now}
+        const LOOK: &str = "SELECT tenant, redirect_uri, shared_with, scopes, taken_at, expires_at,
+                {now}
             FROM connect_attempts WHERE state_hash = $1";
         let Some(row) = sql::one(self.store.reader(), LOOK, params![hash(state)]).await? else {
             return Ok(TakenConnect::Unknown);
         };
         let (taken_at, expires_at, now): (Option<i64>, i64, i64) =
-            (row.get(3)?, row.get(4)?, row.get(5)?);
+            (row.get(4)?, row.get(5)?, row.get(6)?);
         match taken_at {
             Some(_) => Ok(TakenConnect::AlreadyUsed),
             None if expires_at <= now => Ok(TakenConnect::Expired),
@@ -227,12 +238,14 @@ async fn finish(tx: &Tx, state: &str, outcome: &ConnectOutcome) -> Result<bool, 
     Ok(sql::execute(tx, SQL, params![hash(state), word, detail]).await? > 0)
 }
 
-/// Reads the tenant, the redirect address and the sharing that is allowed.
+/// Reads the tenant, the redirect address, the sharing that is allowed and the scopes.
 fn taken(row: &Row) -> Result<TakenConnect, Error> {
     let tenant = TenantId::parse(row.get::<String>(0)?)
         .map_err(|_| Error::Bug("a stored tenant id".into()))?;
     let allowed = Allowed::from_code(row.get::<Option<String>>(2)?.as_deref());
-    Ok(TakenConnect::Taken { tenant, redirect_uri: row.get(1)?, allowed })
+    let scopes = row.get::<Option<String>>(3)?.unwrap_or_default();
+    let scopes = scopes.split(',').filter(|scope| !scope.is_empty()).map(str::to_owned).collect();
+    Ok(TakenConnect::Taken { tenant, redirect_uri: row.get(1)?, allowed, scopes })
 }
 
 fn attempt(row: &Row) -> Result<ConnectAttempt, Error> {

@@ -21,7 +21,7 @@ static OUTLINES: LazyLock<Outlines> = LazyLock::new(|| Outlines::new().unwrap())
 static METHODS: LazyLock<Vec<MethodDescriptor>> = LazyLock::new(methods);
 
 /// Lists with bounds of their own.
-const BOUNDS: [(&[&str], usize); 13] = [
+const BOUNDS: [(&[&str], usize); 17] = [
     (&["google.protobuf.Struct.fields", "google.protobuf.ListValue.values"], limits::JSON_VALUES),
     (&["herald.v1.NotifyRequest.recipients"], limits::RECIPIENTS),
     (&["herald.v1.UpsertPeopleRequest.people"], limits::PEOPLE_PER_CALL),
@@ -35,6 +35,13 @@ const BOUNDS: [(&[&str], usize); 13] = [
     (&["herald.v1.EventType.fields"], limits::EVENT_FIELDS),
     (&["herald.v1.EventType.any_of", "herald.v1.FieldSet.paths"], limits::EVENT_FIELDS),
     (&["herald.v1.SimpleMessage.fields"], limits::TEMPLATE_FIELDS),
+    (
+        &["herald.v1.ChannelMembers.members", "herald.v1.SetChannelMembersRequest.members"],
+        limits::CHANNEL_MEMBERS_PER_CALL,
+    ),
+    (&["herald.v1.AddChannelMembersRequest.members"], limits::CHANNEL_MEMBERS_PER_CALL),
+    (&["herald.v1.RemoveChannelMembersRequest.user_ids"], limits::CHANNEL_MEMBERS_PER_CALL),
+    (&["herald.v1.ChannelMember.roles"], limits::CHANNEL_MEMBERS_PER_CALL * limits::ROLES),
 ];
 /// The end of the gate's refusal of a map entry with a wrong wire type, which prost ignores.
 const WIRE_TYPE: &str = "has a wrong wire type";
@@ -65,6 +72,10 @@ requests! {
     RefreshDirectoryRequest ReplayDeliveriesRequest ResolveIdentityRequest SetPreferenceRequest
     SimulateMappingRequest StopSendingRequest TestSlackRequest UpdateSettingsRequest
     UpsertPeopleRequest WatchDeliveriesRequest WatchNotificationRequest
+    AddChannelMembersRequest ArchiveChannelRequest EnsureChannelRequest GetChannelRequest
+    ListChannelMembersRequest ListChannelsRequest ReleaseChannelRequest
+    RemoveChannelMembersRequest RenameChannelRequest SetChannelMembersRequest
+    UnarchiveChannelRequest WatchChannelsRequest
 }
 
 fn methods() -> Vec<MethodDescriptor> {

@@ -169,6 +169,11 @@ pub(super) fn event_type_of(user: &str) -> String {
     format!("own.{}", user.replace('-', "_"))
 }
 
+/// The key of a channel that is known by the id of a person.
+pub(super) fn key_of_channel(user: &str) -> String {
+    format!("track:{user}")
+}
+
 /// Methods about one event type: the tenant's own, which is known by the id of a person.
 const OF_A_TYPE: [&str; 6] = [
     "DeleteEventType",
@@ -219,6 +224,20 @@ fn value(method: &str, field: &FieldDescriptor, ids: &Ids) -> Option<Value> {
             Some(dynamic(field, &template))
         }
         ("SetTemplate" | "Notify", "dry_run") => Some(Value::Bool(true)),
+        (_, "channel_key") => text(&key_of_channel(&ids.user)),
+        ("EnsureChannel", "wish") => {
+            let wish = pb::ChannelWish { name: "Track".into(), ..pb::ChannelWish::default() };
+            Some(dynamic(field, &wish))
+        }
+        ("SetChannelMembers" | "AddChannelMembers", "members") => {
+            let target = Some(pb::channel_member::Target::UserId(ids.user.clone()));
+            let member = pb::ChannelMember { target, roles: Vec::new() };
+            Some(Value::List(vec![dynamic(field, &member)]))
+        }
+        ("RemoveChannelMembers", "user_ids") => {
+            Some(Value::List(vec![Value::String(ids.user.clone())]))
+        }
+        ("RenameChannel", "name") => text("Track"),
         // The built-in message: a tenant's own template is known by the id of a person.
         ("PreviewTemplate", "event_type") => text("task.due"),
         ("RollbackTemplate", "version") => Some(Value::I32(1)),

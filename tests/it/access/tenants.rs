@@ -8,7 +8,7 @@ use herald::domain::access::{Cell, Right, TABLE, Who, Whose};
 use herald::rpc::{CallerConfig, RoleConfig, pb};
 use tonic::Code;
 
-use super::door::{Answer, Caller, Door, Ids, event_type_of, path, shown};
+use super::door::{Answer, Caller, Door, Ids, event_type_of, key_of_channel, path, shown};
 use crate::support::client::{notify, person};
 use crate::support::world::{Plan, TENANT, World, caller};
 
@@ -73,8 +73,8 @@ fn plan() -> Plan {
     Plan { callers, ready: false, ..Plan::default() }
 }
 
-/// Creates the data of the first tenant: people, a notification, an event type with a template.
-/// Returns the ids.
+/// Creates the data of the first tenant: people, a notification, an event type with a template, a
+/// channel. Returns the ids.
 async fn first_tenant(world: &mut World) -> Ids {
     world.client = world.client(0, Some("operator")).await;
     world.make_ready().await;
@@ -105,6 +105,7 @@ async fn first_tenant(world: &mut World) -> Ids {
         ..Default::default()
     };
     world.client.set_template(template).await.unwrap();
+    secret_channel(world).await;
     let request = notify(SECRET_REQUEST, "task.assigned", &[SECRET_PERSON]);
     let answer = world.client.notify(request).await.unwrap();
     world.settled().await;
@@ -116,6 +117,26 @@ async fn first_tenant(world: &mut World) -> Ids {
         // Not a Slack member: testing a described person sends nothing.
         email: "nobody@nowhere.example".into(),
     }
+}
+
+/// A channel of the first tenant's, which waits for its time: Slack is not asked for it.
+async fn secret_channel(world: &World) {
+    let later = world.now().await.0 / 1_000_000 + 86_400;
+    let wish = pb::ChannelWish {
+        name: SECRET_NAME.into(),
+        create_not_before: Some(prost_types::Timestamp { seconds: later, nanos: 0 }),
+        ..pb::ChannelWish::default()
+    };
+    let target = Some(pb::channel_member::Target::UserId(SECRET_PERSON.into()));
+    let members = vec![pb::ChannelMember { target, roles: vec!["enrolled".into()] }];
+    let request = pb::EnsureChannelRequest {
+        tenant_id: TENANT.into(),
+        channel_key: key_of_channel(SECRET_PERSON),
+        wish: Some(wish),
+        members: Some(pb::ChannelMembers { members }),
+        ..pb::EnsureChannelRequest::default()
+    };
+    world.client.ensure_channel(request).await.unwrap();
 }
 
 /// The first tenant as its own administrator sees it.
@@ -138,8 +159,21 @@ async fn portrait(world: &World, ids: &Ids) -> String {
     let types = world.client.list_event_types(types).await.unwrap();
     let words = pb::ListTemplatesRequest { tenant_id: TENANT.into(), ..Default::default() };
     let words = world.client.list_templates(words).await.unwrap();
+    let channels = pb::ListChannelsRequest { tenant_id: TENANT.into(), ..Default::default() };
+    let channels = world.client.list_channels(channels).await.unwrap();
+    let members = pb::ListChannelMembersRequest {
+        tenant_id: TENANT.into(),
+        channel_key: key_of_channel(SECRET_PERSON),
+        ..Default::default()
+    };
+    let members = world.client.list_channel_members(members).await.unwrap();
+    assert_eq!((channels.channels.len(), members.members.len()), (1, 1));
     let (settings, attempt) = (workspace.settings, workspace.connect_attempt);
-    format!("{settings:?} {attempt:?} {people:?} {notification:?} {list:?} {types:?} {words:?}")
+    let channels = format!("{:?} {channels:?} {members:?}", workspace.channels);
+    format!(
+        "{settings:?} {attempt:?} {people:?} {notification:?} {list:?} {types:?} {words:?} \
+         {channels}"
+    )
 }
 
 /// The subjects of one caller and one row: with ids that exist in the first tenant, and with ids

@@ -5,6 +5,7 @@ use herald::rpc::RoleConfig;
 use herald::rpc::pb::{self, ConnectState, Settings};
 use herald::sandbox::browser::{Browser, Decision, Page};
 use tonic::Code;
+use tonic_types::StatusExt as _;
 use url::Url;
 
 use super::audit::{self, verified};
@@ -258,6 +259,46 @@ async fn only_a_caller_for_all_tenants_lets_a_tenant_in_by_the_link() {
         }
     })
     .await;
+}
+
+/// A service that states a wish gets a link for the scopes that the wish needs. It must not connect
+/// the tenant to a workspace of the service's choice, which takes an administrator.
+#[tokio::test]
+async fn a_link_for_more_scopes_connects_no_other_workspace() {
+    fresh()
+        .run(async |world| {
+            world.sandbox.configure(|it| it.granted_scopes = Some(vec!["chat:write".into()]));
+            assert_eq!(connect(world, TENANT).await.status, 200);
+            let wish = pb::ChannelWish { name: "Track".into(), ..pb::ChannelWish::default() };
+            let request = pb::EnsureChannelRequest {
+                tenant_id: TENANT.into(),
+                channel_key: "track:1".into(),
+                wish: Some(wish),
+                ..pb::EnsureChannelRequest::default()
+            };
+            let refused = world.client.ensure_channel(request.clone()).await.unwrap_err();
+            assert_eq!(reason(&refused), "MISSING_SCOPES");
+            let details = refused.get_error_details();
+            let link = details.error_info().unwrap().metadata["connect_url"].clone();
+            assert!(!refused.message().contains("state="), "{refused:?}");
+            // The sandbox has one workspace: from now on, the tenant's is another one.
+            world.execute("UPDATE installations SET team_id = 'T0OTHER'").await.unwrap();
+            let mut browser = Browser::new().unwrap();
+            let back = approved(&mut browser, &Url::parse(&link).unwrap()).await;
+            let page = browser.open(&back).await.unwrap();
+            assert_eq!(page.status, 409, "{}", page.html);
+            assert!(page.html.contains("not the connected workspace"), "{}", page.html);
+            let kept = workspace_of(world, TENANT).await.unwrap();
+            assert_eq!((kept.team_id.as_str(), kept.scopes.len()), ("T0OTHER", 1));
+            let request = pb::ListAuditRequest {
+                tenant_id: TENANT.into(),
+                action: "CompleteConnect".into(),
+                ..pb::ListAuditRequest::default()
+            };
+            let is_of_this = |entry: &pb::AuditEntry| entry.reason == "other_workspace";
+            audit::recorded(&world.client, request, is_of_this).await;
+        })
+        .await;
 }
 
 #[tokio::test]

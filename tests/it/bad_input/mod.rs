@@ -2,6 +2,7 @@
 //! nothing was stored. Callers read these sentences, so they are compared word for word.
 
 mod admin;
+mod channels;
 mod dead_letters;
 mod http;
 mod notify;
@@ -25,6 +26,7 @@ use crate::support::world::World;
 #[test]
 fn there_are_as_many_cases_as_the_documents_say() {
     let cases = admin::CASES
+        + channels::CASES
         + dead_letters::CASES
         + http::CASES
         + notify::CASES
@@ -79,7 +81,7 @@ pub(super) fn assert_reason(what: &str, status: &Status, reason: &str) {
 /// The number of rows of every table, as far as a refused call could change it.
 pub(super) struct Rows(DatabaseConnection, BTreeMap<String, i64>);
 
-const TABLES: [&str; 16] = [
+const TABLES: [&str; 18] = [
     "tenants",
     "event_types",
     "previews",
@@ -96,6 +98,8 @@ const TABLES: [&str; 16] = [
     "deliveries_history",
     "delivery_sharers",
     "replays",
+    "channels",
+    "channel_members",
 ];
 
 impl Rows {

@@ -97,6 +97,29 @@ fn figures() -> BTreeMap<&'static str, String> {
         ("blocks_json", format!("{} KiB", limits::TEMPLATE_BLOCKS_BYTES / 1024)),
         ("send_to_user_id", bytes(limits::USER_ID_BYTES)),
         ("tenant_ids", format!("at most {}", limits::API_KEY_TENANTS)),
+        ("channel_key", bytes(limits::CHANNEL_KEY_BYTES)),
+        ("ChannelWish.name", bytes(limits::CHANNEL_NAME_BYTES)),
+        ("RenameChannelRequest.name", bytes(limits::CHANNEL_NAME_BYTES)),
+        ("topic", format!("{} characters", limits::CHANNEL_TOPIC)),
+        ("purpose", format!("{} characters", limits::CHANNEL_PURPOSE)),
+        ("create_not_before", "years 1 to 9999".into()),
+        ("archive_after", "years 1 to 9999".into()),
+        ("archive_notice", days(limits::CHANNEL_NOTICE)),
+        ("members", format!("0 to {}", thousands(limits::CHANNEL_MEMBERS_PER_CALL))),
+        (
+            "AddChannelMembersRequest.members",
+            format!("1 to {}", thousands(limits::CHANNEL_MEMBERS_PER_CALL)),
+        ),
+        ("user_ids", format!("1 to {}", thousands(limits::CHANNEL_MEMBERS_PER_CALL))),
+        ("ListChannelsRequest.page_size", rows(limits::CHANNELS_PAGE)),
+        (
+            "ListChannelMembersRequest.page_size",
+            format!(
+                "1 to {}, default {}",
+                thousands(limits::CHANNEL_MEMBERS_PAGE as usize),
+                limits::DEFAULT_CHANNEL_MEMBERS_PAGE
+            ),
+        ),
         ("CreateApiKeyRequest.expires_in", days(limits::API_KEY_LIFE)),
         // Kinds of values instead of amounts.
         ("EventType.recipients", "Output only".into()),
@@ -181,7 +204,7 @@ impl Field {
 /// All messages and their fields, of every proto.
 fn messages() -> BTreeMap<String, Vec<Field>> {
     let mut messages = BTreeMap::<String, Vec<Field>>::new();
-    for file in ["types", "herald", "admin", "templates", "errors"] {
+    for file in ["types", "herald", "admin", "templates", "channels", "errors"] {
         // For each open brace, the message that its fields belong to.
         let mut open: Vec<Option<String>> = Vec::new();
         let mut comment = String::new();

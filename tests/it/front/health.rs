@@ -14,7 +14,8 @@ use tonic_health::pb::health_client::HealthClient;
 use crate::support::client::notify;
 use crate::support::world::{Replica, TENANT, for_each_database, until};
 
-const SERVICES: [&str; 3] = ["", "herald.v1.HeraldService", "herald.v1.AdminService"];
+const SERVICES: [&str; 4] =
+    ["", "herald.v1.HeraldService", "herald.v1.AdminService", "herald.v1.ChannelService"];
 
 fn about(service: &str) -> HealthCheckRequest {
     HealthCheckRequest { service: service.into() }

@@ -3,6 +3,7 @@
 
 mod broadcast;
 mod cancel;
+mod channels;
 mod connect;
 mod coverage;
 mod dead_letters;

@@ -208,8 +208,10 @@ async fn a_state_is_taken_once() {
         store.tenancy().ensure_tenant(&acme).await.unwrap();
         assert_eq!(store.tenancy().latest_connect(&acme).await.unwrap(), None);
         let minute = Duration::from_secs(60);
-        let begun =
-            store.tenancy().begin_connect(&acme, "state-1", CALLBACK, minute, Allowed::Anything);
+        let (allowed, asked) =
+            (Allowed::Anything, ["chat:write", "channels:manage"].map(str::to_owned));
+        let tenancy = store.tenancy();
+        let begun = tenancy.begin_connect(&acme, "state-1", CALLBACK, minute, allowed, &asked);
         begun.await.unwrap();
         let status = store.tenancy().latest_connect(&acme).await.unwrap().unwrap().status;
         assert_eq!(status, ConnectStatus::AwaitingCallback);
@@ -223,8 +225,9 @@ async fn a_state_is_taken_once() {
         let mut taken = 0;
         for task in tasks {
             match task.await.unwrap() {
-                TakenConnect::Taken { tenant, redirect_uri, allowed } => {
+                TakenConnect::Taken { tenant, redirect_uri, allowed, scopes } => {
                     assert_eq!((&tenant, redirect_uri.as_str()), (&acme, CALLBACK));
+                    assert_eq!(scopes, asked);
                     assert_eq!(allowed, Allowed::Anything);
                     taken += 1;
                 }
@@ -250,7 +253,7 @@ async fn attempts_expire_and_fail_with_a_sentence() {
         let none = Duration::ZERO;
         store
             .tenancy()
-            .begin_connect(&acme, "old", CALLBACK, none, Allowed::Nothing)
+            .begin_connect(&acme, "old", CALLBACK, none, Allowed::Nothing, &[])
             .await
             .unwrap();
         assert_eq!(store.tenancy().take_connect("old").await.unwrap(), TakenConnect::Expired);
@@ -260,7 +263,7 @@ async fn attempts_expire_and_fail_with_a_sentence() {
         let minute = Duration::from_secs(60);
         store
             .tenancy()
-            .begin_connect(&acme, "new", CALLBACK, minute, Allowed::Nothing)
+            .begin_connect(&acme, "new", CALLBACK, minute, Allowed::Nothing, &[])
             .await
             .unwrap();
         let failed = ConnectOutcome::Failed("Slack refused the code.".into());

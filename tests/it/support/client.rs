@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use herald::domain::ids::EventType;
 use herald::domain::message::event;
 use herald::rpc::pb::admin_service_client::AdminServiceClient;
+use herald::rpc::pb::channel_service_client::ChannelServiceClient;
 use herald::rpc::pb::herald_service_client::HeraldServiceClient;
 use herald::rpc::{pb, to_struct};
 use serde_json::{Map, Value};
@@ -45,6 +46,7 @@ impl Interceptor for Key {
 pub(crate) struct Client {
     herald: HeraldServiceClient<InterceptedService<Channel, Key>>,
     admin: AdminServiceClient<InterceptedService<Channel, Key>>,
+    channels: ChannelServiceClient<InterceptedService<Channel, Key>>,
     key: Key,
     books: Arc<Mutex<Books>>,
 }
@@ -84,7 +86,8 @@ impl Client {
     fn over(channel: Channel, key: Key, books: Arc<Mutex<Books>>) -> Self {
         Self {
             herald: HeraldServiceClient::with_interceptor(channel.clone(), key.clone()),
-            admin: AdminServiceClient::with_interceptor(channel, key.clone()),
+            admin: AdminServiceClient::with_interceptor(channel.clone(), key.clone()),
+            channels: ChannelServiceClient::with_interceptor(channel, key.clone()),
             key,
             books,
         }
@@ -127,6 +130,17 @@ impl Client {
         admin.simulate_mapping: SimulateMappingRequest -> SimulateMappingResponse;
         admin.get_match_coverage: GetMatchCoverageRequest -> GetMatchCoverageResponse;
         admin.upsert_people: UpsertPeopleRequest -> UpsertPeopleResponse;
+        channels.ensure_channel: EnsureChannelRequest -> EnsureChannelResponse;
+        channels.get_channel: GetChannelRequest -> GetChannelResponse;
+        channels.list_channels: ListChannelsRequest -> ListChannelsResponse;
+        channels.list_channel_members: ListChannelMembersRequest -> ListChannelMembersResponse;
+        channels.set_channel_members: SetChannelMembersRequest -> SetChannelMembersResponse;
+        channels.add_channel_members: AddChannelMembersRequest -> AddChannelMembersResponse;
+        channels.remove_channel_members: RemoveChannelMembersRequest -> RemoveChannelMembersResponse;
+        channels.rename_channel: RenameChannelRequest -> RenameChannelResponse;
+        channels.archive_channel: ArchiveChannelRequest -> ArchiveChannelResponse;
+        channels.unarchive_channel: UnarchiveChannelRequest -> UnarchiveChannelResponse;
+        channels.release_channel: ReleaseChannelRequest -> ReleaseChannelResponse;
     }
 
     pub(crate) async fn notify(
@@ -170,6 +184,17 @@ impl Client {
         };
         let answer = self.herald.clone().get_notification(request).await?.into_inner();
         Ok(answer.notification.unwrap())
+    }
+
+    /// The changes of all channels after a number; `None` means from now on.
+    pub(crate) async fn watch_channels(
+        &self,
+        tenant: &str,
+        after_sequence: Option<i64>,
+    ) -> Result<tonic::Streaming<pb::WatchChannelsResponse>, Status> {
+        let tenant_id = tenant.into();
+        let request = pb::WatchChannelsRequest { tenant_id, after_sequence, actor: None };
+        Ok(self.channels.clone().watch_channels(request).await?.into_inner())
     }
 
     /// The changes of all deliveries after a number; `None` means from now on.

@@ -1,0 +1,60 @@
+//! Channels of Slack that Herald makes and keeps for the platform's scheduled things.
+//!
+//! A call states a wish, and stores it; `crate::channels` carries it out. `shown` (a channel as
+//! callers see it), `read` (GetChannel, ListChannels, ListChannelMembers), `ensure`
+//! (EnsureChannel), `change` (the other changes).
+
+mod shown;
+
+mod read;
+
+mod change;
+mod ensure;
+
+pub use ensure::EnsureWish;
+pub use read::{ListedChannels, ListedMembers};
+pub use shown::ShownChannel;
+
+use crate::app::Error;
+use crate::domain::identity::person::Person;
+use crate::domain::ids::{ChannelKey, UserId};
+use crate::domain::limits;
+use crate::store::{self, WishedMember};
+
+/// The name of the object in refusals.
+const NAME: &str = "channel";
+
+/// A member that a call names.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NamedMember {
+    pub user: UserId,
+    /// The record that came with the call; `None`: the stored one counts.
+    pub person: Option<Person>,
+    pub roles: Vec<String>,
+}
+
+/// The members of a call, and the records that it has.
+fn split(named: Vec<NamedMember>) -> (Vec<WishedMember>, Vec<Person>) {
+    let (mut members, mut people) = (Vec::with_capacity(named.len()), Vec::new());
+    for NamedMember { user, person, roles } in named {
+        members.push(WishedMember { user, roles });
+        people.extend(person);
+    }
+    (members, people)
+}
+
+/// The channel in the audit trail.
+fn object(key: &ChannelKey) -> String {
+    format!("channel:{key}")
+}
+
+/// An error of the store in a change of members; `field` names them.
+fn of_members(field: &str, error: store::Error) -> Error {
+    match error {
+        store::Error::Conflict(_) => {
+            let most = limits::CHANNEL_MEMBERS;
+            Error::invalid(field, format!("a channel has at most {most} members: name fewer"))
+        }
+        other => other.into(),
+    }
+}

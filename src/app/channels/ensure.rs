@@ -1,0 +1,183 @@
+//! EnsureChannel: the whole wish for a channel.
+
+use serde_json::json;
+
+use super::shown::{dead, missing_scopes};
+use super::{NamedMember, ShownChannel, object, of_members, split};
+use crate::app::{App, Call, Error};
+use crate::domain::access;
+use crate::domain::access::audit::{AuditDetail, Entry};
+use crate::domain::channels::name::legal;
+use crate::domain::channels::progress::Progress;
+use crate::domain::channels::state::ChannelState;
+use crate::domain::channels::wish::ChannelWish;
+use crate::domain::ids::{ChannelKey, ManagedChannelId, TenantId, UserId};
+use crate::domain::settings::Settings;
+use crate::store::{ManagedChannel, MemberCounts, MembersChange, TenantFacts};
+
+/// The feature that needs the scopes, in refusals.
+const FEATURE: &str = "channels";
+
+/// The wish of a call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EnsureWish {
+    pub key: ChannelKey,
+    /// Without problems.
+    pub wish: ChannelWish,
+    /// `None`: those of earlier calls stay.
+    pub members: Option<Vec<NamedMember>>,
+}
+
+impl App {
+    /// Stores the wish. [`Error::MissingScopes`], after it was stored, if the workspace lacks the
+    /// scopes for it.
+    pub async fn ensure_channel(
+        &self,
+        call: &Call,
+        ensure: EnsureWish,
+    ) -> Result<ShownChannel, Error> {
+        call.may(&access::ENSURE_CHANNEL)?;
+        let EnsureWish { key, wish, members } = ensure;
+        let before = self.store.channels().get(&call.tenant, &key).await?;
+        is_as_private(before.as_ref(), &wish)?;
+        self.store.tenancy().ensure_tenant(&call.tenant).await?;
+        let after = json!({
+            "name": wish.name,
+            "is_private": wish.is_private,
+            "members": members.as_ref().map(Vec::len),
+        });
+        let detail =
+            AuditDetail { object: object(&key), after: Some(after), ..AuditDetail::default() };
+        let entry = Entry { detail, ..call.entry("EnsureChannel") };
+        let (change, people) = match members {
+            None => (MembersChange::Keep, Vec::new()),
+            Some(named) => {
+                let (members, people) = split(named);
+                let remove_unlisted = wish.remove_unlisted;
+                (MembersChange::Replace { members, remove_unlisted }, people)
+            }
+        };
+        let users: Vec<UserId> = people.iter().map(|person| person.user_id.clone()).collect();
+        let store = self.store.noting(&entry).await?;
+        let kept = store.channels().ensure(&call.tenant, &key, &wish, change, people).await;
+        let kept = kept.map_err(|error| of_members("members.members", error))?;
+        self.seen_again(&call.tenant, &users).await?;
+        let facts = self.tenant_of(call).await?;
+        self.have_scopes(call, &facts).await?;
+        Ok(ShownChannel::changed(kept, &facts))
+    }
+
+    /// The channel as [`App::ensure_channel`] would leave it, except for the numbers of members of
+    /// an existing one. Nothing is stored, and Slack is not asked.
+    pub async fn try_channel(
+        &self,
+        call: &Call,
+        ensure: EnsureWish,
+    ) -> Result<ShownChannel, Error> {
+        call.may(&access::ENSURE_CHANNEL)?;
+        let EnsureWish { key, wish, members } = ensure;
+        let before = self.store.channels().get(&call.tenant, &key).await?;
+        is_as_private(before.as_ref(), &wish)?;
+        let facts = match self.store.tenancy().tenant_facts(&call.tenant).await? {
+            Some(facts) => facts,
+            // A real call creates the tenant first.
+            None => {
+                let (settings, now) = (Settings::default(), self.store.now().await?);
+                TenantFacts { settings, installation: None, now }
+            }
+        };
+        let channel = match before {
+            Some(before) => replaced(before, wish),
+            None => {
+                let queued = members.as_ref().map_or(0, Vec::len);
+                let queued = u32::try_from(queued).unwrap_or(u32::MAX);
+                fresh(call.tenant.clone(), key, wish, &facts, queued)
+            }
+        };
+        Ok(ShownChannel::changed(channel, &facts))
+    }
+
+    /// Messages may be held for people whose records came with a call.
+    pub(super) async fn seen_again(
+        &self,
+        tenant: &TenantId,
+        users: &[UserId],
+    ) -> Result<(), Error> {
+        if !users.is_empty() {
+            self.store.waiting().recheck_held(tenant, users).await?;
+        }
+        Ok(())
+    }
+
+    /// Refuses a workspace that works and lacks scopes, with a link that asks for them besides the
+    /// granted ones.
+    async fn have_scopes(&self, call: &Call, facts: &TenantFacts) -> Result<(), Error> {
+        let scopes = missing_scopes(facts);
+        let Some(installation) = &facts.installation else { return Ok(()) };
+        if scopes.is_empty() || dead(facts).is_some() {
+            return Ok(());
+        }
+        let mut asked = installation.scopes.clone();
+        asked.extend(scopes.iter().map(ToString::to_string));
+        let connect_url = self.connect_link_for(call, &asked).await?.url.into();
+        Err(Error::MissingScopes { feature: FEATURE, scopes, connect_url })
+    }
+}
+
+/// Refuses to make an existing channel private, or public.
+fn is_as_private(before: Option<&ManagedChannel>, wish: &ChannelWish) -> Result<(), Error> {
+    let exists = |it: &&ManagedChannel| it.place.is_some() || it.progress.attempt.is_some();
+    let Some(before) = before.filter(exists) else { return Ok(()) };
+    let is_private = match before.place {
+        Some(_) => before.progress.is_private,
+        // It is being created as wished.
+        None => before.wish.is_private,
+    };
+    if is_private == wish.is_private {
+        return Ok(());
+    }
+    let is = if is_private { "private" } else { "public" };
+    let problem = format!(
+        "cannot change once the channel exists, and it is {is}; release it with ReleaseChannel to \
+         make another"
+    );
+    Err(Error::invalid("wish.is_private", problem))
+}
+
+/// An existing channel with another wish.
+fn replaced(before: ManagedChannel, wish: ChannelWish) -> ManagedChannel {
+    let mut progress = before.progress;
+    if wish.follow_name && wish.name != before.wish.name && progress.name.is_some() {
+        progress.name = legal(&wish.name);
+    }
+    ManagedChannel { wish, progress, wants_archived: false, ..before }
+}
+
+/// A channel that no call has wished for before.
+fn fresh(
+    tenant: TenantId,
+    key: ChannelKey,
+    wish: ChannelWish,
+    facts: &TenantFacts,
+    queued: u32,
+) -> ManagedChannel {
+    let state = match wish.create_not_before {
+        Some(at) if at > facts.now => ChannelState::Scheduled,
+        _ => ChannelState::Creating,
+    };
+    ManagedChannel {
+        id: ManagedChannelId(uuid::Uuid::nil()),
+        tenant,
+        key,
+        wish,
+        progress: Progress::default(),
+        wants_archived: false,
+        state,
+        obstacle: None,
+        place: None,
+        wish_version: 0,
+        created_at: facts.now,
+        changed_at: facts.now,
+        counts: MemberCounts { queued, ..MemberCounts::default() },
+    }
+}
