@@ -44,6 +44,7 @@ mod m20260101_000025_unused_keys;
 mod m20260101_000026_event_types;
 mod m20260101_000027_templates;
 mod m20260101_000028_previews;
+mod m20260101_000030_awaiting;
 pub mod online;
 
 /// Called by a migration that removes something that binaries before the migration `known` use.
@@ -89,6 +90,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20260101_000026_event_types::Migration),
             Box::new(m20260101_000027_templates::Migration),
             Box::new(m20260101_000028_previews::Migration),
+            Box::new(m20260101_000030_awaiting::Migration),
         ]
     }
 }
