@@ -340,8 +340,7 @@ impl DeadLetter {
     /// Whether it is replayed, or why not.
     fn result(&self) -> Replayed {
         let dead = State::DEAD.contains(&self.state);
-        let erased =
-            self.place().is_none() && self.line().is_none() && self.user.is_none();
+        let erased = self.place().is_none() && self.line().is_none() && self.user.is_none();
         let skipped = match self.replayed_as {
             Some(_) => Some(SkipReason::AlreadyReplayed),
             None if !dead => Some(SkipReason::NotDead),

@@ -1,8 +1,8 @@
 //! Deliveries that wait until their channel is ready in Slack.
 //!
 //! They are pending and in no lane. In line for the channel they are ordered by their positions,
-//! and due when they expire: nothing is to be done for them earlier. A scheduled one
-//! (`deliver_after`) has its own due time first, and gets in line when that comes.
+//! and never due by themselves. A scheduled one (`deliver_after`) has its own due time first, and
+//! gets in line when that comes.
 //!
 //! A channel that becomes ready takes its line into its lane ([`Waiting::channel_ready`]), and so
 //! does one whose id in Slack changed, with the deliveries of its previous lane. Both lock the
@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sea_orm::ConnectionTrait as _;
 
-use super::channels::{AWAITS, FOLLOWS, IN_LINE, READY, behind};
+use super::channels::{AWAITS, FOLLOWS, IN_LINE, NEVER, READY, behind};
 use crate::domain::capacity::budget::Budget;
 use crate::domain::capacity::priority::Priority;
 use crate::domain::delivery::State;
@@ -364,9 +364,10 @@ async fn line_up(tx: &Tx, due: &[String]) -> Result<(), Error> {
     let columns = [Column::Text, Column::Number, Column::Number];
     for (table, values) in given(backend, columns, rows.collect()) {
         let text = format!(
-            "UPDATE deliveries SET position = column2, due_at = expires_at, updated_at = column3 \
+            "UPDATE deliveries SET position = column2, due_at = {}, updated_at = column3 \
              FROM {table} WHERE {} AND {STATE} = 'pending' AND deliveries.lane IS NULL \
              AND deliveries.due_at < deliveries.expires_at",
+            NEVER.0,
             by_key(backend, "deliveries.id", "column1")
         );
         sql::execute(tx, &text, values).await?;

@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use sea_orm::{ConnectionTrait as _, Value};
 
 use crate::domain::ids::{ChannelId, ChannelKey, InstallationId, ManagedChannelId, TenantId};
+use crate::domain::time::Timestamp;
 use crate::store::database::rows::{Column, Columns, given};
 use crate::store::database::sql::{self, by_key, params, placeholders};
 use crate::store::database::transaction::Tx;
@@ -46,7 +47,10 @@ pub(super) const READY: &str = "LEFT JOIN tenant_links l ON l.tenant = c.tenant 
 pub(super) const AWAITS: &str =
     "(CASE WHEN state = 'pending' AND lane IS NULL THEN awaits_channel END) IS NOT NULL";
 
-/// In line for the channel; the second column of that index.
+/// When a delivery in the line of a channel is due: never by itself, and later than any expiry.
+pub(in crate::store) const NEVER: Timestamp = Timestamp(9_000_000_000_000_000);
+
+/// In line for the channel ([`NEVER`]); the second column of that index.
 pub(super) const IN_LINE: &str = "(CASE WHEN due_at >= expires_at THEN 1 ELSE 0 END) = 1";
 
 /// In a lane, and to go wherever the channel is; the condition of the index

@@ -27,7 +27,7 @@ use crate::store::lanes::lane;
 use crate::store::lanes::lane::Joining;
 use crate::store::seal::person_keys::{hold_keys, key_lives};
 use crate::store::tenancy::people::{PersonKey, SealedIdentity, write_identities, write_records};
-use crate::store::waiting::channels::{ChannelTurn, ChannelTurns, channel_turns};
+use crate::store::waiting::channels::{ChannelTurn, ChannelTurns, NEVER, channel_turns};
 use crate::store::waiting::held::expect_sweeps;
 
 /// The values that the database chose for a new notification.
@@ -443,7 +443,7 @@ fn beginning(
     let (due_at, hold) = match &delivery.target {
         Target::Held { look_after, .. } => (times.created_at.plus(*look_after), 1),
         Target::ResolvingOrHeld => (deferred.unwrap_or(due), 1),
-        Target::Channel { .. } if in_line => (deferred.unwrap_or(times.expires_at), 0),
+        Target::Channel { .. } if in_line => (deferred.unwrap_or(NEVER), 0),
         _ => (deferred.unwrap_or(due), 0),
     };
     Beginning { state, installation, lane, deferred_lane, reason, due_at, hold }

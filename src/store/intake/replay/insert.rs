@@ -16,6 +16,7 @@ use crate::store::database::transaction::Tx;
 use crate::store::lanes::lane::{self, Joining};
 use crate::store::records::sealed::{seal_content, seal_trace};
 use crate::store::seal::person_keys::SealingKeys;
+use crate::store::waiting::channels::NEVER;
 
 /// The columns of a replay's row that have values of their own.
 const COLUMNS: &str = "id, tenant, user_id, installation, lane, position, state, due_at, \
@@ -130,8 +131,7 @@ async fn sharers(tx: &Tx, chosen: &[(DeadLetter, DeliveryId)]) -> Result<(), Err
 }
 
 impl DeadLetter {
-    /// The row that replays it: the values of [`KINDS`]. In the line of a channel it is due when it
-    /// expires, like all that wait there.
+    /// The row that replays it: the values of [`KINDS`].
     fn replay_row(
         &self,
         keys: &SealingKeys,
@@ -144,9 +144,8 @@ impl DeadLetter {
             Some(_) => (self.installation.clone(), self.lane.clone()),
             None => (None, None),
         };
-        let expires_at = now.plus(replay.expires_in);
         let (state, due_at) = match (&lane, self.line()) {
-            (None, Some(_)) => (State::Pending, expires_at),
+            (None, Some(_)) => (State::Pending, NEVER),
             (Some(_), _) => (State::Pending, now),
             (None, None) => (State::Resolving, now),
         };
@@ -161,7 +160,7 @@ impl DeadLetter {
             position.into(),
             state.code().into(),
             due_at.0.into(),
-            expires_at.0.into(),
+            now.plus(replay.expires_in).0.into(),
             self.resealed(keys, by)?.into(),
             self.trace(keys, by, now)?.into(),
             self.id.to_string().into(),
