@@ -68,8 +68,9 @@ impl Delivery {
             connected: connected.as_ref().map(|connected| (connected.id, connected)),
         });
         let lane = InLane { installation: claim.installation, person, dead };
-        let place = (claim.lane.as_str(), channel.as_ref());
-        let verdict = as_settle(admitted.and_then(|admitted| step(&admitted, &lane, place)));
+        let decision = admitted
+            .and_then(|admitted| step(&admitted, &lane, claim.lane.as_str(), channel.as_ref()));
+        let verdict = as_settle(decision);
         let person = (&preferences, identity);
         turn.note(explain::decision(head, turn.now(), settings, person, verdict.as_ref()));
         Ok(verdict)
@@ -103,7 +104,8 @@ impl Delivery {
 fn step<'l>(
     admitted: &Admitted<'_, &Installation>,
     lane: &InLane<'l>,
-    (name, channel): (&str, Option<&'l (InstallationId, ChannelId)>),
+    name: &str,
+    channel: Option<&'l (InstallationId, ChannelId)>,
 ) -> Result<HeadDecision<'l>, End> {
     let here = ChannelLane { installation: lane.installation, lane: name };
     let now = channel.map(|(installation, channel)| ChannelLane {

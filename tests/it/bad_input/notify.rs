@@ -121,7 +121,7 @@ const RECIPIENTS: &[Case<pb::NotifyRequest>] = &[
         problems: &[("recipients", "must be between 1 and 1000, was 1001")] },
     Case {
         what: "recipient without target", spoil: |r| r.recipients = vec![pb::Recipient::default()],
-        problems: &[("recipients[0]", "must be one of user_id, person, channel_id")] },
+        problems: &[("recipients[0]", "must be one of user_id, person, channel_id, channel_key")] },
     Case {
         what: "empty user", spoil: |r| r.recipients = vec![user("ben"), user("")],
         problems: &[("recipients[1].user_id", EMPTY)] },
