@@ -95,8 +95,8 @@ enum Start {
         found: Option<FoundMember>,
         guarantee: Guarantee,
     },
-    /// At the tail of the lane of a channel with a key, which is expected to be this one; `None`: the
-    /// channel is not ready, and it waits for that.
+    /// At the tail of the lane of a channel with a key, which is expected to be this one; `None`:
+    /// the channel is not ready, and it waits for that.
     Channel { expected: Option<(InstallationId, String)>, guarantee: Guarantee },
     /// Its member is determined later; `asks`: after a question to Slack.
     Later { asks: bool, guarantee: Guarantee },

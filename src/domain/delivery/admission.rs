@@ -11,8 +11,8 @@
 //! 4. No workspace is connected. A message that passes these rules is [`Admitted`] ([`admit`]).
 //! 5. In no lane yet: the person's member, or the reason why there is none now
 //!    ([`Admitted::to_person`]).
-//! 6. In a lane: it follows a channel that the platform names by its key ([`Admitted::follows`]) and
-//!    the person's identity, a closed account gets nothing, a dead token delays it
+//! 6. In a lane: it follows a channel that the platform names by its key ([`Admitted::follows`])
+//!    and the person's identity, a closed account gets nothing, a dead token delays it
 //!    ([`Admitted::in_lane`]).
 //!
 //! Rules that end a message come before rules that only delay it. When Notify accepts a message,

@@ -97,7 +97,7 @@ impl NewDelivery {
 pub enum Target {
     /// At the tail of this lane: `U...` for direct messages, `C...` for channels.
     Lane { installation: InstallationId, lane: String },
-    /// For the channel with a key ([`NewDelivery::channel`]): at the tail of its lane if it is ready
+    /// For a channel with a key ([`NewDelivery::channel`]): at the tail of its lane if it is ready
     /// in the connected workspace and no earlier delivery waits for it. Otherwise it waits for the
     /// channel. The transaction decides; `expected` is the lane as the caller saw it.
     Channel { expected: Option<(InstallationId, String)> },

@@ -60,8 +60,8 @@ struct Joiner {
 const READ: &str = "id, tenant, installation, lane, priority, deed, action, position, sequence";
 
 impl Waiting<'_> {
-    /// The channel is ready in this conversation: its deliveries join the conversation's lane, those
-    /// of a previous lane first. Returns how many. Cheap if there are none.
+    /// The channel is ready in this conversation: its deliveries join the conversation's lane,
+    /// those of a previous lane first. Returns how many. Cheap if there are none.
     pub async fn channel_ready(
         self,
         tenant: &TenantId,

@@ -1,6 +1,6 @@
 //! Deliveries that wait for their time (`deliver_after`). They are pending and in no lane, so they
-//! hold nothing up; when due, they join their lane's tail (invariant I4). Those for a channel with a
-//! key have no lane to join yet: see `awaiting`.
+//! hold nothing up; when due, they join their lane's tail (invariant I4). Those for a channel with
+//! a key have no lane to join yet: see `awaiting`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -63,7 +63,6 @@ async fn a_key_that_no_channel_has_is_refused() {
             let request = NotifyRequest { dry_run, ..request.clone() };
             let status = world.client.notify(request).await.unwrap_err();
             assert_eq!(bad_fields(&status), ["recipients[1].channel_key"]);
-            assert!(status.message().contains("recipients[1]"), "{status:?}");
         }
         assert_eq!(world.count("SELECT COUNT(*) FROM deliveries").await, 0);
     })
@@ -120,11 +119,14 @@ async fn messages_wait_for_their_channel_and_keep_their_order() {
 async fn a_scheduled_message_gets_in_line_when_it_is_due() {
     for_each_database(async |world| {
         let channels = scheduled(world).await;
-        let due = proto(world.now().await.plus(Duration::from_secs(1)));
+        let due = proto(world.now().await.plus(HOUR));
         let later = NotifyRequest { deliver_after: Some(due), ..to(KEY, "later") };
         let later = world.client.notify(later).await.unwrap().notification_id;
         assert_eq!(only(world, &later).await.due_at, Some(due));
         let now = world.client.notify(to(KEY, "now")).await.unwrap().notification_id;
+        let time = world.now().await.0;
+        let come = format!("UPDATE deliveries SET due_at = {time} WHERE due_at < expires_at");
+        assert_eq!(world.execute(&come).await.unwrap(), 1);
         // In line, it waits for no time any more.
         let in_line = |delivery: &pb::Delivery| delivery.due_at.is_none();
         world.client.deliveries_until(TENANT, &later, in_line).await;
@@ -153,7 +155,7 @@ async fn it_expires_while_it_waits_and_can_be_replayed() {
             ..pb::ReplayDeliveriesRequest::default()
         };
         let replayed = world.client.replay_deliveries(request).await.unwrap();
-        world.replayed(&replayed.replays[0].replayed_as);
+        world.replayed(&replayed.deliveries[0].replayed_as);
         channels.wish(KEY, wish(NAME)).await;
         world.messages(1).await;
         let both = world.client.ended(TENANT, &id).await;
