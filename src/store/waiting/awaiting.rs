@@ -39,11 +39,11 @@ const AT_ONCE: usize = 256;
 /// One step of serving a channel.
 #[derive(Debug, Default)]
 struct ServedBatch {
-    /// Rows that were found; fewer than [`AT_ONCE`]: these were all.
-    found: usize,
     joined: u32,
     /// Those that ended because the channel was released.
     ended: Vec<(DeliveryId, State)>,
+    /// There may be more to serve.
+    more: bool,
 }
 
 /// A delivery that joins the lane of its channel.
@@ -195,15 +195,12 @@ impl Store {
             }
             self.tell_canceled(&batch.ended);
             joined += batch.joined;
-            let moved = batch.joined > 0 || !batch.ended.is_empty();
-            if batch.found < AT_ONCE || !moved {
+            if !batch.more {
                 return Ok(joined);
             }
         }
     }
-}
 
-impl Store {
     /// Serves the channels in whose lines these new deliveries are.
     pub(in crate::store) async fn serve_channels_of(
         &self,
@@ -246,13 +243,15 @@ async fn serve_batch(tx: &Tx, id: ManagedChannelId) -> Result<ServedBatch, Error
     let place = installation.zip(columns.take::<Option<String>>()?);
     let now = columns.time()?;
     let Some((installation, lane)) = place else { return Ok(ServedBatch::default()) };
-    let mut rows = of_other_lanes(tx, &key, &lane).await?;
-    if rows.is_empty() {
-        rows = in_line(tx, &key).await?;
+    let batch = |joined, more| ServedBatch { joined, more, ..ServedBatch::default() };
+    let moved = joiners(&of_other_lanes(tx, &key, &lane).await?);
+    let joined = join(tx, installation, &lane, &moved, now).await?;
+    if joined > 0 {
+        return Ok(batch(joined, true));
     }
-    let joiners: Vec<Joiner> = rows.iter().filter_map(|row| joiner(row).ok()).collect();
-    let joined = join(tx, installation, &lane, &joiners, now).await?;
-    Ok(ServedBatch { found: rows.len(), joined, ended: Vec::new() })
+    let line = in_line(tx, &key).await?;
+    let joined = join(tx, installation, &lane, &joiners(&line), now).await?;
+    Ok(batch(joined, joined > 0 && line.len() >= AT_ONCE))
 }
 
 /// The channel was released between an acceptance and the end of its line.
@@ -263,7 +262,8 @@ async fn end_released(tx: &Tx, channel: &str) -> Result<ServedBatch, Error> {
     );
     let values = params![channel, Cancellation::ChannelReleased.code()];
     let ended = cancel_where(tx, &which, values, "$2").await?;
-    Ok(ServedBatch { found: ended.len(), joined: 0, ended })
+    let more = ended.len() >= AT_ONCE;
+    Ok(ServedBatch { joined: 0, ended, more })
 }
 
 /// Deliveries in lanes that the channel no longer has.
@@ -290,6 +290,11 @@ async fn in_line(tx: &Tx, channel: &str) -> Result<Vec<Row>, Error> {
         known()
     );
     sql::all(tx, &text, params![channel]).await
+}
+
+/// Those that this release can read; a newer one serves the others.
+fn joiners(rows: &[Row]) -> Vec<Joiner> {
+    rows.iter().filter_map(|row| joiner(row).ok()).collect()
 }
 
 fn joiner(row: &Row) -> Result<Joiner, Error> {
