@@ -78,6 +78,7 @@ pub(crate) fn call(lanes: Vec<&str>) -> Accept {
     let deliveries = lanes.into_iter().map(|lane| NewDelivery {
         id: DeliveryId(Uuid::now_v7()),
         user: None,
+        channel: None,
         target: Target::Lane { installation, lane: lane.into() },
         content: Some(vec![b'x'; 600]),
         kind: DeliveryKind::Normal,

@@ -45,6 +45,7 @@ mod m20260101_000026_event_types;
 mod m20260101_000027_templates;
 mod m20260101_000028_previews;
 mod m20260101_000029_channels;
+mod m20260101_000030_awaiting;
 mod m20260101_000031_connect_scopes;
 pub mod online;
 
@@ -92,6 +93,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20260101_000027_templates::Migration),
             Box::new(m20260101_000028_previews::Migration),
             Box::new(m20260101_000029_channels::Migration),
+            Box::new(m20260101_000030_awaiting::Migration),
             Box::new(m20260101_000031_connect_scopes::Migration),
         ]
     }

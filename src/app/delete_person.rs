@@ -37,7 +37,7 @@ fn redact(answer: &[u8], user: &UserId) -> Redacted {
                 }
             }
             Addressee::Person(named) => names_others |= named.as_str() != NOBODY,
-            Addressee::Channel(_) => names_others = true,
+            Addressee::Channel(_) | Addressee::ChannelKey(_) => names_others = true,
         }
     }
     Redacted { answer: serde_json::to_vec(&decoded).unwrap_or_default(), names_others }

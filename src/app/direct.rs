@@ -111,6 +111,7 @@ impl App {
         let delivery = NewDelivery {
             id: DeliveryId(uuid::Uuid::now_v7()),
             user: Some(user.clone()),
+            channel: None,
             target,
             content: Some(content),
             kind,

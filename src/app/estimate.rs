@@ -18,7 +18,7 @@ use crate::domain::capacity::budget::Budget;
 use crate::domain::capacity::priority::{Class, Priority};
 use crate::domain::ids::{DeliveryId, InstallationId};
 use crate::domain::time::Timestamp;
-use crate::store::{DeliveryRecord, NewDelivery, Target, WorkspaceBacklog};
+use crate::store::{DeliveryRecord, NewDelivery, WorkspaceBacklog};
 
 /// How long figures are reused.
 const FRESH: Duration = Duration::from_millis(250);
@@ -42,7 +42,7 @@ pub(super) fn recent_backlogs() -> RecentBacklogs {
 
 impl App {
     /// For deliveries about to be accepted at `now`, whose requests take from `budget`: the time
-    /// when each should reach Slack. Those that wait for a member have no estimate.
+    /// when each should reach Slack. Those that wait for a member or a channel have no estimate.
     pub(super) async fn send_times(
         &self,
         deliveries: &[NewDelivery],
@@ -51,8 +51,8 @@ impl App {
     ) -> Result<HashMap<DeliveryId, Timestamp>, Error> {
         let mut lanes: HashMap<InstallationId, Vec<(&NewDelivery, &str)>> = HashMap::new();
         for new in deliveries {
-            if let Target::Lane { installation, lane } = &new.target {
-                lanes.entry(*installation).or_default().push((new, lane));
+            if let Some((installation, lane)) = new.place() {
+                lanes.entry(installation).or_default().push((new, lane));
             }
         }
         let mut times = HashMap::new();

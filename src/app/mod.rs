@@ -48,6 +48,7 @@ pub mod test_slack;
 pub mod trail;
 pub mod watch_notification;
 
+mod channels_notices;
 pub mod list_people;
 pub mod preview_template;
 

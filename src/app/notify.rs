@@ -1,6 +1,8 @@
 //! Notify: accepts a notification for people and channels. It is durable when the call returns,
 //! idempotent by request id, and its answer has a verdict on each recipient.
 
+mod payload;
+mod places;
 mod recipients;
 
 mod plan;
@@ -11,10 +13,10 @@ mod ask;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use super::tenant::Tenant;
 use super::tenant_types::Catalogue;
@@ -29,10 +31,9 @@ use crate::domain::delivery::trace::Trace;
 use crate::domain::delivery::verdict::Answer;
 use crate::domain::identity::person::Person;
 use crate::domain::ids::{
-    AudienceRole, ChannelId, ContentId, EventType, InstallationId, NotificationId, RequestId,
+    AudienceRole, ChannelId, ChannelKey, ContentId, EventType, NotificationId, RequestId,
     SubjectKey, UserId,
 };
-use crate::domain::limits;
 use crate::domain::message::draft::Draft;
 use crate::domain::message::event::tenant_types::KnownType;
 use crate::domain::message::render::Rendered;
@@ -41,6 +42,7 @@ use crate::domain::message::wording::candidates::ReadyWords;
 use crate::domain::time::Timestamp;
 use crate::{store, telemetry};
 
+use payload::payload;
 use plan::Planner;
 use prepare::prepare;
 use recipients::{gather, in_order, people_named};
@@ -60,6 +62,8 @@ pub enum Recipient {
     Described(Person),
     /// A channel of the connected workspace.
     Channel(ChannelId),
+    /// A channel by the platform's key; it may not be in Slack yet.
+    ChannelKey(ChannelKey),
 }
 
 impl Recipient {
@@ -69,7 +73,7 @@ impl Recipient {
         match self {
             Self::Known(id) => Some(id),
             Self::Described(person) => Some(&person.user_id),
-            Self::Channel(_) => None,
+            Self::Channel(_) | Self::ChannelKey(_) => None,
         }
     }
 }
@@ -332,6 +336,7 @@ impl App {
         let places = self.places(tenant, request).await?;
         let request = &*request;
         let _turn = self.turns.take_if_large(&tenant.id, request.recipients.len()).await;
+        let channels = self.channels_named(&tenant.id, request).await?;
         let ids = people_named(request);
         let store::PeopleFacts { people: mut known, preferences, resolving } =
             self.store.people().facts(&tenant.id, &ids).await?;
@@ -359,52 +364,8 @@ impl App {
             resolving: &resolving,
             places,
         };
-        let recipients = in_order(request, &people)?;
+        let recipients = in_order(request, &people, &channels)?;
         planner.plan(NotificationId(uuid::Uuid::now_v7()), &recipients).await
-    }
-
-    /// The places of messages about the subject, for actions on these messages. If the request
-    /// names no recipients, all recipients with such a message are filled in.
-    async fn places(
-        &self,
-        tenant: &Tenant,
-        request: &mut Request,
-    ) -> Result<HashMap<UserId, (InstallationId, String)>, Error> {
-        let mut places = HashMap::new();
-        let everybody = request.recipients.is_empty();
-        let Some(subject) = &request.subject else { return Ok(places) };
-        if request.action.speaks() && !everybody {
-            return Ok(places);
-        }
-        let found = self.store.outbox().subject_conversations(&tenant.id, subject).await?;
-        if everybody && found.len() > limits::SUBJECT_CONVERSATIONS {
-            let most = limits::SUBJECT_CONVERSATIONS;
-            let problem = format!("must be named: the subject has more than {most} conversations");
-            return Err(Error::invalid("recipients", problem));
-        }
-        let mut named = HashSet::new();
-        for conversation in found {
-            match (conversation.user, conversation.lane) {
-                (Some(user), lane) => {
-                    if everybody && named.insert(user.as_str().to_owned()) {
-                        request.recipients.push(Recipient::Known(user.clone()));
-                    }
-                    if !request.action.speaks() {
-                        places.extend(lane.map(|lane| (user, lane)));
-                    }
-                }
-                (None, Some((_, channel))) => {
-                    if everybody
-                        && named.insert(channel.clone())
-                        && let Ok(channel) = ChannelId::parse(channel)
-                    {
-                        request.recipients.push(Recipient::Channel(channel));
-                    }
-                }
-                (None, None) => {}
-            }
-        }
-        Ok(places)
     }
 }
 
@@ -436,52 +397,6 @@ fn replayed(before: &store::Before) -> Result<(Answer, Repeat), Error> {
         }
         store::Before::Other => Err(Error::RequestIdReused),
     }
-}
-
-/// The payload in the form that is fingerprinted: everything that affects the messages and their
-/// recipients.
-fn payload(request: &Request) -> Value {
-    let recipients: Vec<Value> = request
-        .recipients
-        .iter()
-        .map(|recipient| match recipient {
-            Recipient::Known(id) => json!({ "user_id": id.as_str() }),
-            Recipient::Described(person) => json!({ "person": person.record() }),
-            Recipient::Channel(id) => json!({ "channel_id": id.as_str() }),
-        })
-        .collect();
-    let mut payload = json!({
-        "event_type": request.event.as_str(),
-        "recipients": recipients,
-        "data": request.data,
-        "link": request.link,
-        "content_id": request.content_id.as_ref().map(ContentId::as_str),
-        "expires_in": request.expires_in.as_millis().to_string(),
-    });
-    // Absent if not given: the same call from a version without this field has the same
-    // fingerprint.
-    if let Some(hold) = request.hold {
-        payload["hold"] = hold.into();
-    }
-    if let Some(subject) = &request.subject {
-        payload["subject"] = json!([subject.as_str(), request.action.code()]);
-    }
-    if let Some(after) = request.deliver_after {
-        payload["deliver_after"] = json!(after.0.to_string());
-    }
-    if let Some(priority) = request.priority {
-        payload["priority"] = priority.code().into();
-    }
-    if let Some(actor) = &request.actor {
-        payload["actor_user_id"] = actor.as_str().into();
-    }
-    let roles = request.roles.iter().flatten().filter(|(_, roles)| !roles.is_empty());
-    let roles: Map<String, Value> =
-        roles.map(|(user, roles)| (user.as_str().to_owned(), json!(roles))).collect();
-    if !roles.is_empty() {
-        payload["roles"] = roles.into();
-    }
-    payload
 }
 
 /// The records to store: one for each person described, the last one winning.

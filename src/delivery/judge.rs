@@ -6,9 +6,11 @@ use super::Delivery;
 use super::explain;
 use super::turn::Turn;
 use crate::directory::View;
-use crate::domain::delivery::admission::{Facts, HeadDecision, InLane, LaneMember, Message, admit};
+use crate::domain::delivery::admission::{
+    Admitted, ChannelLane, Facts, HeadDecision, InLane, LaneMember, Message, admit,
+};
 use crate::domain::delivery::{End, Settle};
-use crate::domain::ids::{InstallationId, SlackUserId};
+use crate::domain::ids::{ChannelId, InstallationId, SlackUserId};
 use crate::domain::settings::Settings;
 use crate::domain::time::Timestamp;
 use crate::store::{self, Head, Installation, InstallationState};
@@ -19,9 +21,10 @@ impl Delivery {
         let (store, claim, head) = (&self.inner.store, turn.claim, &turn.head);
         // Turns that are taken at the same time share these reads.
         let users = head.user.as_slice();
-        let (tenant, mut people) = tokio::try_join!(
+        let (tenant, mut people, channel) = tokio::try_join!(
             store.tenancy().tenant_facts(&head.tenant),
             store.people().facts(&head.tenant, users),
+            self.channel_place(head),
         )?;
         let (settings, connected) =
             tenant.map(|tenant| (tenant.settings, tenant.installation)).unzip();
@@ -65,10 +68,23 @@ impl Delivery {
             connected: connected.as_ref().map(|connected| (connected.id, connected)),
         });
         let lane = InLane { installation: claim.installation, person, dead };
-        let verdict = as_settle(admitted.and_then(|admitted| admitted.in_lane(&lane)));
+        let decision = admitted
+            .and_then(|admitted| step(&admitted, &lane, claim.lane.as_str(), channel.as_ref()));
+        let verdict = as_settle(decision);
         let person = (&preferences, identity);
         turn.note(explain::decision(head, turn.now(), settings, person, verdict.as_ref()));
         Ok(verdict)
+    }
+
+    /// Where the channel of a head is now, if its call named the channel by its key.
+    async fn channel_place(
+        &self,
+        head: &Head,
+    ) -> Result<Option<(InstallationId, ChannelId)>, store::Error> {
+        match head.keyed_channel {
+            Some(channel) => self.inner.store.waiting().channel_place(channel).await,
+            None => Ok(None),
+        }
     }
 
     /// The member list, if it can be read: sending does not depend on it.
@@ -82,6 +98,21 @@ impl Delivery {
             View::default()
         })
     }
+}
+
+/// The step of an admitted head: to its channel, if the channel moved; otherwise as in any lane.
+fn step<'l>(
+    admitted: &Admitted<'_, &Installation>,
+    lane: &InLane<'l>,
+    name: &str,
+    channel: Option<&'l (InstallationId, ChannelId)>,
+) -> Result<HeadDecision<'l>, End> {
+    let here = ChannelLane { installation: lane.installation, lane: name };
+    let now = channel.map(|(installation, channel)| ChannelLane {
+        installation: *installation,
+        lane: channel.as_str(),
+    });
+    admitted.follows(&here, now.as_ref()).map_or_else(|| admitted.in_lane(lane), Ok)
 }
 
 /// The head as the decision sees it. It is due, its member was found, and whether its content can

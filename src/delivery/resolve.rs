@@ -115,9 +115,10 @@ impl Delivery {
             arrived.clear();
         }
         let joined = store.waiting().join_due(BATCH).await?;
+        let lined_up = store.waiting().line_up_due(BATCH).await?;
         let claimed = store.waiting().claim_resolving(BATCH, timing.lease).await?;
         // Deliveries that waited behind these may be due now.
-        let more = !claimed.is_empty() || joined == BATCH || !arrived.is_empty();
+        let more = !claimed.is_empty() || joined.max(lined_up) == BATCH || !arrived.is_empty();
         let mut people: BTreeMap<_, Vec<Resolving>> = BTreeMap::new();
         for resolving in claimed {
             let person = (resolving.tenant.clone(), resolving.user.clone());

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Delivery;
 use crate::domain::delivery::State;
+use crate::domain::ids::ManagedChannelId;
 use crate::{store, telemetry};
 
 /// Rows per step.
@@ -18,6 +19,8 @@ const BATCH: u32 = 500;
 const FORGOTTEN: u32 = 200;
 /// Lanes that a step looks at, in the order of their keys.
 const LANES: u32 = 5_000;
+/// Channels with waiting messages that a step looks at, in the order of their ids.
+const CHANNELS: u32 = 100;
 /// The part of the time between two rounds that one kind of work may take. The rest is left to the
 /// next round, so that a backlog of one kind does not starve the others.
 const SHARE: u32 = 6;
@@ -26,6 +29,7 @@ const SHARE: u32 = 6;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Part {
     Lanes,
+    Channels,
     Overdue,
     Archive,
     Replays,
@@ -40,8 +44,9 @@ enum Part {
 }
 
 impl Part {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Lanes,
+        Self::Channels,
         Self::Overdue,
         Self::Archive,
         Self::Replays,
@@ -59,6 +64,7 @@ impl Part {
     fn name(self) -> &'static str {
         match self {
             Self::Lanes => "lanes",
+            Self::Channels => "channels",
             Self::Overdue => "overdue",
             Self::Archive => "archive",
             Self::Replays => "replays",
@@ -79,6 +85,8 @@ impl Part {
 struct Progress {
     /// Parts that failed in the last round, which was logged.
     troubled: HashSet<Part>,
+    /// The channel from which the search for waiting messages continues.
+    channel: Option<ManagedChannelId>,
     /// The key from which the search for idle lanes continues.
     lane: Option<store::LaneKey>,
     /// The key of a person from which the search for unused keys continues.
@@ -155,6 +163,11 @@ impl Delivery {
                     tracing::info!(repaired, "sleeping conversations with messages were woken");
                 }
                 false
+            }
+            Part::Channels => {
+                let after = progress.channel.take();
+                progress.channel = store.waiting().sweep_channels(after, CHANNELS).await?;
+                progress.channel.is_some()
             }
             Part::Overdue => {
                 let expired = store.ends().expire_overdue(BATCH).await?;

@@ -25,8 +25,8 @@ pub(super) const PEOPLE: &[(&str, &str, &str, &str)] = &[
     ("u-jonas", "jonas@demo.example", "Jonas", ""),
 ];
 
-/// One notification of each built-in type. Ida has no e-mail address in Slack and Jonas is
-/// deactivated there: both must be distinguished from the others and get nothing.
+/// One notification of each built-in type for people. Ida has no e-mail address in Slack and Jonas
+/// is deactivated there: both must be distinguished from the others and get nothing.
 pub(super) const SENDINGS: &[Sending] = &[
     Sending {
         event: "case.started",

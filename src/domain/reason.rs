@@ -122,6 +122,8 @@ reasons! {
             "A later notification about the same subject replaced it before it was sent.";
         NothingToDo = "nothing_to_do",
             "There is no message about the subject in this conversation that could be changed.";
+        ChannelReleased = "channel_released",
+            "The channel was released before the message could be sent to it.";
     }
 }
 

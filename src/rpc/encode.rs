@@ -155,14 +155,26 @@ fn verdict(action: Action, verdict: Verdict) -> pb::Verdict {
     let recipient = match verdict.addressee {
         Addressee::Person(user) => pb::verdict::Recipient::UserId(user.into()),
         Addressee::Channel(channel) => pb::verdict::Recipient::ChannelId(channel.into()),
+        Addressee::ChannelKey(key) => pb::verdict::Recipient::ChannelKey(key.into()),
     };
     let is_person = matches!(recipient, pb::verdict::Recipient::UserId(_));
     let mut message =
         pb::Verdict { recipient: Some(recipient), delivery_id, fallback, ..pb::Verdict::default() };
     match verdict.decided {
-        Decided::Queued { found: who, estimated_send_time, guarantee: promised, .. } => {
+        Decided::Queued {
+            found: who,
+            estimated_send_time,
+            guarantee: promised,
+            awaits_channel,
+            ..
+        } => {
             message.set_kind(pb::VerdictKind::Queued);
-            message.sentence = super::sentences::queued(action, is_person && who.is_none()).into();
+            let sentence = if awaits_channel {
+                super::sentences::AWAITS_CHANNEL
+            } else {
+                super::sentences::queued(action, is_person && who.is_none())
+            };
+            message.sentence = sentence.into();
             message.member = who.map(found);
             message.estimated_send_time = estimated_send_time.map(time);
             message.set_delivery_guarantee(guarantee(promised));

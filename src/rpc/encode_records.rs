@@ -41,21 +41,27 @@ pub(super) fn found(found: get_notification::NotificationDetails) -> pb::Notific
 }
 
 pub(super) fn delivery(record: DeliveryRecord) -> pb::Delivery {
-    let waiting = !record.state.is_terminal();
+    let awaits_channel = record.awaits_channel();
+    let waiting = !record.state.is_terminal() && !awaits_channel;
     let why = record.trace.as_deref().map(Trace::from_bytes);
     let detail = why.as_ref().and_then(|why| why.detail.as_ref()).map(Detail::expose);
     let detail = detail.unwrap_or_default().to_owned();
     let fallback_of = Fallback::of(record.state, record.reason.as_deref(), record.action);
     let about = record.subject.as_ref().map(|_| encode_trace::action(record.action));
     pb::Delivery {
-        sentence: sentences::delivery(
-            RecipientKind::of(record.user.as_ref()),
-            record.state,
-            record.reason.as_deref(),
-            record.code.as_deref(),
-        ),
+        sentence: if awaits_channel {
+            sentences::AWAITS_CHANNEL.into()
+        } else {
+            sentences::delivery(
+                RecipientKind::of(record.user.as_ref()),
+                record.state,
+                record.reason.as_deref(),
+                record.code.as_deref(),
+            )
+        },
         delivery_id: record.id.to_string(),
         user_id: record.user.map(Into::into).unwrap_or_default(),
+        channel_key: record.channel_key.map(Into::into).unwrap_or_default(),
         workspace_id: record.workspace.map(|id| id.to_string()).unwrap_or_default(),
         slack_target: record.lane.unwrap_or_default(),
         state: state(record.state).into(),
@@ -96,6 +102,7 @@ pub(super) fn change(change: DeliveryChange) -> pb::DeliveryChange {
         delivery_id: change.delivery.to_string(),
         notification_id: change.notification.to_string(),
         user_id: change.user.map(Into::into).unwrap_or_default(),
+        channel_key: change.channel_key.map(Into::into).unwrap_or_default(),
         event_type: change.event_type.into(),
         state: state(change.state).into(),
         reason: change.reason.unwrap_or_default(),

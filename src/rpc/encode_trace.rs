@@ -95,6 +95,7 @@ fn wait(wait: Wait) -> pb::Wait {
         Cause::Time => pb::WaitCause::DeliverAfter,
         Cause::Directory => pb::WaitCause::Directory,
         Cause::Arrival => pb::WaitCause::Arrival,
+        Cause::Channel => pb::WaitCause::Channel,
         Cause::Conversation => pb::WaitCause::Conversation,
         Cause::Budget => pb::WaitCause::Budget,
         Cause::Throttled => pb::WaitCause::Throttled,

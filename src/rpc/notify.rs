@@ -6,7 +6,7 @@ use super::pb;
 use crate::app::notify::{Recipient, Request, Roles};
 use crate::app::{Call, Error};
 use crate::domain::delivery::subject::Action;
-use crate::domain::ids::{ContentId, SubjectKey};
+use crate::domain::ids::{ChannelKey, ContentId, SubjectKey};
 
 /// The request, or all its bad fields.
 pub(super) fn decode(
@@ -116,8 +116,11 @@ fn target(
         Some(Target::ChannelId(id)) => {
             fields.channel(&format!("{at}.channel_id"), id).map(Recipient::Channel)
         }
+        Some(Target::ChannelKey(key)) => fields
+            .take(&format!("{at}.channel_key"), ChannelKey::parse(key))
+            .map(Recipient::ChannelKey),
         None => {
-            fields.bad(at, "must be one of user_id, person, channel_id");
+            fields.bad(at, "must be one of user_id, person, channel_id, channel_key");
             None
         }
     }

@@ -18,6 +18,10 @@ impl RecipientKind {
     }
 }
 
+/// The sentence for a delivery whose channel is not ready.
+pub(super) const AWAITS_CHANNEL: &str =
+    "Waits until the channel is ready in Slack; GetChannel says what is in its way.";
+
 /// The sentence for a queued delivery. `unknown`: the person's member is not known yet, or it waits
 /// behind an earlier message to the same person.
 pub(super) fn queued(action: Action, unknown: bool) -> &'static str {

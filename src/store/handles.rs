@@ -38,7 +38,8 @@ handles! {
     /// Deliveries as they are accepted and replayed, sent and settled (`intake`, `turns`).
     outbox: Outbox,
 
-    /// Deliveries that are not yet in a lane (`waiting`, `lanes::order`).
+    /// Deliveries that are not yet in a lane, and the channels that some wait for (`waiting`,
+    /// `lanes::order`).
     waiting: Waiting,
 
     /// Lanes, their claims and their backlogs (`lanes`).

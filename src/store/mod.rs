@@ -99,7 +99,7 @@ pub use handles::{
     Waiting,
 };
 pub use intake::accept::{Accepted, Before};
-pub use intake::new::{Accept, NewDelivery, NotificationTerms, Target};
+pub use intake::new::{Accept, ForChannel, NewDelivery, NotificationTerms, Target};
 pub use intake::replay::{Replay, ReplayOutcome, ReplaySelection, Replayed, SkipReason};
 pub use intake::subjects::SubjectConversation;
 pub use lanes::backlog::WorkspaceBacklog;
@@ -145,6 +145,7 @@ pub use turns::settle::{DeliveryTrace, LanePace, SettleContext};
 pub use upkeep::clock::ListBookings;
 pub use upkeep::health::OutboxHealth;
 pub use upkeep::recovery::Recovery;
+pub use waiting::channels::KeyedChannel;
 pub use waiting::held::HeldSweep;
 pub use waiting::resolving::{ResolveOutcome, Resolving};
 

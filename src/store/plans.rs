@@ -270,6 +270,7 @@ fn call(lane: &str, action: Action) -> Accept {
     let delivery = NewDelivery {
         id: DeliveryId(Uuid::now_v7()),
         user: Some(UserId::parse("someone").unwrap()),
+        channel: None,
         target: Target::Lane { installation, lane: lane.into() },
         content: Some(b"the message".to_vec()),
         kind: DeliveryKind::Normal,

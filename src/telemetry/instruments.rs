@@ -330,6 +330,7 @@ pub(super) const UPKEEP_FAILURES: Instrument = Instrument {
         name: "part",
         values: &[
             "lanes",
+            "channels",
             "overdue",
             "archive",
             "replays",

@@ -98,6 +98,7 @@ fn lane_of(verdict: &pb::Verdict, tenant: Tenant) -> String {
             number.map_or_else(|| user.clone(), |number| tenant.member_id(number))
         }
         Some(Recipient::ChannelId(channel)) => channel.clone(),
+        Some(Recipient::ChannelKey(key)) => key.clone(),
         None => String::new(),
     }
 }

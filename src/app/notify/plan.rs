@@ -20,14 +20,16 @@ use crate::domain::delivery::trace::{self, Cause, Stage, Trace, Wait};
 use crate::domain::delivery::verdict::{
     Addressee, Answer, Decided, FoundMember, Guarantee, Verdict,
 };
-use crate::domain::ids::{ChannelId, DeliveryId, InstallationId, NotificationId, UserId};
+use crate::domain::ids::{
+    ChannelId, ChannelKey, DeliveryId, InstallationId, NotificationId, UserId,
+};
 use crate::domain::message::draft::Draft;
 use crate::domain::message::event::tenant_types::KnownType;
 use crate::domain::message::render::mentions::{Mentions, mentioned, resolved};
 use crate::domain::message::render::{Reader, Rendered};
 use crate::domain::reason::NoMatch;
 use crate::domain::settings::{Identity, Preferences};
-use crate::store::{Installation, NewDelivery};
+use crate::store::{ForChannel, Installation, KeyedChannel, NewDelivery};
 
 /// The answer, and the data to store.
 pub(super) struct Planned {
@@ -76,6 +78,8 @@ pub(super) struct Planner<'a> {
 struct Decision<'a> {
     /// `None` for a channel.
     known: Option<&'a Known>,
+    /// The channel, if the call names it by its key.
+    channel: Option<ForChannel>,
     start: Start,
     trace: Trace,
     /// A new unique match, to be stored.
@@ -91,6 +95,9 @@ enum Start {
         found: Option<FoundMember>,
         guarantee: Guarantee,
     },
+    /// At the tail of the lane of a channel with a key, which is expected to be this one; `None`:
+    /// the channel is not ready, and it waits for that.
+    Channel { expected: Option<(InstallationId, String)>, guarantee: Guarantee },
     /// Its member is determined later; `asks`: after a question to Slack.
     Later { asks: bool, guarantee: Guarantee },
     /// It waits for the person to appear in Slack.
@@ -151,6 +158,7 @@ impl Planner<'_> {
                 let decision = match to {
                     To::Person(named) => self.person(named, may_ask),
                     To::Channel(id) => self.channel(id),
+                    To::Keyed { key, channel } => self.keyed(key, channel),
                 };
                 self.enter(decision, &mut planned)?
             };
@@ -180,7 +188,26 @@ impl Planner<'_> {
             found: None,
             guarantee: Guarantee::for_scopes(&installation.scopes, false),
         };
-        Decision { known: None, start, trace: self.trace(None, None, "send"), identity: None }
+        let trace = self.trace(None, None, "send");
+        Decision { known: None, channel: None, start, trace, identity: None }
+    }
+
+    /// A channel by its key. Whether it is ready is decided again when the message is stored.
+    fn keyed(&self, key: &ChannelKey, channel: &KeyedChannel) -> Decision<'_> {
+        let named = Some(ForChannel { id: channel.id, key: key.clone() });
+        let installation = match self.admit(None) {
+            Ok(admitted) => admitted.workspace,
+            Err(end) => return Decision { channel: named, ..self.ends(None, None, end, 0) },
+        };
+        let ready = channel.ready.clone();
+        let expected = ready.map(|(installation, channel)| (installation, channel.into()));
+        let mut trace = self.trace(None, None, "send");
+        if expected.is_none() && self.message.deferred_until().is_none() {
+            trace.waits(Wait::new(Cause::Channel, self.message.now, None));
+        }
+        let guarantee = Guarantee::for_scopes(&installation.scopes, false);
+        let start = Start::Channel { expected, guarantee };
+        Decision { known: None, channel: named, start, trace, identity: None }
     }
 
     /// A recipient whose message ends at once.
@@ -194,6 +221,7 @@ impl Planner<'_> {
         let trace = self.trace(chosen, None, end.code());
         Decision {
             known,
+            channel: None,
             start: Start::Ended { end, members_without_email },
             trace,
             identity: None,
@@ -267,6 +295,7 @@ mod tests {
         let delivery = NewDelivery {
             id,
             user: Some(ada.clone()),
+            channel: None,
             target: Target::Lane { installation: InstallationId(installation), lane: "U1".into() },
             content: Some(content.clone()),
             kind: DeliveryKind::Normal,
@@ -279,6 +308,7 @@ mod tests {
             found: None,
             estimated_send_time: None,
             guarantee: Guarantee::EffectivelyOnce,
+            awaits_channel: false,
         };
         let addressee = Addressee::Person(ada.clone());
         let planned = Planned {

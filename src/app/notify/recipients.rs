@@ -1,22 +1,28 @@
 //! The recipients of a call, each with the facts about them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{Recipient, Request};
 use crate::app::tenant::{Known, Tenant};
-use crate::app::{App, Error};
+use crate::app::{App, Error, Violation};
 use crate::directory::Directory;
 use crate::domain::delivery::verdict::Addressee;
 use crate::domain::identity::matching::MemberDecision;
 use crate::domain::identity::person::Person;
-use crate::domain::ids::{ChannelId, UserId};
+use crate::domain::ids::{ChannelId, ChannelKey, TenantId, UserId};
 use crate::domain::mapping::{Pass, Values};
 use crate::domain::settings::{Preference, Preferences};
-use crate::store::{self, Installation};
+use crate::store::{self, Installation, KeyedChannel};
 
 /// The choices of a person who has made none.
 static UNCHOSEN: Preferences =
     Preferences { all: Preference::Inherit, by_type: BTreeMap::new(), origins: BTreeMap::new() };
+
+/// The channels that a call names by their keys.
+pub(super) type KeyedChannels = HashMap<ChannelKey, KeyedChannel>;
+
+/// The problem of a key that no channel has.
+const UNKNOWN_KEY: &str = "no channel has this key; call EnsureChannel first";
 
 /// A person named in the call.
 pub(super) struct Named {
@@ -30,6 +36,7 @@ pub(super) struct Named {
 pub(super) enum To<'a> {
     Person(&'a Named),
     Channel(&'a ChannelId),
+    Keyed { key: &'a ChannelKey, channel: &'a KeyedChannel },
 }
 
 impl Named {
@@ -59,6 +66,7 @@ impl To<'_> {
         match self {
             Self::Person(named) => Addressee::Person(named.user().clone()),
             Self::Channel(id) => Addressee::Channel((*id).clone()),
+            Self::Keyed { key, .. } => Addressee::ChannelKey((*key).clone()),
         }
     }
 }
@@ -78,6 +86,31 @@ impl App {
         let named = people.into_iter().zip(values).map(|(known, values)| Named { known, values });
         Ok(named.map(|named| (named.user().clone(), named)).collect())
     }
+
+    /// The channels that the call names by their keys. Unknown keys refuse the call: all are named.
+    pub(super) async fn channels_named(
+        &self,
+        tenant: &TenantId,
+        request: &Request,
+    ) -> Result<KeyedChannels, Error> {
+        let named = request.recipients.iter().enumerate();
+        let named: Vec<(usize, &ChannelKey)> = named
+            .filter_map(|(index, recipient)| match recipient {
+                Recipient::ChannelKey(key) => Some((index, key)),
+                _ => None,
+            })
+            .collect();
+        if named.is_empty() {
+            return Ok(KeyedChannels::new());
+        }
+        let keys: BTreeSet<ChannelKey> = named.iter().map(|(_, key)| (*key).clone()).collect();
+        let known = self.store.waiting().keyed_channels(tenant, &keys).await?;
+        let unknown = named.into_iter().filter(|(_, key)| !known.contains_key(*key));
+        let field = |index: usize| format!("recipients[{index}].channel_key");
+        let violations: Vec<Violation> =
+            unknown.map(|(index, _)| Violation::new(field(index), UNKNOWN_KEY)).collect();
+        if violations.is_empty() { Ok(known) } else { Err(Error::Invalid(violations)) }
+    }
 }
 
 /// The recipients of the call, one for each that it names, in its order. A recipient that is lost
@@ -85,15 +118,17 @@ impl App {
 pub(super) fn in_order<'a>(
     request: &'a Request,
     people: &'a HashMap<UserId, Named>,
+    channels: &'a KeyedChannels,
 ) -> Result<Vec<To<'a>>, Error> {
-    let person = |id: &UserId| {
-        let lost = || Error::Internal("a recipient is missing among the call's people".into());
-        people.get(id).map(To::Person).ok_or_else(lost)
-    };
+    let lost = || Error::Internal("a recipient is missing among those of the call".into());
+    let person = |id: &UserId| people.get(id).map(To::Person).ok_or_else(lost);
     let to = |recipient: &'a Recipient| match recipient {
         Recipient::Known(id) => person(id),
         Recipient::Described(described) => person(&described.user_id),
         Recipient::Channel(id) => Ok(To::Channel(id)),
+        Recipient::ChannelKey(key) => {
+            channels.get(key).map(|channel| To::Keyed { key, channel }).ok_or_else(lost)
+        }
     };
     request.recipients.iter().map(to).collect()
 }
@@ -117,7 +152,7 @@ pub(super) fn gather(
         let (id, described) = match recipient {
             Recipient::Known(id) => (id, None),
             Recipient::Described(person) => (&person.user_id, Some(person)),
-            Recipient::Channel(_) => continue,
+            Recipient::Channel(_) | Recipient::ChannelKey(_) => continue,
         };
         let entry = people.entry(id.clone()).or_insert_with(|| match stored.remove(id) {
             Some(known) => Known { person: known.person, identity: known.identity },

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use futures_util::FutureExt as _;
+use serde_json::json;
 use url::Url;
 
 use super::recipients::{Named, To};
@@ -11,10 +12,10 @@ use crate::app::tenant::Known;
 use crate::app::{AuditConfig, Caller, Config, Reach, Role};
 use crate::directory::{Directory, TurnGuard};
 use crate::domain::delivery::verdict::Addressee;
-use crate::domain::ids::{Principal, TenantId};
+use crate::domain::ids::{InstallationId, ManagedChannelId, Principal, TenantId};
 use crate::domain::mapping::Values;
 use crate::slack;
-use crate::store::Store;
+use crate::store::{KeyedChannel, Store};
 use crate::telemetry::Metrics;
 use crate::workspace::Workspaces;
 
@@ -142,22 +143,37 @@ async fn a_check_of_a_template_has_a_turn_until_it_ends() {
 #[test]
 fn each_recipient_has_its_entry_or_the_call_is_refused() {
     let channel = ChannelId::parse("C1").unwrap();
+    let key = ChannelKey::parse("track:1").unwrap();
     let request = request(vec![
         Recipient::Known(user("ada")),
         Recipient::Channel(channel.clone()),
         Recipient::Known(user("ada")),
         Recipient::Described(Person::bare(user("grace"))),
+        Recipient::ChannelKey(key.clone()),
     ]);
     let named = |id: &str| {
         let known = Known { person: Person::bare(user(id)), identity: None };
         (user(id), Named { known, values: Values::TooCostly })
     };
     let mut people = HashMap::from(["ada", "grace"].map(named));
-    let addressees = in_order(&request, &people)
+    let [id, workspace] = [1, 2].map(uuid::Uuid::from_u128);
+    let ready = Some((InstallationId(workspace), channel.clone()));
+    let track = KeyedChannel { id: ManagedChannelId(id), ready };
+    let mut channels = HashMap::from([(key.clone(), track)]);
+    let addressees = in_order(&request, &people, &channels)
         .map(|recipients| recipients.iter().map(To::addressee).collect::<Vec<_>>());
     let person = |id: &str| Addressee::Person(user(id));
-    let expected = [person("ada"), Addressee::Channel(channel), person("ada"), person("grace")];
+    let expected = [
+        person("ada"),
+        Addressee::Channel(channel),
+        person("ada"),
+        person("grace"),
+        Addressee::ChannelKey(key.clone()),
+    ];
     assert_eq!(addressees.unwrap(), expected);
+    let track = channels.remove(&key).unwrap();
+    assert!(matches!(in_order(&request, &people, &channels), Err(Error::Internal(_))));
+    channels.insert(key, track);
     people.remove(&user("grace"));
-    assert!(matches!(in_order(&request, &people), Err(Error::Internal(_))));
+    assert!(matches!(in_order(&request, &people, &channels), Err(Error::Internal(_))));
 }

@@ -11,8 +11,9 @@
 //! 4. No workspace is connected. A message that passes these rules is [`Admitted`] ([`admit`]).
 //! 5. In no lane yet: the person's member, or the reason why there is none now
 //!    ([`Admitted::to_person`]).
-//! 6. In a lane: it follows the person's identity, a closed account gets nothing, a dead token
-//!    delays it ([`Admitted::in_lane`]).
+//! 6. In a lane: it follows a channel that the platform names by its key ([`Admitted::follows`])
+//!    and the person's identity, a closed account gets nothing, a dead token delays it
+//!    ([`Admitted::in_lane`]).
 //!
 //! Rules that end a message come before rules that only delay it. When Notify accepts a message,
 //! the question whether it is meant for the person at all comes before all of these
@@ -127,6 +128,13 @@ pub enum Placement<'a> {
     AskSlack(NoMatch),
     /// It waits until the person appears in Slack.
     Hold(NoMatch),
+}
+
+/// A channel's lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChannelLane<'a> {
+    pub installation: InstallationId,
+    pub lane: &'a str,
 }
 
 /// A message at the head of its lane.
@@ -292,6 +300,20 @@ impl<W> Admitted<'_, W> {
         } else {
             Err(End::Unreachable(reason))
         }
+    }
+
+    /// The step of a message for a channel that the platform names by its key, if the channel is in
+    /// another conversation of the connected workspace now than that of the message's lane: the id
+    /// of a channel can change. Deletions and crossings-out stay where the messages are.
+    #[must_use]
+    pub fn follows<'l>(
+        &self,
+        lane: &ChannelLane<'_>,
+        channel: Option<&ChannelLane<'l>>,
+    ) -> Option<HeadDecision<'l>> {
+        let now = channel.filter(|now| now.installation == self.connected)?;
+        let moved = self.message.action.speaks() && now != lane;
+        moved.then_some(HeadDecision::Move { installation: now.installation, lane: now.lane })
     }
 
     /// The step of a message at the head of its lane.

@@ -145,6 +145,9 @@ pub enum Cause {
     /// The person's arrival in Slack (`hold`).
     #[serde(rename = "p")]
     Arrival,
+    /// Its channel, which is not ready in Slack.
+    #[serde(rename = "h")]
+    Channel,
     /// The messages before it in its conversation, and the pace of one a second.
     #[serde(rename = "c")]
     Conversation,

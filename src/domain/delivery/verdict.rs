@@ -9,7 +9,7 @@ use super::State;
 use super::fallback::Fallback;
 use super::subject::Action;
 use crate::domain::ids::{
-    ChannelId, DeliveryId, InstallationId, NotificationId, SlackUserId, UserId,
+    ChannelId, ChannelKey, DeliveryId, InstallationId, NotificationId, SlackUserId, UserId,
 };
 use crate::domain::reason::{NoMatch, Suppression};
 use crate::domain::time::Timestamp;
@@ -20,6 +20,8 @@ use crate::domain::time::Timestamp;
 pub enum Addressee {
     Person(UserId),
     Channel(ChannelId),
+    /// A channel by the platform's key.
+    ChannelKey(ChannelKey),
 }
 
 /// The member that matches a person.
@@ -69,6 +71,9 @@ pub enum Decided {
         found: Option<FoundMember>,
         estimated_send_time: Option<Timestamp>,
         guarantee: Guarantee,
+        /// Its channel is not ready in Slack.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        awaits_channel: bool,
     },
     /// Waits until the person appears in Slack.
     Held {

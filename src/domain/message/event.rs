@@ -44,6 +44,13 @@ pub struct BuiltIn {
     pub opens: &'static str,
 }
 
+/// The event type of the notice before a channel is archived, which Herald itself sends.
+#[must_use]
+pub fn channel_archiving() -> EventType {
+    #[expect(clippy::expect_used, reason = "a constant; a test parses it")]
+    EventType::parse(catalogue::CHANNEL_ARCHIVING).expect("constant")
+}
+
 /// One field of an event type's data.
 #[derive(Debug)]
 pub struct Field {
@@ -74,7 +81,7 @@ pub enum Kind {
     Object,
 }
 
-/// The eleven event types, in the order in which the documentation lists them.
+/// The twelve event types, in the order in which the documentation lists them.
 #[must_use]
 pub fn catalogue() -> &'static [BuiltIn] {
     &catalogue::CATALOGUE
@@ -128,6 +135,12 @@ impl BuiltIn {
             kind: field.kind,
             required: field.required,
         })
+    }
+
+    /// Whether a message of this type must have a link to the thing itself.
+    #[must_use]
+    pub fn needs_link(&self) -> bool {
+        self.name != catalogue::CHANNEL_ARCHIVING
     }
 
     /// The default message; each type of the catalogue has one, which a test checks.

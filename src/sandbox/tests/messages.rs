@@ -34,5 +34,5 @@ async fn every_built_in_message_is_taken() {
         let posted = slack.json("chat.postMessage", body).await;
         assert_eq!(posted["ok"], true, "{} {language:?}: {posted}", built_in.name);
     }
-    assert_eq!(slack.sandbox.messages().len(), 11);
+    assert_eq!(slack.sandbox.messages().len(), 12);
 }

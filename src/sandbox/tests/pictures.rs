@@ -129,7 +129,7 @@ fn every_message_for_pictures_is_taken_whole() {
                 "text": message.text, "blocks": message.blocks}));
         }
     }
-    assert_eq!(messages.len(), 13 * 6);
+    assert_eq!(messages.len(), 14 * 6);
     #[expect(clippy::disallowed_methods, reason = "tests/pictures names its file this way")]
     let path = std::env::var("HERALD_PICTURES").ok();
     if let Some(path) = path {

@@ -32,7 +32,8 @@ pub(in crate::store) fn now_sql(backend: DbBackend) -> &'static str {
 }
 
 /// Replaces `{now}`, `{greatest}` and `{least}` (of their arguments), `{skip_locked}`,
-/// `{for_update}` and `{for_key_share}` (row locks; nothing on SQLite, which has one writer).
+/// `{for_update}`, `{for_share}` and `{for_key_share}` (row locks; nothing on SQLite, which has one
+/// writer).
 pub(in crate::store) fn expand(backend: DbBackend, text: &str) -> String {
     let postgres = backend == DbBackend::Postgres;
     text.replace("{now}", now_sql(backend))
@@ -40,6 +41,7 @@ pub(in crate::store) fn expand(backend: DbBackend, text: &str) -> String {
         .replace("{least}", if postgres { "LEAST" } else { "MIN" })
         .replace("{skip_locked}", if postgres { "FOR UPDATE SKIP LOCKED" } else { "" })
         .replace("{for_update}", if postgres { "FOR UPDATE" } else { "" })
+        .replace("{for_share}", if postgres { "FOR SHARE" } else { "" })
         .replace("{for_key_share}", if postgres { "FOR KEY SHARE" } else { "" })
 }
 

@@ -15,7 +15,7 @@ const COLUMNS: &str = "sequence, id, tenant, notification, user_id, installation
     slack_channel, slack_ts, reason, code, content, priority, kind, event_type, trace_context, \
     created_at, updated_at, subject_key, action, deed, thread_ts, shown, shown_by, \
     deferred_lane, permit_at, trace, replay_of, replayed_as, hold, \
-    looked_up";
+    looked_up, awaits_channel, channel_key";
 
 impl Ends<'_> {
     /// Moves up to `limit` deliveries that ended more than `older_than` ago to history; returns how

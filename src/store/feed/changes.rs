@@ -7,7 +7,9 @@ use tokio::sync::Notify;
 
 use crate::domain::delivery::State;
 use crate::domain::delivery::subject::Action;
-use crate::domain::ids::{ChannelId, DeliveryId, EventType, NotificationId, TenantId, UserId};
+use crate::domain::ids::{
+    ChannelId, ChannelKey, DeliveryId, EventType, NotificationId, TenantId, UserId,
+};
 use crate::domain::time::Timestamp;
 use crate::store::database::era::ERA;
 use crate::store::database::rows::Columns;
@@ -28,6 +30,8 @@ pub struct DeliveryChange {
     pub user: Option<UserId>,
     /// Others who share the delivery.
     pub also: Vec<UserId>,
+    /// The platform's key of the channel, if the call named it.
+    pub channel_key: Option<ChannelKey>,
     pub event_type: EventType,
     /// The new state.
     pub state: State,
@@ -162,7 +166,14 @@ impl Store {
             .map(|change| change.delivery)
             .collect();
         let silent = self.silent_among(tenant, &lost).await?;
+        let posts: Vec<_> = changes
+            .iter()
+            .filter(|change| change.user.is_none())
+            .map(|change| change.delivery)
+            .collect();
+        let keys = self.channel_keys_among(tenant, &posts).await?;
         for change in &mut changes {
+            change.channel_key = keys.get(&change.delivery).cloned();
             change.action = silent.get(&change.delivery).copied().unwrap_or_default();
             change.also = shared.get(&change.delivery).cloned().unwrap_or_default();
         }
@@ -203,6 +214,33 @@ impl Store {
         Ok(silent)
     }
 
+    /// The keys of the channels that these deliveries are for; none for those without a key.
+    async fn channel_keys_among(
+        &self,
+        tenant: &TenantId,
+        deliveries: &[DeliveryId],
+    ) -> Result<HashMap<DeliveryId, ChannelKey>, Error> {
+        let mut keys = HashMap::new();
+        for chunk in deliveries.chunks(CHUNK) {
+            let ids = placeholders(2, chunk.len());
+            let from = |table: &str| {
+                format!(
+                    "SELECT id, channel_key FROM {table} WHERE tenant = $1 AND id IN ({ids}) \
+                     AND channel_key IS NOT NULL"
+                )
+            };
+            let text = format!("{} UNION ALL {}", from("deliveries"), from("deliveries_history"));
+            let mut values = params![tenant.as_str()];
+            values.extend(chunk.iter().map(|delivery| Value::from(delivery.to_string())));
+            for row in sql::all(self.reader(), &text, values).await? {
+                let mut columns = Columns::of(&row);
+                let delivery = columns.uuid(DeliveryId::parse)?;
+                keys.insert(delivery, columns.id(ChannelKey::parse)?);
+            }
+        }
+        Ok(keys)
+    }
+
     /// Wakes the sequencer of this process.
     pub(in crate::store) fn changed(&self) {
         self.inner.changes_written.notify_one();
@@ -219,6 +257,7 @@ fn change(row: &Row) -> Result<DeliveryChange, Error> {
         notification: columns.uuid(NotificationId::parse)?,
         user: columns.optional_id(UserId::parse)?,
         also: Vec::new(),
+        channel_key: None,
         event_type: columns.id(EventType::parse)?,
         state: columns.shown_state()?,
         reason: columns.take()?,

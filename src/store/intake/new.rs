@@ -7,8 +7,8 @@ use crate::domain::delivery::subject::Action;
 use crate::domain::delivery::{DeliveryKind, End};
 use crate::domain::identity::person::Person;
 use crate::domain::ids::{
-    DeliveryId, EventType, InstallationId, NotificationId, Principal, RequestId, SubjectKey,
-    TenantId, UserId,
+    ChannelKey, DeliveryId, EventType, InstallationId, ManagedChannelId, NotificationId, Principal,
+    RequestId, SubjectKey, TenantId, UserId,
 };
 use crate::domain::reason::NoMatch;
 use crate::domain::settings::Identity;
@@ -49,6 +49,8 @@ pub struct NewDelivery {
     pub id: DeliveryId,
     /// Absent for posts to a channel.
     pub user: Option<UserId>,
+    /// The channel, if the call names it by its key.
+    pub channel: Option<ForChannel>,
     pub target: Target,
     /// The rendered message, opaque here; stored encrypted.
     pub content: Option<Vec<u8>>,
@@ -58,6 +60,13 @@ pub struct NewDelivery {
     pub also: Vec<UserId>,
     /// The reasons for the decision, opaque here; stored encrypted.
     pub trace: Option<Vec<u8>>,
+}
+
+/// A channel that a call names by the platform's key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForChannel {
+    pub id: ManagedChannelId,
+    pub key: ChannelKey,
 }
 
 impl NewDelivery {
@@ -72,14 +81,18 @@ impl NewDelivery {
     pub fn is_written_later(&self) -> bool {
         match self.target {
             Target::Resolving | Target::ResolvingOrHeld | Target::Held { .. } => true,
-            Target::Lane { .. } | Target::Ended(_) => false,
+            Target::Lane { .. } | Target::Channel { .. } | Target::Ended(_) => false,
         }
     }
 
-    /// The lane, if it is known.
-    pub(in crate::store) fn lane(&self) -> Option<&str> {
+    /// The lane that it joins, if it is known; for a channel with a key, the one that is expected.
+    #[must_use]
+    pub fn place(&self) -> Option<(InstallationId, &str)> {
         match &self.target {
-            Target::Lane { lane, .. } => Some(lane),
+            Target::Lane { installation, lane } => Some((*installation, lane)),
+            Target::Channel { expected } => {
+                expected.as_ref().map(|(installation, lane)| (*installation, lane.as_str()))
+            }
             Target::Resolving
             | Target::ResolvingOrHeld
             | Target::Held { .. }
@@ -93,6 +106,10 @@ impl NewDelivery {
 pub enum Target {
     /// At the tail of this lane: `U...` for direct messages, `C...` for channels.
     Lane { installation: InstallationId, lane: String },
+    /// For a channel with a key ([`NewDelivery::channel`]): at the tail of its lane if it is ready
+    /// in the connected workspace and no earlier delivery waits for it. Otherwise it waits for the
+    /// channel. The transaction decides; `expected` is the lane as the caller saw it.
+    Channel { expected: Option<(InstallationId, String)> },
     /// The member must be found first.
     Resolving,
     /// Like `Resolving`, but if no member is found, it waits until the person appears.

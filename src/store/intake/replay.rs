@@ -13,7 +13,9 @@ use sea_orm::Value;
 use crate::domain::capacity::priority::Priority;
 use crate::domain::delivery::State;
 use crate::domain::delivery::subject::Action;
-use crate::domain::ids::{DeliveryId, InstallationId, Principal, RequestId, TenantId, UserId};
+use crate::domain::ids::{
+    DeliveryId, InstallationId, ManagedChannelId, Principal, RequestId, TenantId, UserId,
+};
 use crate::domain::reason::Failure;
 use crate::domain::time::{Timestamp, micros};
 use crate::store::database::rows::Columns;
@@ -99,6 +101,9 @@ struct DeadLetter {
     user: Option<UserId>,
     installation: Option<String>,
     lane: Option<String>,
+    /// The channel, if the call named it by its key, and the key.
+    channel: Option<ManagedChannelId>,
+    channel_key: Option<String>,
     content: Option<Vec<u8>>,
     action: Action,
     priority: Priority,
@@ -110,7 +115,7 @@ struct DeadLetter {
 const READ: &str = "id, position, sequence, state, replayed_as, \
     CASE WHEN $superseded THEN 1 ELSE 0 END, reason, user_id, installation, \
     COALESCE(lane, deferred_lane), content, action, notification, priority, kind, event_type, \
-    trace_context, subject_key, hold";
+    trace_context, subject_key, hold, awaits_channel, channel_key";
 
 impl Outbox<'_> {
     /// Replays dead letters, in one transaction; an identical call gets the same answer.
@@ -130,6 +135,13 @@ impl Outbox<'_> {
             })
             .await?;
         self.store.pass_over(UnreadableRow::DeadLetter, unread);
+        if let ReplayOutcome::Replayed(replayed) = &outcome {
+            let new: Vec<_> = replayed.iter().filter_map(|one| one.replayed_as).collect();
+            // They are accepted; a sweep puts them into their lanes, too.
+            if let Err(error) = self.store.serve_channels_of(&new).await {
+                tracing::warn!(%error, "replays for channels wait for the next sweep");
+            }
+        }
         self.store.recorded();
         self.store.wake();
         self.store.changed();
@@ -292,6 +304,8 @@ impl DeadLetter {
         let (trace_context, subject): (Option<String>, Option<String>) =
             (columns.take()?, columns.take()?);
         let hold = i64::from(columns.take::<i32>()?);
+        let channel = columns.optional_id(|text| ManagedChannelId::parse(&text))?;
+        let channel_key = columns.take()?;
         let same = [
             notification.into(),
             priority.into(),
@@ -314,6 +328,8 @@ impl DeadLetter {
             user,
             installation,
             lane,
+            channel,
+            channel_key,
             content,
             action,
             priority: Priority::from_code(priority),
@@ -324,7 +340,7 @@ impl DeadLetter {
     /// Whether it is replayed, or why not.
     fn result(&self) -> Replayed {
         let dead = State::DEAD.contains(&self.state);
-        let erased = self.place().is_none() && self.user.is_none();
+        let erased = self.place().is_none() && self.line().is_none() && self.user.is_none();
         let skipped = match self.replayed_as {
             Some(_) => Some(SkipReason::AlreadyReplayed),
             None if !dead => Some(SkipReason::NotDead),
@@ -354,10 +370,20 @@ impl DeadLetter {
         }
     }
 
+    /// The channel whose line it joins: the channel may have moved since.
+    fn line(&self) -> Option<ManagedChannelId> {
+        self.channel.filter(|_| !self.is_unwritten())
+    }
+
+    /// Whether it must be rendered before it can be sent.
+    fn is_unwritten(&self) -> bool {
+        self.content.is_none() && self.action.speaks()
+    }
+
     /// The lane that it joins. Without content it is rendered again, which requires resolving the
     /// person.
     fn place(&self) -> Option<(InstallationId, &str)> {
-        if self.content.is_none() && self.action.speaks() {
+        if self.channel.is_some() || self.is_unwritten() {
             return None;
         }
         let installation = InstallationId::parse(self.installation.as_deref()?).ok()?;

@@ -9,7 +9,9 @@ use std::collections::HashMap;
 use super::new::{Accept, NewDelivery, Target};
 use crate::domain::delivery::subject::{Action, Shown, SubjectMessage};
 use crate::domain::delivery::{End, State};
-use crate::domain::ids::{ChannelId, DeliveryId, InstallationId, SubjectKey, TenantId, UserId};
+use crate::domain::ids::{
+    ChannelId, ChannelKey, DeliveryId, InstallationId, SubjectKey, TenantId, UserId,
+};
 use crate::domain::limits::{SUBJECT_CONVERSATIONS, SUBJECT_MESSAGES};
 use crate::domain::reason::Cancellation;
 use crate::store::database::rows::Columns;
@@ -26,8 +28,10 @@ use crate::store::{Error, LaneClaim, Outbox};
 pub struct SubjectConversation {
     /// Absent for a channel.
     pub user: Option<UserId>,
-    /// Absent while the member is not known.
+    /// Absent while the member is not known, or the channel is not ready.
     pub lane: Option<(InstallationId, String)>,
+    /// The platform's key of the channel, if the message named it.
+    pub channel: Option<ChannelKey>,
 }
 
 /// A message of ours that was posted about the subject.
@@ -79,8 +83,8 @@ impl Outbox<'_> {
     ) -> Result<Vec<SubjectConversation>, Error> {
         let some = |table| {
             format!(
-                "SELECT user_id, installation, COALESCE(lane, deferred_lane) AS place, sequence \
-                 FROM {table} WHERE tenant = $1 AND subject_key = $2 \
+                "SELECT user_id, installation, COALESCE(lane, deferred_lane) AS place, \
+                 channel_key, sequence FROM {table} WHERE tenant = $1 AND subject_key = $2 \
                  AND (({POSTED}) \
                  OR {OPEN} \
                  OR ({DEAD} AND replayed_as IS NULL \
@@ -88,8 +92,9 @@ impl Outbox<'_> {
             )
         };
         let text = format!(
-            "SELECT user_id, installation, place, MIN(sequence) FROM ({} UNION ALL {}) AS every \
-             GROUP BY user_id, installation, place ORDER BY 4 LIMIT {}",
+            "SELECT user_id, installation, place, channel_key, MIN(sequence) \
+             FROM ({} UNION ALL {}) AS every \
+             GROUP BY user_id, installation, place, channel_key ORDER BY 5 LIMIT {}",
             some("deliveries"),
             some("deliveries_history"),
             SUBJECT_CONVERSATIONS + 1
@@ -102,7 +107,8 @@ impl Outbox<'_> {
                 let user = columns.optional_id(UserId::parse)?;
                 let installation = columns.optional_id(|text| InstallationId::parse(&text))?;
                 let lane: Option<String> = columns.take()?;
-                Ok(SubjectConversation { user, lane: installation.zip(lane) })
+                let channel = columns.optional_id(ChannelKey::parse)?;
+                Ok(SubjectConversation { user, lane: installation.zip(lane), channel })
             })
             .collect()
     }
@@ -208,6 +214,7 @@ struct Waiting {
     id: String,
     user: Option<String>,
     lane: Option<String>,
+    channel: Option<String>,
     action: Action,
     /// No request is under way.
     may_end: bool,
@@ -220,16 +227,20 @@ impl Waiting {
             id: columns.take()?,
             user: columns.take()?,
             lane: columns.take()?,
+            channel: columns.take()?,
             action: columns.action()?,
             may_end: columns.take::<i32>().map(|flag| flag == 1)?,
         })
     }
 
     fn is_for(&self, new: &NewDelivery) -> bool {
-        let lane = new.lane();
+        let lane = new.place().map(|(_, lane)| lane);
         let same_user =
             new.user.as_ref().is_some_and(|user| self.user.as_deref() == Some(user.as_str()));
-        same_user || lane.is_some_and(|lane| self.lane.as_deref() == Some(lane))
+        let channel = new.channel.as_ref().map(|channel| channel.id.to_string());
+        same_user
+            || lane.is_some_and(|lane| self.lane.as_deref() == Some(lane))
+            || channel.is_some_and(|channel| self.channel.as_deref() == Some(&channel))
     }
 }
 
@@ -252,13 +263,18 @@ async fn waiting(
         list
     };
     let users = among(new.iter().filter_map(|d| d.user.as_ref().map(UserId::as_str)).collect());
-    let lanes = among(new.iter().filter_map(|delivery| delivery.lane()).collect());
+    let places = new.iter().filter_map(|delivery| delivery.place());
+    let lanes = among(places.map(|(_, lane)| lane).collect());
+    let channels = new.iter().filter_map(|delivery| delivery.channel.as_ref());
+    let channels: Vec<String> = channels.map(|channel| channel.id.to_string()).collect();
+    let channels = among(channels.iter().map(String::as_str).collect());
     let text = format!(
-        "SELECT id, user_id, COALESCE(lane, deferred_lane), action, \
+        "SELECT id, user_id, COALESCE(lane, deferred_lane), awaits_channel, action, \
          CASE WHEN {EXPIRING} THEN 1 ELSE 0 END FROM deliveries \
          WHERE tenant = $1 AND subject_key = $2 \
          AND {OPEN} \
-         AND (user_id IN ({users}) OR lane IN ({lanes}) OR deferred_lane IN ({lanes})) \
+         AND (user_id IN ({users}) OR lane IN ({lanes}) OR deferred_lane IN ({lanes}) \
+         OR awaits_channel IN ({channels})) \
          ORDER BY position, sequence {{for_update}}"
     );
     let rows = sql::all(tx, &text, values).await?;

@@ -17,8 +17,8 @@ use crate::domain::capacity::priority::Priority;
 use crate::domain::delivery::subject::{Action, SlackRequestKind};
 use crate::domain::delivery::{DeliveryKind, State};
 use crate::domain::ids::{
-    ChannelId, DeliveryId, EventType, InstallationId, LeaseToken, NotificationId, SubjectKey,
-    TenantId, UserId,
+    ChannelId, DeliveryId, EventType, InstallationId, LeaseToken, ManagedChannelId, NotificationId,
+    SubjectKey, TenantId, UserId,
 };
 use crate::domain::time::{Timestamp, micros};
 use crate::store::database::era::doubt;
@@ -60,6 +60,8 @@ pub struct Head {
     pub tenant: TenantId,
     /// Absent for posts to a channel.
     pub user: Option<UserId>,
+    /// The channel, if the call named it by its key; it may have moved to another lane.
+    pub keyed_channel: Option<ManagedChannelId>,
     pub event_type: EventType,
     pub kind: DeliveryKind,
     /// `Pending`, `Unknown`, or `Sending`. `Sending` means that the previous holder died or lost
@@ -111,7 +113,8 @@ pub struct Head {
 /// The columns read by [`Store::head_of`], and by [`Store::read_life`].
 const READ: &str = "id, notification, tenant, user_id, event_type, kind, state, attempt, probes, \
     crashes, content, sending_since, due_at, expires_at, created_at, priority, trace_context";
-const LIFE: &str = "deed, thread_ts, subject_key, action, slack_channel, slack_ts, code, trace";
+const LIFE: &str = "deed, thread_ts, subject_key, action, slack_channel, slack_ts, code, trace, \
+    awaits_channel";
 
 fn of_head(columns: &str) -> String {
     format!("d.{}", columns.replace(", ", ", d."))
@@ -199,6 +202,7 @@ impl Store {
             notification,
             tenant,
             user: columns.optional_id(UserId::parse)?,
+            keyed_channel: None,
             event_type: columns.id(EventType::parse)?,
             kind: columns.code(DeliveryKind::from_code)?,
             state: columns.code(State::from_code)?,
@@ -279,6 +283,7 @@ impl Store {
         head.code = columns.take()?;
         let sealed: Option<Vec<u8>> = columns.take()?;
         head.trace = self.open_trace(&head.tenant, head.delivery, sealed.as_deref(), keys).await?;
+        head.keyed_channel = columns.optional_id(|text| ManagedChannelId::parse(&text))?;
         head.ready_at = columns.time()?;
         head.in_doubt = columns.optional_time()?;
         Ok(())

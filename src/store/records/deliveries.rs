@@ -12,7 +12,8 @@ use sea_orm::Value;
 use crate::domain::delivery::subject::Action;
 use crate::domain::delivery::{DeliveryKind, State};
 use crate::domain::ids::{
-    ChannelId, DeliveryId, EventType, InstallationId, NotificationId, SubjectKey, TenantId, UserId,
+    ChannelId, ChannelKey, DeliveryId, EventType, InstallationId, NotificationId, SubjectKey,
+    TenantId, UserId,
 };
 use crate::domain::time::Timestamp;
 use crate::store::database::rows::Columns;
@@ -26,6 +27,8 @@ pub struct DeliveryRecord {
     pub notification: NotificationId,
     /// Absent for posts to a channel.
     pub user: Option<UserId>,
+    /// The platform's key of the channel, if the call named it.
+    pub channel_key: Option<ChannelKey>,
     /// The Slack workspace. Absent while resolving, and for deliveries that never had a
     /// destination.
     pub workspace: Option<InstallationId>,
@@ -135,7 +138,17 @@ pub(in crate::store) const DEAD: StateIn = StateIn("state", State::DEAD);
 
 const READ: &str = "id, notification, user_id, installation, COALESCE(lane, deferred_lane), \
     state, attempt, due_at, expires_at, slack_channel, slack_ts, reason, code, kind, event_type, \
-    created_at, updated_at, subject_key, action, replay_of, replayed_as, trace, sequence";
+    created_at, updated_at, subject_key, action, replay_of, replayed_as, trace, channel_key, \
+    sequence";
+
+impl DeliveryRecord {
+    /// Whether it waits for its channel to be ready in Slack, and for nothing before that.
+    #[must_use]
+    pub fn awaits_channel(&self) -> bool {
+        let is_pending = self.state == State::Pending && self.lane.is_none();
+        is_pending && self.channel_key.is_some() && self.due_at >= self.expires_at
+    }
+}
 
 impl Records<'_> {
     /// One delivery of a tenant, with its attempts.
@@ -247,6 +260,7 @@ fn record(row: &Row) -> Result<DeliveryRecord, Error> {
         replay_of: columns.optional_id(|text| DeliveryId::parse(&text))?,
         replayed_as: columns.optional_id(|text| DeliveryId::parse(&text))?,
         trace: columns.take()?,
+        channel_key: columns.optional_id(ChannelKey::parse)?,
         attempts: Vec::new(),
     })
 }

@@ -1,5 +1,6 @@
 //! Deliveries that wait for their time (`deliver_after`). They are pending and in no lane, so they
-//! hold nothing up; when due, they join their lane's tail (invariant I4).
+//! hold nothing up; when due, they join their lane's tail (invariant I4). Those for a channel with
+//! a key have no lane to join yet: see `awaiting`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -70,11 +71,9 @@ impl Waiting<'_> {
 
     /// How long until the first is due; `None` if none waits.
     pub async fn next_deferred(self) -> Result<Option<Duration>, Error> {
-        let text = format!(
-            "SELECT MIN(due_at), {{now}} FROM deliveries WHERE {DEFERRED} \
-             AND deferred_lane IS NOT NULL AND {}",
-            known()
-        );
+        // Also of those for a channel; in its line they are never due.
+        let text =
+            format!("SELECT MIN(due_at), {{now}} FROM deliveries WHERE {DEFERRED} AND {}", known());
         let Some(row) = sql::one(self.store.reader(), &text, params![]).await? else {
             return Ok(None);
         };

@@ -171,3 +171,7 @@ pub(super) fn described(person: pb::Person) -> pb::Recipient {
 pub(super) fn channel(id: &str) -> pb::Recipient {
     to(pb::recipient::Target::ChannelId(id.into()))
 }
+
+pub(super) fn channel_key(key: &str) -> pb::Recipient {
+    to(pb::recipient::Target::ChannelKey(key.into()))
+}

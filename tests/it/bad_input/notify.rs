@@ -3,7 +3,9 @@
 use herald::rpc::pb;
 use tonic_types::StatusExt as _;
 
-use super::{Case, Rows, assert_refused, channel, described, long, nested, number, object, user};
+use super::{
+    Case, Rows, assert_refused, channel, channel_key, described, long, nested, number, object, user,
+};
 use crate::support::world::for_each_database;
 
 const EMPTY: &str = "must not be empty";
@@ -14,7 +16,7 @@ const URL: &str = "must be an absolute http or https URL";
 const EXPIRY: &str = "must be between 1 second and 30 days";
 const EVENTS: &str = "is not a known event type; known are case.started, task.assigned, task.due, \
     request.canceled, request.completed, process.imported, project.invited, event.invited, \
-    event.enrolled, learning.assigned, event.reminder";
+    event.enrolled, learning.assigned, event.reminder, channel.archiving";
 const CHANNEL: &str = "must be a Slack conversation id, such as C012AB3CD";
 const ZONE: &str = "is not an IANA time zone, such as Europe/Vienna";
 
@@ -121,7 +123,25 @@ const RECIPIENTS: &[Case<pb::NotifyRequest>] = &[
         problems: &[("recipients", "must be between 1 and 1000, was 1001")] },
     Case {
         what: "recipient without target", spoil: |r| r.recipients = vec![pb::Recipient::default()],
-        problems: &[("recipients[0]", "must be one of user_id, person, channel_id")] },
+        problems: &[("recipients[0]", "must be one of user_id, person, channel_id, channel_key")] },
+    Case {
+        what: "empty channel key", spoil: |r| r.recipients = vec![channel_key("")],
+        problems: &[("recipients[0].channel_key", EMPTY)] },
+    Case {
+        what: "long channel key",
+        spoil: |r| r.recipients = vec![user("ben"), channel_key(&long(129))],
+        problems: &[("recipients[1].channel_key", "must be at most 128 bytes, was 129")] },
+    Case {
+        what: "channel key with newline", spoil: |r| r.recipients = vec![channel_key("track:1\n")],
+        problems: &[("recipients[0].channel_key",
+            r"must not contain '\n'; allowed are printable characters")] },
+    Case {
+        what: "channel key with roles",
+        spoil: |r| {
+            r.recipients = vec![channel_key("track:1")];
+            r.recipients[0].roles = vec!["x".into()];
+        },
+        problems: &[("recipients[0].roles", "must be empty for a channel")] },
     Case {
         what: "empty user", spoil: |r| r.recipients = vec![user("ben"), user("")],
         problems: &[("recipients[1].user_id", EMPTY)] },

@@ -147,6 +147,7 @@ impl World {
         NewDelivery {
             id: DeliveryId(uuid::Uuid::now_v7()),
             user: lane.starts_with('U').then(|| user(lane)),
+            channel: None,
             target: Target::Lane { installation: self.installation, lane: lane.into() },
             content: Some(serde_json::to_vec(&rendered).unwrap()),
             kind,

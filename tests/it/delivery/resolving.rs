@@ -28,6 +28,7 @@ pub(super) async fn accept_for(
     let new = NewDelivery {
         id,
         user: Some(user(lane)),
+        channel: None,
         target: Target::Resolving,
         content: None,
         kind: DeliveryKind::Normal,

@@ -2,13 +2,18 @@
 
 use super::read;
 
+/// The message that was not drawn yet.
+const NOT_DRAWN: &str = "channel.archiving";
+
 /// The sections of the page, each with its name and its message.
 fn sections(page: &str) -> Vec<(&str, String)> {
     let mut sections = Vec::new();
     for section in page.split("\n## ").skip(1) {
         let (name, rest) = section.split_once('\n').unwrap();
         let picture = format!("](pictures/{name}.png)\n");
-        assert!(rest.contains(&picture), "{name} has no picture of its own");
+        let drawn = rest.contains(&picture);
+        let excused = name == NOT_DRAWN && rest.contains("It has no picture yet");
+        assert!(drawn != excused, "{name} has no picture of its own, or needs no excuse");
         let lines = rest.lines().skip_while(|line| *line != "<!-- message -->").skip(2);
         let lines: Vec<&str> = lines.take_while(|line| *line != "```").collect();
         sections.push((name, lines.join("\n")));
@@ -28,5 +33,5 @@ fn every_built_in_message_is_on_the_page() {
     let messages: Vec<_> = messages.filter(|(name, _)| *name != "herald.test").collect();
     let page = read("docs/messages.md");
     assert_eq!(sections(&page), messages);
-    assert_eq!(messages.len(), 11);
+    assert_eq!(messages.len(), 12);
 }

@@ -46,7 +46,8 @@ async fn each_service_has_its_status_on_both_ports() {
 
 /// Every background loop of a replica; the issuers of tokens and the health watch itself are not
 /// watched.
-const LOOPS: [&str; 13] = [
+const LOOPS: [&str; 14] = [
+    "channel notices",
     "claim",
     "clock",
     "custom fields",

@@ -109,7 +109,7 @@ async fn event_types_say_what_they_need_and_whether_they_are_on() {
         world.client.set(TENANT, settings, &["disabled_event_types"]).await.unwrap();
         let request = pb::ListEventTypesRequest { tenant_id: TENANT.into(), ..Default::default() };
         let listed = world.client.list_event_types(request).await.unwrap().event_types;
-        assert_eq!(listed.len(), 11);
+        assert_eq!(listed.len(), 12);
         for kind in listed {
             assert_eq!(kind.enabled, kind.name != "task.due");
             assert!(kind.fields.iter().any(|field| field.required) || !kind.any_of.is_empty());

@@ -20,7 +20,7 @@ async fn choices_read_back_with_what_comes_of_them() {
         let (tenant_id, user_id) = (TENANT.into(), "ben".into());
         let request = pb::GetPreferencesRequest { tenant_id, user_id, actor: None };
         let got = world.client.get_preferences(request).await.unwrap();
-        assert_eq!((got.preference(), got.event_types.len()), (PreferenceValue::Inherit, 11));
+        assert_eq!((got.preference(), got.event_types.len()), (PreferenceValue::Inherit, 12));
         for choice in got.event_types {
             let off = choice.event_type == "task.due";
             assert_eq!(choice.effective, !off, "{choice:?}");

@@ -60,6 +60,7 @@ pub(crate) fn delivery(target: Target) -> NewDelivery {
     NewDelivery {
         id: DeliveryId(uuid()),
         user: Some(UserId::parse("someone").unwrap()),
+        channel: None,
         target,
         content: Some(b"the rendered message".to_vec()),
         kind: DeliveryKind::Normal,

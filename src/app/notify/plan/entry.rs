@@ -7,9 +7,9 @@ use crate::domain::delivery::DeliveryKind;
 use crate::domain::delivery::End;
 use crate::domain::delivery::trace::Trace;
 use crate::domain::delivery::verdict::{Decided, FoundMember, Guarantee};
-use crate::domain::ids::{DeliveryId, SlackUserId, UserId};
+use crate::domain::ids::{DeliveryId, InstallationId, SlackUserId, UserId};
 use crate::domain::message::draft::DraftError;
-use crate::store::{NewDelivery, Target};
+use crate::store::{ForChannel, NewDelivery, Target};
 
 impl Planned {
     /// Adds a delivery.
@@ -36,7 +36,7 @@ impl Planner<'_> {
         decision: Decision<'_>,
         planned: &mut Planned,
     ) -> Result<(Decided, DeliveryId), Error> {
-        let Decision { known, start, trace, identity } = decision;
+        let Decision { known, channel, start, trace, identity } = decision;
         let user = known.map(|known| &known.person.user_id);
         planned.identities.extend(user.cloned().zip(identity));
         match start {
@@ -51,6 +51,9 @@ impl Planner<'_> {
                     planned.push(self.delivery(user, target, content, trace))
                 };
                 Ok((self.queued(delivery, found, guarantee), delivery))
+            }
+            Start::Channel { expected, guarantee } => {
+                self.enter_channel(channel, expected, guarantee, trace, planned)
             }
             Start::Later { asks, guarantee } => {
                 planned.strangers += usize::from(asks);
@@ -75,9 +78,41 @@ impl Planner<'_> {
             Start::Ended { end, members_without_email } => {
                 let decided = refused(end, members_without_email)?;
                 let target = Target::Ended(end);
-                Ok((decided, planned.push(self.delivery(user, target, None, trace))))
+                let delivery = self.delivery(user, target, None, trace);
+                Ok((decided, planned.push(NewDelivery { channel, ..delivery })))
             }
         }
+    }
+
+    /// Adds the delivery for a channel with a key.
+    fn enter_channel(
+        &self,
+        channel: Option<ForChannel>,
+        expected: Option<(InstallationId, String)>,
+        guarantee: Guarantee,
+        trace: Trace,
+        planned: &mut Planned,
+    ) -> Result<(Decided, DeliveryId), Error> {
+        let awaits_channel = expected.is_none();
+        let lane = expected.as_ref().map(|(_, lane)| lane.clone());
+        let shared = lane.as_ref().and_then(|lane| planned.share(lane, None));
+        let delivery = if let Some(shared) = shared {
+            shared
+        } else {
+            let content = self.words(None, None, planned)?;
+            let place = planned.deliveries.len();
+            planned.lanes.extend(lane.map(|lane| (lane, place)));
+            let new = self.delivery(None, Target::Channel { expected }, content, trace);
+            planned.push(NewDelivery { channel, ..new })
+        };
+        let queued = Decided::Queued {
+            delivery,
+            found: None,
+            estimated_send_time: self.message.deferred_until().filter(|_| !awaits_channel),
+            guarantee,
+            awaits_channel,
+        };
+        Ok((queued, delivery))
     }
 
     fn queued(
@@ -87,7 +122,8 @@ impl Planner<'_> {
         guarantee: Guarantee,
     ) -> Decided {
         let estimated_send_time = self.message.deferred_until();
-        Decided::Queued { delivery, found, estimated_send_time, guarantee }
+        let awaits_channel = false;
+        Decided::Queued { delivery, found, estimated_send_time, guarantee, awaits_channel }
     }
 
     fn delivery(
@@ -100,6 +136,7 @@ impl Planner<'_> {
         NewDelivery {
             id: DeliveryId(uuid::Uuid::now_v7()),
             user: user.cloned(),
+            channel: None,
             target,
             content,
             kind: DeliveryKind::Normal,

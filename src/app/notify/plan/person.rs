@@ -34,7 +34,7 @@ impl Planner<'_> {
             let (installation, lane) = (installation.id, lane.to_owned());
             let start = Start::Lane { installation, lane, found: None, guarantee };
             let trace = self.trace(Some(chosen), None, "send");
-            return Decision { known, start, trace, identity: None };
+            return Decision { known, channel: None, start, trace, identity: None };
         }
         let (decision, matched) = self.tenant.decide(self.view, &named.known, &named.values);
         let search = Search {
@@ -58,7 +58,7 @@ impl Planner<'_> {
                 let cause = if until.is_some() { Cause::Time } else { Cause::Arrival };
                 trace.waits(Wait::new(cause, now, until));
                 let start = Start::Held { reason, members_without_email, guarantee };
-                Decision { known, start, trace, identity: None }
+                Decision { known, channel: None, start, trace, identity: None }
             }
             Err(end) => self.ends(known, Some(chosen), end, members_without_email),
         }
@@ -80,6 +80,7 @@ impl Planner<'_> {
         };
         Decision {
             known: Some(&named.known),
+            channel: None,
             start,
             trace: self.trace(Some(chosen), Some(self.basis(member)), "send"),
             identity: member.new_identity(installation.id, self.message.now),
@@ -93,6 +94,7 @@ impl Planner<'_> {
         trace.waits(Wait::new(Cause::Conversation, self.message.now, None));
         Decision {
             known: Some(&named.known),
+            channel: None,
             start: Start::Later { asks: false, guarantee },
             trace,
             identity: member.new_identity(installation.id, self.message.now),
@@ -105,7 +107,7 @@ impl Planner<'_> {
         let mut trace = self.trace(Some(chosen), None, "send");
         trace.waits(Wait::new(Cause::Directory, self.message.now, None));
         let start = Start::Later { asks, guarantee };
-        Decision { known: Some(&named.known), start, trace, identity: None }
+        Decision { known: Some(&named.known), channel: None, start, trace, identity: None }
     }
 
     fn basis(&self, member: Reached<'_>) -> trace::TraceBasis {

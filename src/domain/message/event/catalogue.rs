@@ -21,7 +21,10 @@ const fn optional(
     Field { path, kind, required: false, meaning, demo }
 }
 
-pub(super) static CATALOGUE: [BuiltIn; 11] = [
+/// The notice before a channel is archived.
+pub(super) const CHANNEL_ARCHIVING: &str = "channel.archiving";
+
+pub(super) static CATALOGUE: [BuiltIn; 12] = [
     BuiltIn {
         name: "case.started",
         summary: "A requested case has started.",
@@ -201,5 +204,21 @@ pub(super) static CATALOGUE: [BuiltIn; 11] = [
         ],
         any_of: &[&["starts_in_minutes", "starts_at"]],
         opens: "the event",
+    },
+    BuiltIn {
+        name: CHANNEL_ARCHIVING,
+        summary: "A channel will be archived soon.",
+        recipients: "the channel itself; Herald sends it",
+        fields: &[
+            required("channel.name", Kind::Text, "The channel.", r#""first-aid-course""#),
+            required(
+                "archive_at",
+                Kind::Time,
+                "When it will be archived.",
+                r#""2026-11-27T16:00:00Z""#,
+            ),
+        ],
+        any_of: &[],
+        opens: "nothing, unless the call has a link",
     },
 ];

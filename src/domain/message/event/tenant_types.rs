@@ -207,7 +207,10 @@ impl<'a> KnownType<'a> {
     /// Whether a message of this type must have a link.
     #[must_use]
     pub fn needs_link(&self) -> bool {
-        matches!(self.source, Source::BuiltIn(..))
+        match self.source {
+            Source::BuiltIn(built_in, _) => built_in.needs_link(),
+            Source::Own(_) => false,
+        }
     }
 
     /// The priority of messages of this type.

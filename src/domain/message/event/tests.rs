@@ -8,10 +8,13 @@ use crate::domain::time::Timestamp;
 const NOW: Timestamp = Timestamp(1_795_420_800_000_000);
 
 #[test]
-fn the_catalogue_is_that_of_the_requirements() {
+fn the_catalogue_is_that_of_the_requirements_with_one_of_heralds_own() {
     let names: Vec<_> = catalogue().iter().map(|built_in| built_in.name).collect();
-    assert_eq!(names.len(), 11);
-    assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), 11);
+    assert_eq!(names.len(), 12);
+    assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), 12);
+    let notice = find(&channel_archiving()).unwrap();
+    let linked = catalogue().iter().filter(|built_in| built_in.needs_link());
+    assert!(linked.count() == 11 && !notice.needs_link());
     assert!(names.iter().all(|name| find(&EventType::parse(*name).unwrap()).is_some()));
     let own = EventType::parse("own.type").unwrap();
     assert!(find(&own).is_none());

@@ -60,7 +60,7 @@ const SOON: &str = "{% if starts_in_minutes is number %}{{ starts_in_minutes | i
                     {% else %}{{ starts_at | how_soon }}{% endif %}";
 
 /// The event types, in the order of the catalogue.
-pub(super) static EVENTS: [Wording; 11] = [
+pub(super) static EVENTS: [Wording; 12] = [
     wording!(
         "case.started",
         "🚀 ",
@@ -101,6 +101,12 @@ pub(super) static EVENTS: [Wording; 11] = [
         "🔔 ",
         "event.name",
         &[when("starts_at", START), when("place", PLACE)],
+    ),
+    wording!(
+        "channel.archiving",
+        "🗄️ ",
+        "channel.name",
+        &[always("archive_at"), always("readable")]
     ),
 ];
 

@@ -12,7 +12,10 @@ use super::StoredCall;
 use super::sealed::{Sealed, SealedCall};
 use crate::domain::delivery::State;
 use crate::domain::delivery::subject::Action;
-use crate::domain::ids::{DeliveryId, InstallationId, SubjectKey, TenantId, UserId};
+use crate::domain::ids::{
+    DeliveryId, InstallationId, ManagedChannelId, SubjectKey, TenantId, UserId,
+};
+use crate::domain::reason::Cancellation;
 use crate::domain::time::{Timestamp, micros};
 use crate::store::Error;
 use crate::store::database::rows::{Column, Columns, given, numbered};
@@ -24,6 +27,7 @@ use crate::store::lanes::lane;
 use crate::store::lanes::lane::Joining;
 use crate::store::seal::person_keys::{hold_keys, key_lives};
 use crate::store::tenancy::people::{PersonKey, SealedIdentity, write_identities, write_records};
+use crate::store::waiting::channels::{ChannelTurn, ChannelTurns, NEVER, channel_turns};
 use crate::store::waiting::held::expect_sweeps;
 
 /// The values that the database chose for a new notification.
@@ -61,8 +65,8 @@ pub(super) async fn accept_within(
     let mut before = before(tx, calls, &new).await?;
     let (mut records, mut identities) = (BTreeMap::new(), BTreeMap::new());
     let mut holding: BTreeSet<&TenantId> = BTreeSet::new();
-    let mut places = BTreeSet::new();
-    for (index, times) in &new {
+    let mut channels = BTreeSet::new();
+    for index in new.keys() {
         let (accept, sealed) = &calls[*index];
         // If two records are of the same person, the later call's counts.
         records.extend(people(accept, sealed));
@@ -71,9 +75,7 @@ pub(super) async fn accept_within(
         if accept.deliveries.iter().any(held) {
             holding.insert(&accept.tenant);
         }
-        for (place, _) in joins(times, accept) {
-            places.insert(place);
-        }
+        channels.extend(accept.deliveries.iter().filter_map(awaited));
     }
     write_records(tx, &records).await?;
     let named = identities.iter().map(|((tenant, _), identity)| (*tenant, identity.sealed()));
@@ -82,19 +84,22 @@ pub(super) async fn accept_within(
     for tenant in holding {
         expect_sweeps(tx, tenant).await?;
     }
+    let turns = channel_turns(tx, &channels).await?;
+    let joining = new.iter().flat_map(|(index, times)| joins(times, &calls[*index].0, &turns));
+    let places = joining.map(|(place, _)| place).collect();
     // Before the overtaken deliveries: all work on a lane locks in this order.
     let positions = lane::positions(tx, &places, new.len()).await?;
     for (position, times) in positions.into_iter().zip(new.values_mut()) {
         times.position = position;
     }
-    lane::fill(tx, &waiting(calls, &new)).await?;
+    lane::fill(tx, &waiting(calls, &new, &turns)).await?;
     let (mut instead, mut overtaken) = (HashMap::new(), HashMap::new());
     for index in new.keys() {
         let mut effect = overtake(tx, &calls[*index].0).await?;
         instead.extend(std::mem::take(&mut effect.instead));
         overtaken.insert(*index, effect);
     }
-    insert_deliveries(tx, calls, &new, &instead).await?;
+    insert_deliveries(tx, calls, &new, &turns, &instead).await?;
     insert_sharers(tx, calls, &new).await?;
     let outcomes = (0..calls.len()).map(|index| match new.get(&index) {
         Some(times) => Ok(StoredCall::New {
@@ -165,16 +170,31 @@ async fn insert_notifications(
     Ok(new)
 }
 
+/// The channel whose turn decides where the delivery begins.
+fn awaited(new: &NewDelivery) -> Option<ManagedChannelId> {
+    let asks = matches!(new.target, Target::Channel { .. });
+    new.channel.as_ref().filter(|_| asks).map(|channel| channel.id)
+}
+
+/// The turn of the delivery's channel; `None`: it is for none, or the channel was released.
+fn turn_of<'a>(new: &NewDelivery, turns: &'a ChannelTurns) -> Option<&'a ChannelTurn> {
+    awaited(new).and_then(|id| turns.get(&id))
+}
+
 /// The lanes that a call joins at once, each with its delivery and when that is due.
 fn joins<'a>(
     times: &Times,
     accept: &'a Accept,
+    turns: &'a ChannelTurns,
 ) -> impl Iterator<Item = ((InstallationId, &'a str), (&'a NewDelivery, Timestamp))> {
     let now = times.deferred(accept).is_none();
     let dues = times.dues(accept.deliveries.len());
     let joining = accept.deliveries.iter().zip(dues).filter(move |_| now);
-    joining.filter_map(|(new, due)| match &new.target {
-        Target::Lane { installation, lane } => Some(((*installation, lane.as_str()), (new, due))),
+    joining.filter_map(move |(new, due)| match (&new.target, turn_of(new, turns)) {
+        (Target::Lane { installation, lane }, _)
+        | (_, Some(ChannelTurn::Joins { installation, lane })) => {
+            Some(((*installation, lane.as_str()), (new, due)))
+        }
         _ => None,
     })
 }
@@ -183,11 +203,12 @@ fn joins<'a>(
 fn waiting<'a>(
     calls: &'a [SealedCall],
     new: &New,
+    turns: &'a ChannelTurns,
 ) -> BTreeMap<(InstallationId, &'a str), Joining<'a>> {
     let mut waiting = BTreeMap::new();
     for (index, times) in new {
         let accept = &calls[*index].0;
-        for (place, (new, due)) in joins(times, accept) {
+        for (place, (new, due)) in joins(times, accept, turns) {
             let joining = Joining::new(
                 &accept.tenant,
                 times.position,
@@ -278,8 +299,9 @@ fn matches<'a>(
 
 const COLUMNS: &str = "id, tenant, notification, user_id, installation, lane, position, state, \
     attempt, probes, crashes, due_at, expires_at, reason, content, priority, kind, event_type, \
-    trace_context, created_at, updated_at, hold, subject_key, action, deferred_lane, trace";
-const KINDS: [Column; 22] = [
+    trace_context, created_at, updated_at, hold, subject_key, action, deferred_lane, trace, \
+    awaits_channel, channel_key";
+const KINDS: [Column; 24] = [
     Column::Text,
     Column::Text,
     Column::Text,
@@ -302,6 +324,8 @@ const KINDS: [Column; 22] = [
     Column::OptionalText,
     Column::OptionalText,
     Column::OptionalBytes,
+    Column::OptionalText,
+    Column::OptionalText,
 ];
 
 /// The actions of deliveries in place of the ones they overtook.
@@ -312,6 +336,7 @@ async fn insert_deliveries(
     tx: &Tx,
     calls: &[SealedCall],
     new: &New,
+    turns: &ChannelTurns,
     instead: &Instead,
 ) -> Result<(), Error> {
     let rows = new.iter().flat_map(|(index, times)| {
@@ -321,7 +346,8 @@ async fn insert_deliveries(
         deliveries.zip(sealed).map(move |((delivery, due), (content, trace))| {
             let action = instead.get(&delivery.id).copied().unwrap_or(accept.about.action);
             let sealed = (content.as_ref(), trace.as_ref());
-            row(accept, (times, due), delivery, action, sealed)
+            let beginning = beginning(accept, (times, due), delivery, turns);
+            row(accept, times, delivery, beginning, action, sealed)
         })
     });
     let rows: Vec<_> = rows.collect();
@@ -332,7 +358,7 @@ async fn insert_deliveries(
         let text = format!(
             "INSERT INTO deliveries ({COLUMNS}) SELECT {}, 0, 0, 0, column9, column10, column11, \
              column12, column13, column14, column15, column16, column17, column17, column18, \
-             column19, column20, column21, column22 FROM {table} \
+             column19, column20, column21, column22, column23, column24 FROM {table} \
              WHERE {sealed} IS NULL OR {alive}",
             numbered(8)
         );
@@ -369,31 +395,72 @@ async fn insert_sharers(tx: &Tx, calls: &[SealedCall], new: &New) -> Result<(), 
     Ok(())
 }
 
-/// The values of [`KINDS`]: those of [`COLUMNS`] that differ between new deliveries.
-fn row(
+/// How a new delivery begins.
+struct Beginning {
+    state: State,
+    installation: Option<String>,
+    lane: Option<String>,
+    /// The lane that it joins when it is due.
+    deferred_lane: Option<String>,
+    reason: Option<&'static str>,
+    due_at: Timestamp,
+    hold: i64,
+}
+
+/// A delivery for a channel is only in a lane if it joins it at once: the channel may have moved by
+/// the time of a scheduled one.
+fn beginning(
     accept: &Accept,
     (times, due): (&Times, Timestamp),
     delivery: &NewDelivery,
+    turns: &ChannelTurns,
+) -> Beginning {
+    let deferred = times.deferred(accept);
+    let (state, place, reason) = match (&delivery.target, turn_of(delivery, turns)) {
+        (Target::Lane { installation, lane }, _) => {
+            (State::Pending, Some((installation.to_string(), lane.clone())), None)
+        }
+        (Target::Channel { .. }, Some(ChannelTurn::Joins { installation, lane }))
+            if deferred.is_none() =>
+        {
+            (State::Pending, Some((installation.to_string(), lane.clone())), None)
+        }
+        (Target::Channel { .. }, Some(_)) => (State::Pending, None, None),
+        // Released since the call was planned.
+        (Target::Channel { .. }, None) => {
+            (State::Canceled, None, Some(Cancellation::ChannelReleased.code()))
+        }
+        (Target::Resolving | Target::ResolvingOrHeld, _) => (State::Resolving, None, None),
+        (Target::Held { reason, .. }, _) => (State::Held, None, Some(reason.code())),
+        (Target::Ended(end), _) => (end.state(), None, end.reason()),
+    };
+    let deferred = deferred.filter(|_| !state.is_terminal());
+    let in_line = matches!(delivery.target, Target::Channel { .. })
+        && state == State::Pending
+        && place.is_none();
+    let (installation, lane) = place.unzip();
+    let (lane, deferred_lane) = if deferred.is_some() { (None, lane) } else { (lane, None) };
+    let (due_at, hold) = match &delivery.target {
+        Target::Held { look_after, .. } => (times.created_at.plus(*look_after), 1),
+        Target::ResolvingOrHeld => (deferred.unwrap_or(due), 1),
+        Target::Channel { .. } if in_line => (deferred.unwrap_or(NEVER), 0),
+        _ => (deferred.unwrap_or(due), 0),
+    };
+    Beginning { state, installation, lane, deferred_lane, reason, due_at, hold }
+}
+
+/// The values of [`KINDS`]: those of [`COLUMNS`] that differ between new deliveries.
+fn row(
+    accept: &Accept,
+    times: &Times,
+    delivery: &NewDelivery,
+    beginning: Beginning,
     action: Action,
     (content, trace): (Option<&Vec<u8>>, Option<&Vec<u8>>),
 ) -> [Value; KINDS.len()] {
-    let (state, place, reason) = match &delivery.target {
-        Target::Lane { installation, lane } => {
-            (State::Pending, Some((installation.to_string(), lane.clone())), None)
-        }
-        Target::Resolving | Target::ResolvingOrHeld => (State::Resolving, None, None),
-        Target::Held { reason, .. } => (State::Held, None, Some(reason.code())),
-        Target::Ended(end) => (end.state(), None, end.reason()),
-    };
-    let (installation, lane) = place.unzip();
-    let deferred = times.deferred(accept).filter(|_| !state.is_terminal());
-    let (lane, deferred_lane) = if deferred.is_some() { (None, lane) } else { (lane, None) };
+    let Beginning { state, installation, lane, deferred_lane, reason, due_at, hold } = beginning;
     let subject = accept.about.subject.as_ref();
-    let (due_at, hold) = match &delivery.target {
-        Target::Held { look_after, .. } => (times.created_at.plus(*look_after), 1i64),
-        Target::ResolvingOrHeld => (deferred.unwrap_or(due), 1),
-        Target::Lane { .. } | Target::Resolving | Target::Ended(_) => (deferred.unwrap_or(due), 0),
-    };
+    let channel = delivery.channel.as_ref();
     [
         delivery.id.to_string().into(),
         accept.tenant.as_str().into(),
@@ -417,5 +484,7 @@ fn row(
         subject.map(|_| action.code()).into(),
         deferred_lane.into(),
         trace.cloned().into(),
+        channel.map(|channel| channel.id.to_string()).into(),
+        channel.map(|channel| channel.key.as_str()).into(),
     ]
 }

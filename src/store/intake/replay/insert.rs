@@ -16,14 +16,18 @@ use crate::store::database::transaction::Tx;
 use crate::store::lanes::lane::{self, Joining};
 use crate::store::records::sealed::{seal_content, seal_trace};
 use crate::store::seal::person_keys::SealingKeys;
+use crate::store::waiting::channels::NEVER;
 
 /// The columns of a replay's row that have values of their own.
 const COLUMNS: &str = "id, tenant, user_id, installation, lane, position, state, due_at, \
     expires_at, content, trace, replay_of, notification, priority, kind, event_type, \
-    trace_context, subject_key, action, hold";
+    trace_context, subject_key, action, hold, awaits_channel, channel_key";
 
-/// The types of [`COLUMNS`].
-const KINDS: [Column; 20] = [
+/// The number of [`COLUMNS`].
+const OWN: usize = 22;
+
+/// The types of [`COLUMNS`], and of the time of the replay.
+const KINDS: [Column; OWN + 1] = [
     Column::Text,
     Column::Text,
     Column::OptionalText,
@@ -41,6 +45,9 @@ const KINDS: [Column; 20] = [
     Column::Text,
     Column::Text,
     Column::OptionalText,
+    Column::OptionalText,
+    Column::OptionalText,
+    Column::Number,
     Column::OptionalText,
     Column::OptionalText,
     Column::Number,
@@ -65,8 +72,8 @@ pub(super) async fn replays(
     for (table, values) in given(tx.get_database_backend(), KINDS, rows) {
         let text = format!(
             "INSERT INTO deliveries ({COLUMNS}, created_at, updated_at, attempt, probes, crashes) \
-             SELECT {}, column8, column8, 0, 0, 0 FROM {table}",
-            numbered(KINDS.len())
+             SELECT {}, column23, column23, 0, 0, 0 FROM {table}",
+            numbered(OWN)
         );
         sql::execute(tx, &text, values).await?;
     }
@@ -124,7 +131,7 @@ async fn sharers(tx: &Tx, chosen: &[(DeadLetter, DeliveryId)]) -> Result<(), Err
 }
 
 impl DeadLetter {
-    /// The row that replays it: the values of [`COLUMNS`].
+    /// The row that replays it: the values of [`KINDS`].
     fn replay_row(
         &self,
         keys: &SealingKeys,
@@ -132,12 +139,16 @@ impl DeadLetter {
         by: DeliveryId,
         position: i64,
         now: Timestamp,
-    ) -> Result<[Value; 20], Error> {
+    ) -> Result<[Value; OWN + 1], Error> {
         let (installation, lane) = match self.place() {
             Some(_) => (self.installation.clone(), self.lane.clone()),
             None => (None, None),
         };
-        let state = if lane.is_some() { State::Pending } else { State::Resolving };
+        let (state, due_at) = match (&lane, self.line()) {
+            (None, Some(_)) => (State::Pending, NEVER),
+            (Some(_), _) => (State::Pending, now),
+            (None, None) => (State::Resolving, now),
+        };
         let [notification, priority, kind, event_type, trace_context, subject, action, hold] =
             self.same.clone();
         Ok([
@@ -148,7 +159,7 @@ impl DeadLetter {
             lane.into(),
             position.into(),
             state.code().into(),
-            now.0.into(),
+            due_at.0.into(),
             now.plus(replay.expires_in).0.into(),
             self.resealed(keys, by)?.into(),
             self.trace(keys, by, now)?.into(),
@@ -161,6 +172,9 @@ impl DeadLetter {
             subject,
             action,
             hold,
+            self.channel.map(|id| id.to_string()).into(),
+            self.channel_key.clone().into(),
+            now.0.into(),
         ])
     }
 

@@ -59,6 +59,25 @@ proptest! {
         }
     }
 
+    /// A message follows its channel within the connected workspace.
+    #[test]
+    fn a_message_goes_where_its_channel_is(
+        world in any_world(),
+        (moved, here) in (any::<bool>(), any::<bool>()),
+    ) {
+        let installation = if here { HERE } else { ELSEWHERE };
+        let lane = ChannelLane { installation: HERE, lane: "C1" };
+        let now = ChannelLane { installation, lane: if moved { "C2" } else { "C1" } };
+        if let Ok(admitted) = world.admit() {
+            let follows = world.connected == Some(installation)
+                && (moved || !here)
+                && world.action.speaks();
+            let step = HeadDecision::Move { installation, lane: now.lane };
+            prop_assert_eq!(admitted.follows(&lane, Some(&now)), follows.then_some(step));
+            prop_assert_eq!(admitted.follows(&lane, None), None);
+        }
+    }
+
     /// A closed account gets nothing, and nothing is sent through a dead token or to a workspace
     /// that is not connected.
     #[test]
