@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::people::{Found, Invitee};
+use super::people::{FoundPeople, Invitee};
 use super::seen::{is_about_a_person, is_out, stays};
 use super::turn::{ChannelWork, Denied, Interruption};
 use crate::domain::channels::members::{INVITE_BATCH, InviteFate, invite_fate, retry_after};
@@ -54,7 +54,7 @@ impl ChannelWork {
             let due = self.due(DUE, after.as_ref()).await?;
             let Some(last) = due.last() else { return Ok(()) };
             after = Some(last.user.clone());
-            let Found { invitees, others } = self.find(due).await?;
+            let FoundPeople { invitees, others } = self.find(due).await?;
             self.write(&others).await?;
             for batch in invitees.chunks(INVITE_BATCH) {
                 self.invite(step, batch).await?;

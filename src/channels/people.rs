@@ -33,7 +33,7 @@ impl Invitee {
 }
 
 /// A look at people.
-pub(super) struct Found {
+pub(super) struct FoundPeople {
     pub(super) invitees: Vec<Invitee>,
     /// The rows of those who are not in Slack, or already in the channel.
     pub(super) others: Vec<MemberUpdate>,
@@ -42,7 +42,10 @@ pub(super) struct Found {
 impl ChannelWork {
     /// Looks for these people in the member list, which is at least as new as the change that led
     /// to this look.
-    pub(super) async fn find(&self, wanted: Vec<MemberRecord>) -> Result<Found, Interruption> {
+    pub(super) async fn find(
+        &self,
+        wanted: Vec<MemberRecord>,
+    ) -> Result<FoundPeople, Interruption> {
         let inner = &self.channels.inner;
         let tenant = &self.lease.channel.tenant;
         let Some(installation) = self.workspace.as_ref().map(|of| of.id) else {
@@ -65,7 +68,7 @@ impl ChannelWork {
             .unzip();
         let everyone: Vec<&Person> = people.iter().collect();
         let (values, _) = directory.values_of(tenant, &mapping, &everyone, Pass::default()).await?;
-        let mut found = Found { invitees: Vec::new(), others: Vec::new() };
+        let mut found = FoundPeople { invitees: Vec::new(), others: Vec::new() };
         for ((record, identity), values) in wanted.into_iter().zip(identities).zip(&values) {
             let identity = identity.filter(|identity| identity.installation == installation);
             match view.decide(&mapping, identity.as_ref(), values).0 {

@@ -8,9 +8,9 @@ use crate::domain::channels::members::retry_after;
 use crate::domain::channels::next::Step;
 use crate::domain::channels::progress::CreateAttempt;
 use crate::domain::channels::stamp;
-use crate::domain::channels::state::{ChannelMemberState, ChannelState};
+use crate::domain::channels::state::{ChannelMemberState, ChannelObstacle, ChannelState};
 use crate::domain::time::Timestamp;
-use crate::workspace::Method;
+use crate::workspace::{Method, scopes};
 
 /// Steps of one turn. A channel needs fewer; the next turn continues.
 const STEPS: usize = 64;
@@ -127,6 +127,7 @@ impl ChannelWork {
     async fn act(&mut self, step: &Step) -> Result<ControlFlow<Option<Timestamp>>, Interruption> {
         match step {
             Step::Rest { state, obstacle, until } => {
+                self.explain(*obstacle);
                 self.settle(*state, *obstacle).await?;
                 // What wakes a channel with an obstacle may have been missed.
                 let idle = obstacle.map(|_| self.now().plus(self.timing().idle));
@@ -147,6 +148,22 @@ impl ChannelWork {
         }
         self.keep().await?;
         Ok(ControlFlow::Continue(()))
+    }
+
+    /// Keeps the detail of an obstacle that is in the workspace, for its sentence.
+    fn explain(&mut self, obstacle: Option<ChannelObstacle>) {
+        let Some(workspace) = &self.workspace else { return };
+        let detail = match obstacle {
+            Some(ChannelObstacle::MissingScopes) => {
+                scopes::lacking(&workspace.scopes, scopes::CHANNELS).join(" ")
+            }
+            Some(ChannelObstacle::Reconnect) => workspace.state_reason.clone().unwrap_or_default(),
+            _ => return,
+        };
+        if self.progress.obstacle_detail != detail {
+            self.progress.obstacle_detail = detail;
+            self.changed = true;
+        }
     }
 
     /// Creates the channel. The attempt is committed first, and taken back if the request was

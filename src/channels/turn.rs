@@ -250,7 +250,7 @@ impl ChannelWork {
         match denied {
             Denied::Refused(code) => self.refused(step, &code),
             Denied::Scopes(needed) => {
-                self.progress.obstacle_detail = needed;
+                self.progress.obstacle_detail = needed.replace(',', " ");
                 self.changed = true;
                 Interruption::Blocked(ChannelObstacle::MissingScopes)
             }
