@@ -1,11 +1,9 @@
 //! Looks for a channel among those of the workspace: after an unclear request to create one, and
 //! for one to adopt.
 
-use super::turn::{ChannelWork, Interruption};
+use super::turn::{ChannelWork, Denied, Interruption, Owning};
 use crate::domain::channels::next::{OwnLook, Step, adoptable, settled_by_look};
 use crate::domain::channels::progress::SeenChannel;
-use crate::domain::channels::stamp;
-use crate::domain::channels::state::ChannelState;
 use crate::domain::ids::ChannelId;
 use crate::workspace::Method;
 
@@ -34,27 +32,31 @@ impl ChannelWork {
         let store = &self.channels.inner.store;
         let owned = store.channels().owned(self.lease.id, installation, &ids).await?;
         match settled_by_look(&attempt, &bot, &seen, &owned) {
-            OwnLook::Ours(found) => self.take(installation, found),
+            OwnLook::Ours(found) => self.own(step, installation, &Owning::Found(found)).await,
             OwnLook::Several { keep, archive } => {
                 for spare in archive {
-                    let prepared = self.prepare(Method::ConversationsArchive).await?;
-                    let workspaces = &prepared.workspaces;
-                    let request =
-                        workspaces.archive_channel(installation, &spare, prepared.patience);
-                    if let Err(denied) = self.asked(&prepared, request).await? {
-                        self.already(step, denied, "already_archived")?;
-                    }
+                    self.archive_spare(step, &spare).await?;
                 }
-                self.take(installation, keep);
+                self.own(step, installation, &Owning::Found(keep)).await
             }
             OwnLook::NotThere => {
-                if let Some(attempt) = &mut self.progress.attempt {
-                    attempt.looked += 1;
-                }
+                self.progress.not_there();
                 self.changed = true;
+                Ok(())
             }
         }
-        Ok(())
+    }
+
+    /// Two requests were carried out, and one channel is wished for.
+    async fn archive_spare(&mut self, step: &Step, spare: &ChannelId) -> Result<(), Interruption> {
+        let prepared = self.prepare(Method::ConversationsArchive).await?;
+        let (installation, patience) = (prepared.installation, prepared.patience);
+        let request = prepared.workspaces.archive_channel(installation, spare, patience);
+        match self.asked(&prepared, request).await? {
+            Ok(()) => Ok(()),
+            Err(Denied::Refused(code)) if code == "already_archived" => Ok(()),
+            Err(denied) => Err(self.denied(step, denied)),
+        }
     }
 
     /// Adopts the channel that has the name, if nothing speaks against it.
@@ -71,17 +73,15 @@ impl ChannelWork {
         let store = &self.channels.inner.store;
         let owned = store.channels().owned(self.lease.id, installation, &ids).await?;
         let wish = &self.lease.channel.wish;
-        let found = adoptable(&seen, name, wish, &owned, self.lease.id);
-        self.take(installation, found.map_err(Interruption::Blocked)?);
-        self.progress.adopted = true;
-        // The row owns the channel from now on, before anything is changed in Slack.
-        self.settle(ChannelState::Creating, None).await
+        match adoptable(&seen, name, wish, &owned, self.lease.id) {
+            // The row owns the channel from now on, before anything is changed in Slack.
+            Ok(found) => self.own(step, installation, &Owning::Adopted(found)).await,
+            Err(obstacle) => Err(self.refused(step, obstacle.code())),
+        }
     }
 
-    /// The channels of this name, and those with our mark.
+    /// The channels of this name.
     async fn listed(&mut self, step: &Step, name: &str) -> Result<Vec<SeenChannel>, Interruption> {
-        let id = self.lease.id;
-        let ours = |seen: &SeenChannel| seen.name == name || stamp::read(&seen.purpose) == Some(id);
         let prepared = self.prepare(Method::ConversationsList).await?;
         let (mut found, mut cursor) = (Vec::new(), None::<String>);
         for _ in 0..PAGES {
@@ -96,12 +96,12 @@ impl ChannelWork {
                 Ok(page) => page,
                 Err(denied) => return Err(self.denied(step, denied)),
             };
-            found.extend(page.channels.into_iter().filter(ours));
+            found.extend(page.channels.into_iter().filter(|seen| seen.name == name));
             cursor = page.next_cursor.filter(|cursor| !cursor.is_empty());
             if cursor.is_none() {
                 return Ok(found);
             }
         }
-        Err(Interruption::Temporary("too_many_channels".to_owned()))
+        Err(self.denied(step, Denied::Temporary("too_many_channels".to_owned())))
     }
 }

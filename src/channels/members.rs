@@ -8,9 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::people::{FoundPeople, Invitee};
 use super::seen::{is_about_a_person, is_out, stays};
 use super::turn::{ChannelWork, Denied, Interruption};
-use crate::domain::channels::members::{INVITE_BATCH, InviteFate, invite_fate, retry_after};
-use crate::domain::channels::next::Step;
-use crate::domain::channels::state::{ChannelMemberState, ChannelState};
+use crate::domain::channels::members::{
+    INVITE_BATCH, InviteFate, LAST_INVITE, invite_fate, retry_after,
+};
+use crate::domain::channels::next::{Step, at_rest};
+use crate::domain::channels::state::ChannelMemberState;
 use crate::domain::ids::{SlackUserId, UserId};
 use crate::domain::time::Timestamp;
 use crate::store::{MemberRecord, MemberUpdate};
@@ -26,11 +28,14 @@ const ATTEMPTS: u32 = 5;
 impl ChannelWork {
     /// The turn of the members. Returns when one of them is due again.
     pub(super) async fn members(&mut self, step: &Step) -> Result<Option<Timestamp>, Interruption> {
-        self.settle(ChannelState::Ready, None).await?;
+        // Messages go out before the first invitation.
+        self.settle_at_rest().await?;
         match self.invite_all(step).await {
             Ok(()) => {
                 self.remove_all(step).await?;
-                self.next_member().await
+                self.done(step);
+                let rest = self.settle_at_rest().await?;
+                Ok(rest.into_iter().chain(self.next_member().await?).min())
             }
             // A spent budget of one method does not hold up the other.
             Err(Interruption::Later(after)) => match self.remove_all(step).await {
@@ -40,6 +45,14 @@ impl ChannelWork {
             },
             Err(interruption) => Err(interruption),
         }
+    }
+
+    /// Saves how the channel rests apart from its members; returns when it is due again.
+    async fn settle_at_rest(&mut self) -> Result<Option<Timestamp>, Interruption> {
+        let Step::Rest { state, obstacle, until } = at_rest(&self.facts()) else { return Ok(None) };
+        self.explain(obstacle);
+        self.settle(state, obstacle).await?;
+        Ok(until)
     }
 
     /// Invites everyone who is due, each once in a turn.
@@ -118,7 +131,11 @@ impl ChannelWork {
                 self.write(&self.outcomes(&part, &refused)).await?;
                 Ok(None)
             }
-            Denied::Unclear => Err(self.denied(step, Denied::Unclear)),
+            // The marks stay, and the members are read before anyone is invited again.
+            denied @ (Denied::Unclear | Denied::Temporary(_)) => {
+                self.progress.members_read = false;
+                Err(self.denied(step, denied))
+            }
             denied => {
                 self.unmark(&part).await?;
                 Err(self.denied(step, denied))
@@ -184,7 +201,7 @@ impl ChannelWork {
                     ..with(ChannelMemberState::NotInSlack)
                 },
                 InviteFate::Retry => MemberUpdate { retry_at, ..with(ChannelMemberState::Queued) },
-                InviteFate::Never => with(ChannelMemberState::Failed),
+                InviteFate::Retry | InviteFate::Never => with(ChannelMemberState::Failed),
             }
         };
         part.iter().map(outcome).collect()

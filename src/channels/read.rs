@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::seen::{Presence, presence};
-use super::turn::{ChannelWork, Interruption};
+use super::turn::{ChannelWork, Denied, Interruption};
 use crate::domain::channels::next::Step;
 use crate::domain::channels::state::ChannelMemberState;
 use crate::domain::ids::{SlackUserId, UserId};
@@ -24,7 +24,8 @@ impl ChannelWork {
         let (mut present, mut cursor) = (HashSet::new(), None::<String>);
         for number in 0.. {
             if number == PAGES {
-                return Err(Interruption::Temporary("too_many_members".to_owned()));
+                let denied = Denied::Temporary("too_many_members".to_owned());
+                return Err(self.denied(step, denied));
             }
             self.hold().await?;
             let patience = prepared.patience.max(self.timing().page);
@@ -46,12 +47,12 @@ impl ChannelWork {
         }
         if present.contains(&bot) {
             self.compare(&present).await?;
-            self.progress.members_read = true;
             self.present = Some(present);
+            self.done(step);
         } else {
             self.progress.app_removed = true;
+            self.changed = true;
         }
-        self.changed = true;
         Ok(())
     }
 

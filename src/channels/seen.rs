@@ -1,49 +1,10 @@
-//! The conclusions from Slack's answers about a channel and its members. Pure.
+//! The conclusions from Slack's answers about the members of a channel. Pure.
 
 use std::collections::HashSet;
 
 use crate::domain::channels::progress::{Progress, SeenChannel};
-use crate::domain::channels::stamp;
 use crate::domain::channels::state::{ChannelMemberState, ChannelObstacle, ChannelState};
 use crate::domain::ids::{ManagedChannelId, SlackUserId};
-
-/// Takes over what Slack reports about our channel. An error if its mark is another channel's.
-pub(super) fn observe(
-    progress: &mut Progress,
-    id: ManagedChannelId,
-    seen: &SeenChannel,
-) -> Result<(), ChannelObstacle> {
-    let mark = stamp::read(&seen.purpose);
-    if mark.is_some_and(|mark| mark != id) {
-        return Err(ChannelObstacle::OwnedByAnother);
-    }
-    progress.name = Some(seen.name.clone());
-    progress.is_private = seen.is_private;
-    progress.archived = seen.is_archived;
-    progress.archived_by_us &= seen.is_archived;
-    progress.app_removed = !seen.is_member;
-    progress.deleted = false;
-    progress.stamped = mark.is_some();
-    if !progress.stamped {
-        // Written again, with the mark.
-        progress.purpose = None;
-    }
-    Ok(())
-}
-
-/// The state that shows an obstacle.
-pub(super) fn state_of(obstacle: ChannelObstacle) -> ChannelState {
-    match obstacle {
-        ChannelObstacle::ArchivedInSlack => ChannelState::Archived,
-        ChannelObstacle::DeletedInSlack => ChannelState::Deleted,
-        _ => ChannelState::Blocked,
-    }
-}
-
-/// Whether messages can go to the channel.
-pub(super) fn is_usable(progress: &Progress) -> bool {
-    !(progress.archived || progress.deleted || progress.app_removed)
-}
 
 /// What the list of a channel's members says about one of those wished for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,49 +74,6 @@ pub(super) fn stays(code: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::ids::ChannelId;
-    use crate::domain::time::Timestamp;
-
-    fn id(number: u128) -> ManagedChannelId {
-        ManagedChannelId(uuid::Uuid::from_u128(number))
-    }
-
-    fn seen(purpose: &str) -> SeenChannel {
-        SeenChannel {
-            id: ChannelId::parse("C1").unwrap(),
-            name: "course".into(),
-            creator: None,
-            created_at: Timestamp(0),
-            is_private: false,
-            is_archived: false,
-            is_member: true,
-            is_general: false,
-            topic: String::new(),
-            purpose: purpose.into(),
-        }
-    }
-
-    #[test]
-    fn a_mark_that_is_gone_is_written_again_and_one_of_another_stops() {
-        let mut progress = Progress { purpose: Some("p".into()), ..Progress::default() };
-        observe(&mut progress, id(1), &seen(&stamp::stamped("p", id(1)))).unwrap();
-        assert!(progress.stamped && progress.purpose.is_some());
-        observe(&mut progress, id(1), &seen("p")).unwrap();
-        assert!(!progress.stamped && progress.purpose.is_none());
-        let other = seen(&stamp::stamped("p", id(2)));
-        assert_eq!(observe(&mut progress, id(1), &other), Err(ChannelObstacle::OwnedByAnother));
-    }
-
-    #[test]
-    fn an_opened_channel_is_no_longer_archived_by_herald() {
-        let mut progress = Progress { archived_by_us: true, ..Progress::default() };
-        let archived = SeenChannel { is_archived: true, is_member: false, ..seen("") };
-        observe(&mut progress, id(1), &archived).unwrap();
-        assert!(progress.archived && progress.archived_by_us && progress.app_removed);
-        assert!(!is_usable(&progress));
-        observe(&mut progress, id(1), &seen("")).unwrap();
-        assert!(!progress.archived && !progress.archived_by_us && is_usable(&progress));
-    }
 
     #[test]
     fn the_list_of_members_settles_invitations_and_departures() {

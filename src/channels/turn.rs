@@ -12,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 use super::Channels;
 use super::config::ChannelTiming;
 use super::lines::LinePlace;
-use super::seen;
 use crate::directory;
 use crate::domain::channels::next::{self, ChannelFacts, Refused, Step};
 use crate::domain::channels::progress::{Progress, SeenChannel};
@@ -37,9 +36,10 @@ pub(super) enum Interruption {
     /// A budget is spent, or something must settle first: come back after this time. It counts as
     /// no attempt.
     Later(Duration),
-    Blocked(ChannelObstacle),
-    /// Slack did not carry it out, for a reason that may pass.
+    /// Slack did not carry it out, for a reason that may pass. It is counted.
     Temporary(String),
+    /// Another row owns the channel of Slack; nothing was saved.
+    PlaceTaken,
     Failed(directory::Error),
 }
 
@@ -54,10 +54,22 @@ impl<E: Into<directory::Error>> From<E> for Interruption {
 pub(super) enum Denied {
     /// Refused with this code.
     Refused(String),
-    /// The token lacks these scopes.
-    Scopes(String),
+    /// The token lacks a scope.
+    Scopes,
+    /// Not carried out, or harmless to repeat; the reason may pass.
+    Temporary(String),
     /// It may or may not have been carried out.
     Unclear,
+}
+
+/// How a channel of Slack becomes a row's own.
+pub(super) enum Owning {
+    /// By the request that has just been answered.
+    Created(SeenChannel),
+    /// By an earlier request, whose answer was unclear.
+    Found(SeenChannel),
+    /// It existed before.
+    Adopted(SeenChannel),
 }
 
 /// A request that may be made: it has a place in its line, and a lease that outlasts it.
@@ -68,9 +80,6 @@ pub(super) struct ReadyRequest {
     /// How long it may wait for its start.
     pub(super) patience: Duration,
 }
-
-/// The code of a request whose answer does not say whether it was carried out.
-const UNCLEAR: &str = "unclear";
 
 /// A turn of one channel.
 pub(super) struct ChannelWork {
@@ -149,10 +158,10 @@ impl ChannelWork {
         Ok(())
     }
 
-    pub(super) fn next(&self) -> Step {
+    pub(super) fn facts(&self) -> ChannelFacts<'_> {
         let (channel, workspace) = (&self.lease.channel, self.workspace.as_ref());
         let dead = workspace.filter(|of| of.state == InstallationState::Dead);
-        next::next(&ChannelFacts {
+        ChannelFacts {
             now: self.now(),
             id: channel.id,
             wish: &channel.wish,
@@ -163,7 +172,7 @@ impl ChannelWork {
             dead: dead.map(|of| of.state_reason.as_deref().unwrap_or_default()),
             granted: workspace.map(|of| of.scopes.as_slice()).unwrap_or_default(),
             look_again_after: self.timing().look_again,
-        })
+        }
     }
 
     /// The channel in the workspace that the tenant is connected to now.
@@ -229,8 +238,9 @@ impl ChannelWork {
         };
         let outcome = match &answer {
             Ok(Ok(_)) => "done",
-            Ok(Err(Denied::Refused(_) | Denied::Scopes(_))) => "refused",
+            Ok(Err(Denied::Refused(_) | Denied::Scopes)) => "refused",
             Ok(Err(Denied::Unclear)) => "unclear",
+            Ok(Err(Denied::Temporary(_))) => "failed",
             Err(Interruption::Later(_)) => "waits",
             Err(_) => "failed",
         };
@@ -245,52 +255,85 @@ impl ChannelWork {
         Ok(bot.map_err(|_| store::Error::Bug("a stored id of a bot".into()))?)
     }
 
-    /// The consequence of a denied step whose repetition is harmless.
+    /// The consequence of a denied step.
     pub(super) fn denied(&mut self, step: &Step, denied: Denied) -> Interruption {
         match denied {
             Denied::Refused(code) => self.refused(step, &code),
-            Denied::Scopes(needed) => {
-                self.progress.obstacle_detail = needed.replace(',', " ");
-                self.changed = true;
-                Interruption::Blocked(ChannelObstacle::MissingScopes)
-            }
-            Denied::Unclear => Interruption::Temporary(UNCLEAR.to_owned()),
+            Denied::Scopes => self.refused(step, "missing_scope"),
+            // Any code that may pass: it is counted.
+            Denied::Temporary(code) => match self.refused(step, "service_unavailable") {
+                Interruption::Temporary(_) => Interruption::Temporary(code),
+                interruption => interruption,
+            },
+            Denied::Unclear => self.refused(step, "internal_error"),
         }
     }
 
-    fn refused(&mut self, step: &Step, code: &str) -> Interruption {
-        let refused = next::refused(step, code, &self.lease.channel.wish, &mut self.progress);
+    /// What follows from a refusal is in the progress: the next step says it.
+    pub(super) fn refused(&mut self, step: &Step, code: &str) -> Interruption {
+        let again_at = self.now().plus(self.timing().blocked);
+        let wish = &self.lease.channel.wish;
+        let refused = next::refused(step, code, wish, &mut self.progress, again_at);
         self.changed = true;
         match refused {
-            Refused::Again => Interruption::Again,
-            Refused::Blocked(obstacle) => Interruption::Blocked(obstacle),
+            Refused::Again | Refused::Blocked(_) => Interruption::Again,
             Refused::Temporary => Interruption::Temporary(code.to_owned()),
         }
     }
 
-    /// The channel of Slack is ours, if its row can be saved.
-    pub(super) fn take(&mut self, installation: InstallationId, seen: SeenChannel) {
-        let progress = &mut self.progress;
-        progress.name = Some(seen.name);
-        progress.is_private = seen.is_private;
-        progress.archived = seen.is_archived;
-        progress.app_removed = !seen.is_member;
-        progress.deleted = false;
-        progress.stamped = false;
-        progress.members_read = false;
-        (progress.topic, progress.purpose, progress.attempt) = (None, None, None);
-        self.place = Some((installation, seen.id));
-        self.changed = true;
+    /// Slack carried the step out.
+    pub(super) fn done(&mut self, step: &Step) {
+        let before = self.progress.clone();
+        next::done(step, &self.lease.channel.wish, &mut self.progress);
+        self.changed |= before != self.progress;
     }
 
-    /// Saves the progress of a step that succeeded.
+    /// Makes the channel of Slack ours, unless another row owns it.
+    pub(super) async fn own(
+        &mut self,
+        step: &Step,
+        installation: InstallationId,
+        owning: &Owning,
+    ) -> Result<(), Interruption> {
+        let before = (self.progress.clone(), self.place.clone());
+        let wish = &self.lease.channel.wish;
+        let (Owning::Created(seen) | Owning::Found(seen) | Owning::Adopted(seen)) = owning;
+        match owning {
+            Owning::Created(_) => {
+                self.progress.created(seen, wish);
+                // The app is in its new channel, and no one else is.
+                self.progress.app_removed = false;
+                self.progress.members_read = true;
+            }
+            Owning::Found(_) => self.progress.created(seen, wish),
+            Owning::Adopted(_) => self.progress.adopt(seen, wish),
+        }
+        self.place = Some((installation, seen.id.clone()));
+        self.changed = true;
+        let kept = match owning {
+            Owning::Adopted(_) => self.settle(ChannelState::Creating, None).await,
+            Owning::Created(_) | Owning::Found(_) => self.keep().await,
+        };
+        match kept {
+            Err(Interruption::PlaceTaken) => {
+                (self.progress, self.place) = before;
+                Err(self.refused(step, ChannelObstacle::OwnedByAnother.code()))
+            }
+            kept => kept,
+        }
+    }
+
+    /// Saves the progress. A channel that messages can go to is ready from then on.
     pub(super) async fn keep(&mut self) -> Result<(), Interruption> {
         if !self.changed {
             return Ok(());
         }
-        self.progress.failures = 0;
-        if self.here().is_some() && seen::is_usable(&self.progress) {
-            return self.settle(ChannelState::Ready, None).await;
+        let progress = &self.progress;
+        let is_open = !(progress.archived || progress.deleted || progress.app_removed);
+        let is_as_wished = progress.is_private == self.lease.channel.wish.is_private;
+        if self.here().is_some() && progress.owned && is_open && is_as_wished {
+            let obstacle = self.obstacle.filter(|_| self.state == ChannelState::Ready);
+            return self.settle(ChannelState::Ready, obstacle).await;
         }
         self.settle(self.state, self.obstacle).await
     }
@@ -310,12 +353,7 @@ impl ChannelWork {
         match store.channels().save(&self.lease, &save).await? {
             ChannelSaved::Kept => {}
             ChannelSaved::Lost => return Err(Interruption::Lost),
-            ChannelSaved::PlaceTaken => {
-                self.place = None;
-                self.progress.name = None;
-                self.progress.adopted = false;
-                return Err(Interruption::Blocked(ChannelObstacle::OwnedByAnother));
-            }
+            ChannelSaved::PlaceTaken => return Err(Interruption::PlaceTaken),
         }
         (self.state, self.obstacle, self.changed) = (state, obstacle, false);
         if state == ChannelState::Ready
@@ -342,8 +380,8 @@ async fn within<T>(until: Instant, work: impl Future<Output = T>) -> Option<T> {
     .await
 }
 
-/// The consequence of a failed request. Those that it returns as an error were not carried out, or
-/// are harmless to repeat.
+/// The meaning of a failed request. One whose meaning is an interruption was not carried out,
+/// except if the lease was lost or the store failed.
 fn meaning(error: workspace::Error, place: &LinePlace) -> Result<Denied, Interruption> {
     use slack::Error as Slack;
     Err(match error {
@@ -351,11 +389,11 @@ fn meaning(error: workspace::Error, place: &LinePlace) -> Result<Denied, Interru
             Interruption::Later(place.turned_away(after))
         }
         workspace::Error::Slack(Slack::Rejected { code, .. }) => return Ok(Denied::Refused(code)),
-        workspace::Error::Slack(Slack::MissingScope { needed, .. }) => {
-            return Ok(Denied::Scopes(needed));
-        }
+        workspace::Error::Slack(Slack::MissingScope { .. }) => return Ok(Denied::Scopes),
         workspace::Error::Slack(Slack::Unknown { .. }) => return Ok(Denied::Unclear),
-        workspace::Error::Slack(Slack::Transient { code }) => Interruption::Temporary(code),
+        workspace::Error::Slack(Slack::Transient { code }) => {
+            return Ok(Denied::Temporary(code));
+        }
         // The workspace's row reports it.
         workspace::Error::Slack(Slack::Unauthorized { .. })
         | workspace::Error::Reconnect { .. }
