@@ -19,7 +19,7 @@ pub struct Config {
     /// Milliseconds between two looks for channels that another replica was asked for, and for
     /// people who appeared in Slack. Default `1000`.
     pub poll_milliseconds: u64,
-    /// Seconds until a channel with an obstacle that somebody may remove in Slack is tried again,
+    /// Seconds until a channel with an obstacle that a person may remove in Slack is tried again,
     /// such as a name that is taken. Default `600`.
     pub blocked_retry_seconds: u64,
     /// Seconds until a person who is not in Slack is looked for again although the member list did

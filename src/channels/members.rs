@@ -145,9 +145,9 @@ impl ChannelWork {
 
     /// Commits that these people are about to be invited. Returns those who are still wished for.
     async fn mark(&mut self, part: Vec<Invitee>) -> Result<Vec<Invitee>, Interruption> {
-        let now = self.now();
+        let at_once = self.at_once();
         let inviting = |one: &Invitee| MemberUpdate {
-            retry_at: Some(now),
+            retry_at: Some(at_once),
             ..one.is(ChannelMemberState::Inviting)
         };
         let updates: Vec<_> = part.iter().map(inviting).collect();
@@ -165,9 +165,9 @@ impl ChannelWork {
 
     /// These people were not invited after all, and no attempt counts.
     async fn unmark(&mut self, part: &[Invitee]) -> Result<(), Interruption> {
-        let now = self.now();
+        let at_once = self.at_once();
         let queued = |one: &Invitee| MemberUpdate {
-            retry_at: Some(now),
+            retry_at: Some(at_once),
             ..one.is(ChannelMemberState::Queued)
         };
         let updates: Vec<_> = part.iter().map(queued).collect();

@@ -94,7 +94,7 @@ impl ChannelWork {
             slack_user_id: row.slack_user_id,
             code: None,
             attempts: if queued { row.attempts } else { 0 },
-            retry_at: queued.then(|| self.now()),
+            retry_at: queued.then(|| self.at_once()),
         })
     }
 }

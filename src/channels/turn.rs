@@ -145,6 +145,11 @@ impl ChannelWork {
         self.told.plus(self.told_at.elapsed())
     }
 
+    /// For rows that are due at once: a time that has passed by every reading of the clock.
+    pub(super) fn at_once(&self) -> Timestamp {
+        self.lease.channel.created_at
+    }
+
     pub(super) fn is_stopping(&self) -> bool {
         self.stop.is_cancelled()
     }
@@ -240,9 +245,8 @@ impl ChannelWork {
             Ok(Ok(_)) => "done",
             Ok(Err(Denied::Refused(_) | Denied::Scopes)) => "refused",
             Ok(Err(Denied::Unclear)) => "unclear",
-            Ok(Err(Denied::Temporary(_))) => "failed",
             Err(Interruption::Later(_)) => "waits",
-            Err(_) => "failed",
+            Ok(Err(Denied::Temporary(_))) | Err(_) => "failed",
         };
         self.channels.inner.metrics.channel_step(step_name(method), outcome);
         answer
