@@ -1,7 +1,7 @@
 //! Brings the members of a channel to those wished for.
 //!
-//! Slack takes up to 100 people in one invitation. `force` lets it skip those whom it refuses, and
-//! name them. If it names no one, halves of the batch find out who they are.
+//! Slack takes up to 100 people in one invitation. `force` lets it skip the people that it refuses,
+//! and name them. If it names no one, halves of the batch find out who they are.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,7 +22,7 @@ use crate::workspace::Method;
 const PEOPLE: u32 = 200;
 /// Members read at once to find the next time.
 const ROWS: u32 = 1000;
-/// Attempts after which a person whom Slack does not know waits for a change of the member list.
+/// Attempts after which a person that Slack does not know waits for a change of the member list.
 const ATTEMPTS: u32 = 5;
 
 impl ChannelWork {

@@ -10,8 +10,8 @@
 //! - `conversations.create` is the only request that must not be repeated. The attempt is committed
 //!   before it, and it begins within the lease (`turn`). Whatever became of it afterwards, the next
 //!   step is to list the channels (`look`), never to create again.
-//! - Members are marked as being invited before the request. Whoever finds such a mark at a claim
-//!   reads the members of the channel (`read`), and invites only those who are missing.
+//! - Members are marked as being invited before the request. A replica that finds such a mark
+//!   at a claim reads the members of the channel (`read`), and invites only those who are missing.
 //! - Every other request has the same effect if it is repeated.
 //!
 //! # Speed

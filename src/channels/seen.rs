@@ -6,7 +6,7 @@ use crate::domain::channels::progress::{Progress, SeenChannel};
 use crate::domain::channels::state::{ChannelMemberState, ChannelObstacle, ChannelState};
 use crate::domain::ids::{ManagedChannelId, SlackUserId};
 
-/// What the list of a channel's members says about one of those wished for.
+/// The presence of a member wished for, by the list of the channel's members.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Presence {
     /// As it was known.

@@ -116,7 +116,7 @@ impl ChannelWork {
             Step::Rest { state, obstacle, until } => {
                 self.explain(*obstacle);
                 self.settle(*state, *obstacle).await?;
-                // What wakes a channel with an obstacle may have been missed.
+                // The change that wakes a channel with an obstacle may have been missed.
                 let idle = obstacle.map(|_| self.now().plus(self.timing().idle));
                 return Ok(ControlFlow::Break(until.or(idle)));
             }

@@ -273,7 +273,7 @@ impl ChannelWork {
         }
     }
 
-    /// What follows from a refusal is in the progress: the next step says it.
+    /// The consequence of a refusal is in the progress, where the next step finds it.
     pub(super) fn refused(&mut self, step: &Step, code: &str) -> Interruption {
         let again_at = self.now().plus(self.timing().blocked);
         let wish = &self.lease.channel.wish;
