@@ -17,7 +17,9 @@ use figment::value::{Dict, Value};
 use figment::{Figment, Profile};
 use serde::Deserialize;
 
-use crate::{app, delivery, directory, http, listen, rpc, slack, store, telemetry, workspace};
+use crate::{
+    app, channels, delivery, directory, http, listen, rpc, slack, store, telemetry, workspace,
+};
 
 /// All settings. Printing them shows no secret.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -39,6 +41,8 @@ pub struct Settings {
     pub directory: directory::Config,
     /// Sending messages.
     pub delivery: delivery::Config,
+    /// Channels that are made and kept in Slack.
+    pub channels: channels::Config,
     /// The audit trail: recorded actions.
     pub audit: app::AuditConfig,
     /// Logs.
@@ -135,11 +139,18 @@ impl Settings {
         self.slack.validate().map_err(|error| wrong("slack", error.to_string()))?;
         self.directory.validate().map_err(|sentence| wrong("directory", sentence))?;
         self.delivery.validate().map_err(|sentence| wrong("delivery", sentence))?;
+        self.channels.validate().map_err(|sentence| wrong("channels", sentence))?;
         self.audit.validate().map_err(|sentence| wrong("audit", sentence))?;
         // A request must end within the lease under which it began (invariant I7).
         if Duration::from_secs(self.delivery.lease_seconds) < 2 * self.slack.request_timeout {
             let sentence = "lease_seconds must be at least twice slack.request_timeout";
             return Err(wrong("delivery", sentence.into()));
+        }
+        // The same, after the longest wait for the start of a request.
+        let longest = 2 * self.slack.request_timeout + Duration::from_secs(40);
+        if Duration::from_secs(self.channels.lease_seconds) < longest {
+            let sentence = "lease_seconds must be at least twice slack.request_timeout and 40";
+            return Err(wrong("channels", sentence.into()));
         }
         self.otlp.validate().map_err(|sentence| wrong("otlp", sentence))?;
         if self.process.grace_seconds > 24 * 3600 {

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::app::{self, App};
+use crate::channels::Channels;
 use crate::config::Settings;
 use crate::delivery::Delivery;
 use crate::directory::Directory;
@@ -88,6 +89,7 @@ struct Core {
     directory: Directory,
     app: App,
     delivery: Delivery,
+    channels: Channels,
 }
 
 struct Listeners {
@@ -217,14 +219,21 @@ impl Core {
             App::new(store.clone(), workspaces.clone(), directory.clone(), metrics.clone(), config);
         let delivery = Delivery::new(
             store.clone(),
-            workspaces,
+            workspaces.clone(),
             directory.clone(),
             metrics.clone(),
             &settings.delivery,
         );
+        let channels = Channels::new(
+            store.clone(),
+            workspaces,
+            directory.clone(),
+            metrics.clone(),
+            &settings.channels,
+        );
         // Boxed, because the caller that starts a server holds this in its own future.
         Box::pin(app.keys().refresh()).await?;
-        Ok(Self { store, directory, app, delivery })
+        Ok(Self { store, directory, app, delivery, channels })
     }
 }
 
@@ -248,10 +257,11 @@ impl Parts {
 
     /// Starts the loops. Those that calls depend on run until no new call is taken.
     fn spawn_loops(&mut self, core: Core, issuers: Issuers, watchdog: Watchdog) {
-        let Core { store, directory, app, delivery } = core;
+        let Core { store, directory, app, delivery, channels } = core;
         let (close, stop) = (&self.close, &self.stop);
         let tasks = &mut self.tasks;
         tasks.spawn(background("delivery", delivery.run(stop.clone())));
+        tasks.spawn(background("the channels", channels.run(stop.clone())));
         let follower = directory.clone().run_follower(stop.clone());
         tasks.spawn(background("the directory's follower", follower));
         let inbox = directory.clone().run_inbox(stop.clone());

@@ -139,6 +139,15 @@ mod tests {
         }
         metrics.delivery_latency(took);
         metrics.lanes_claimed(3);
+        for state in values("herald_channels", 0) {
+            metrics.channels(state, 2);
+        }
+        for state in values("herald_channel_members", 0) {
+            metrics.channel_members(state, 2);
+        }
+        for step in values("herald_channel_steps_total", 0) {
+            metrics.channel_step(step, "done");
+        }
         metrics.audit_entries(2);
         metrics.outbox(&Outbox {
             ready_age: took,

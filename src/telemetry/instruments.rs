@@ -347,6 +347,52 @@ pub(super) const UPKEEP_FAILURES: Instrument = Instrument {
     description: "Parts of the outbox's upkeep that failed, once a round for each; the other parts \
                   continue.",
 };
+pub(super) const CHANNELS: Instrument = Instrument {
+    name: "herald_channels",
+    unit: "{channel}",
+    kind: InstrumentKind::Gauge,
+    labels: &[Label {
+        name: "state",
+        values: &["scheduled", "creating", "ready", "blocked", "archived", "deleted"],
+    }],
+    description: "Channels that callers wished for, by state, over the whole cluster.",
+};
+pub(super) const CHANNEL_MEMBERS: Instrument = Instrument {
+    name: "herald_channel_members",
+    unit: "{member}",
+    kind: InstrumentKind::Gauge,
+    labels: &[Label {
+        name: "state",
+        values: &["queued", "not_in_slack", "member", "left", "failed", "removing"],
+    }],
+    description: "People wished for in channels, by state, over the whole cluster.",
+};
+pub(super) const CHANNEL_STEPS: Instrument = Instrument {
+    name: "herald_channel_steps_total",
+    unit: "{request}",
+    kind: InstrumentKind::Counter,
+    labels: &[
+        Label {
+            name: "step",
+            values: &[
+                "create",
+                "look",
+                "inspect",
+                "read_members",
+                "invite",
+                "remove",
+                "join",
+                "archive",
+                "unarchive",
+                "rename",
+                "topic",
+                "purpose",
+            ],
+        },
+        Label { name: "outcome", values: &["done", "refused", "unclear", "waits", "failed"] },
+    ],
+    description: "Requests to Slack about channels, by step and outcome.",
+};
 pub(super) const RPC_REQUESTS: Instrument = Instrument {
     name: "herald_rpc_requests_total",
     unit: "{request}",
@@ -422,6 +468,9 @@ pub const INSTRUMENTS: &[Instrument] = &[
     OUTBOX_DEAD_ROWS,
     DATABASE_SNAPSHOT_AGE,
     UPKEEP_FAILURES,
+    CHANNELS,
+    CHANNEL_MEMBERS,
+    CHANNEL_STEPS,
     RPC_REQUESTS,
     RPC_SECONDS,
     BUILD_INFO,

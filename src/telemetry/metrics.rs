@@ -56,6 +56,9 @@ struct Recorders {
     outbox_dead_rows: Gauge<u64>,
     database_snapshot_age: Gauge<u64>,
     upkeep_failures: Counter<u64>,
+    channels: Gauge<u64>,
+    channel_members: Gauge<u64>,
+    channel_steps: Counter<u64>,
     refusals: Counter<u64>,
     rpc_requests: Counter<u64>,
     rpc_seconds: Histogram<f64>,
@@ -94,6 +97,9 @@ impl Metrics {
             outbox_dead_rows: gauge(meter, &instruments::OUTBOX_DEAD_ROWS),
             database_snapshot_age: gauge(meter, &instruments::DATABASE_SNAPSHOT_AGE),
             upkeep_failures: counter(meter, &instruments::UPKEEP_FAILURES),
+            channels: gauge(meter, &instruments::CHANNELS),
+            channel_members: gauge(meter, &instruments::CHANNEL_MEMBERS),
+            channel_steps: counter(meter, &instruments::CHANNEL_STEPS),
             refusals: counter(meter, &instruments::REFUSALS),
             rpc_requests: counter(meter, &instruments::RPC_REQUESTS),
             rpc_seconds: histogram(meter, &instruments::RPC_SECONDS),
@@ -132,6 +138,7 @@ impl Metrics {
             (&self.0.unreadable_rows, &instruments::UNREADABLE_ROWS, &[]),
             (&self.0.audit_entries, &instruments::AUDIT_ENTRIES, &[]),
             (&self.0.upkeep_failures, &instruments::UPKEEP_FAILURES, &[]),
+            (&self.0.channel_steps, &instruments::CHANNEL_STEPS, &[]),
             (&self.0.refusals, &instruments::REFUSALS, &[]),
             (&self.0.rpc_requests, &instruments::RPC_REQUESTS, rpc),
         ];
@@ -258,6 +265,21 @@ impl Metrics {
     /// One part of upkeep failed.
     pub fn upkeep_failed(&self, part: &'static str) {
         self.0.upkeep_failures.add(1, &labelled(&instruments::UPKEEP_FAILURES, [part]));
+    }
+
+    /// Channels in `state` (`domain::channels::state`).
+    pub fn channels(&self, state: &'static str, count: u64) {
+        self.0.channels.record(count, &labelled(&instruments::CHANNELS, [state]));
+    }
+
+    /// People in `state` who are wished for in channels.
+    pub fn channel_members(&self, state: &'static str, count: u64) {
+        self.0.channel_members.record(count, &labelled(&instruments::CHANNEL_MEMBERS, [state]));
+    }
+
+    /// One request to Slack about a channel ended.
+    pub fn channel_step(&self, step: &'static str, outcome: &'static str) {
+        self.0.channel_steps.add(1, &labelled(&instruments::CHANNEL_STEPS, [step, outcome]));
     }
 
     /// Something was refused. `limit` is the setting of the limit, or the name of a fixed limit.

@@ -1,0 +1,107 @@
+//! Looks for a channel among those of the workspace: after an unclear request to create one, and
+//! for one to adopt.
+
+use super::turn::{ChannelWork, Denied, Interruption, Owning};
+use crate::domain::channels::next::{OwnLook, Step, adoptable, settled_by_look};
+use crate::domain::channels::progress::SeenChannel;
+use crate::domain::ids::ChannelId;
+use crate::workspace::Method;
+
+/// Pages of one look. Slack's largest workspaces have fewer channels than these hold.
+const PAGES: usize = 500;
+
+impl ChannelWork {
+    /// Settles an attempt to create the channel by what is there now.
+    pub(super) async fn look_for_own(
+        &mut self,
+        step: &Step,
+        name: &str,
+    ) -> Result<(), Interruption> {
+        let Some(attempt) = self.progress.attempt.clone() else { return Ok(()) };
+        if self.looked {
+            // Slack may list a new channel late.
+            return Err(Interruption::Later(self.timing().look_again));
+        }
+        self.looked = true;
+        let seen = self.listed(step, name).await?;
+        let bot = self.bot()?;
+        let Some(installation) = self.workspace.as_ref().map(|of| of.id) else {
+            return Err(Interruption::Again);
+        };
+        let ids: Vec<ChannelId> = seen.iter().map(|seen| seen.id.clone()).collect();
+        let store = &self.channels.inner.store;
+        let owned = store.channels().owned(self.lease.id, installation, &ids).await?;
+        match settled_by_look(&attempt, &bot, &seen, &owned) {
+            OwnLook::Ours(found) => self.own(step, installation, &Owning::Found(found)).await,
+            OwnLook::Several { keep, archive } => {
+                for spare in archive {
+                    self.archive_spare(step, &spare).await?;
+                }
+                self.own(step, installation, &Owning::Found(keep)).await
+            }
+            OwnLook::NotThere => {
+                self.progress.not_there();
+                self.changed = true;
+                Ok(())
+            }
+        }
+    }
+
+    /// Two requests were carried out, and one channel is wished for.
+    async fn archive_spare(&mut self, step: &Step, spare: &ChannelId) -> Result<(), Interruption> {
+        let prepared = self.prepare(Method::ConversationsArchive).await?;
+        let (installation, patience) = (prepared.installation, prepared.patience);
+        let request = prepared.workspaces.archive_channel(installation, spare, patience);
+        match self.asked(&prepared, request).await? {
+            Ok(()) => Ok(()),
+            Err(Denied::Refused(code)) if code == "already_archived" => Ok(()),
+            Err(denied) => Err(self.denied(step, denied)),
+        }
+    }
+
+    /// Adopts the channel that has the name, if nothing speaks against it.
+    pub(super) async fn look_for_taken(
+        &mut self,
+        step: &Step,
+        name: &str,
+    ) -> Result<(), Interruption> {
+        let seen = self.listed(step, name).await?;
+        let Some(installation) = self.workspace.as_ref().map(|of| of.id) else {
+            return Err(Interruption::Again);
+        };
+        let ids: Vec<ChannelId> = seen.iter().map(|seen| seen.id.clone()).collect();
+        let store = &self.channels.inner.store;
+        let owned = store.channels().owned(self.lease.id, installation, &ids).await?;
+        let wish = &self.lease.channel.wish;
+        match adoptable(&seen, name, wish, &owned, self.lease.id) {
+            // The row owns the channel from now on, before anything is changed in Slack.
+            Ok(found) => self.own(step, installation, &Owning::Adopted(found)).await,
+            Err(obstacle) => Err(self.refused(step, obstacle.code())),
+        }
+    }
+
+    /// The channels of this name.
+    async fn listed(&mut self, step: &Step, name: &str) -> Result<Vec<SeenChannel>, Interruption> {
+        let prepared = self.prepare(Method::ConversationsList).await?;
+        let (mut found, mut cursor) = (Vec::new(), None::<String>);
+        for _ in 0..PAGES {
+            self.hold().await?;
+            let patience = prepared.patience.max(self.timing().page);
+            let request = prepared.workspaces.channels_page(
+                prepared.installation,
+                cursor.as_deref(),
+                patience,
+            );
+            let page = match self.asked(&prepared, request).await? {
+                Ok(page) => page,
+                Err(denied) => return Err(self.denied(step, denied)),
+            };
+            found.extend(page.channels.into_iter().filter(|seen| seen.name == name));
+            cursor = page.next_cursor.filter(|cursor| !cursor.is_empty());
+            if cursor.is_none() {
+                return Ok(found);
+            }
+        }
+        Err(self.denied(step, Denied::Temporary("too_many_channels".to_owned())))
+    }
+}

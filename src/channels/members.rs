@@ -1,0 +1,302 @@
+//! Brings the members of a channel to those wished for.
+//!
+//! Slack takes up to 100 people in one invitation. `force` lets it skip the people that it refuses,
+//! and name them. If it names no one, halves of the batch find out who they are.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::people::{FoundPeople, Invitee};
+use super::seen::{is_about_a_person, is_out, stays};
+use super::turn::{ChannelWork, Denied, Interruption};
+use crate::domain::channels::members::{
+    INVITE_BATCH, InviteFate, LAST_INVITE, invite_fate, retry_after,
+};
+use crate::domain::channels::next::{Step, at_rest};
+use crate::domain::channels::state::ChannelMemberState;
+use crate::domain::ids::{SlackUserId, UserId};
+use crate::domain::time::Timestamp;
+use crate::store::{MemberRecord, MemberUpdate};
+use crate::workspace::Method;
+
+/// People looked at with one read.
+const PEOPLE: u32 = 200;
+/// Members read at once to find the next time.
+const ROWS: u32 = 1000;
+/// Attempts after which a person that Slack does not know waits for a change of the member list.
+const ATTEMPTS: u32 = 5;
+
+impl ChannelWork {
+    /// The turn of the members. Returns when one of them is due again.
+    pub(super) async fn members(&mut self, step: &Step) -> Result<Option<Timestamp>, Interruption> {
+        // Messages go out before the first invitation.
+        self.settle_at_rest().await?;
+        match self.invite_all(step).await {
+            Ok(()) => {
+                self.remove_all(step).await?;
+                self.done(step);
+                let rest = self.settle_at_rest().await?;
+                Ok(rest.into_iter().chain(self.next_member().await?).min())
+            }
+            // A spent budget of one method does not hold up the other.
+            Err(Interruption::Later(after)) => match self.remove_all(step).await {
+                Ok(()) => Err(Interruption::Later(after)),
+                Err(Interruption::Later(other)) => Err(Interruption::Later(after.min(other))),
+                Err(interruption) => Err(interruption),
+            },
+            Err(interruption) => Err(interruption),
+        }
+    }
+
+    /// Saves how the channel rests apart from its members; returns when it is due again.
+    async fn settle_at_rest(&mut self) -> Result<Option<Timestamp>, Interruption> {
+        let Step::Rest { state, obstacle, until } = at_rest(&self.facts()) else { return Ok(None) };
+        self.explain(obstacle);
+        self.settle(state, obstacle).await?;
+        Ok(until)
+    }
+
+    /// Invites everyone who is due, each once in a turn.
+    async fn invite_all(&mut self, step: &Step) -> Result<(), Interruption> {
+        const DUE: &[ChannelMemberState] =
+            &[ChannelMemberState::Queued, ChannelMemberState::NotInSlack];
+        let mut after: Option<UserId> = None;
+        loop {
+            if self.is_stopping() {
+                return Err(Interruption::Stopped);
+            }
+            let due = self.due(DUE, after.as_ref()).await?;
+            let Some(last) = due.last() else { return Ok(()) };
+            after = Some(last.user.clone());
+            let FoundPeople { invitees, others } = self.find(due).await?;
+            self.write(&others).await?;
+            for batch in invitees.chunks(INVITE_BATCH) {
+                self.invite(step, batch).await?;
+            }
+        }
+    }
+
+    /// Invites up to a hundred people.
+    async fn invite(&mut self, step: &Step, batch: &[Invitee]) -> Result<(), Interruption> {
+        let mut parts = vec![batch.to_vec()];
+        while let Some(part) = parts.pop() {
+            if let Some(halves) = self.invite_part(step, part).await? {
+                parts.extend(halves);
+            }
+        }
+        Ok(())
+    }
+
+    /// One invitation. Returns the halves of the part if Slack refused someone and did not say who.
+    async fn invite_part(
+        &mut self,
+        step: &Step,
+        part: Vec<Invitee>,
+    ) -> Result<Option<[Vec<Invitee>; 2]>, Interruption> {
+        let channel = self.channel()?;
+        let prepared = self.prepare(Method::ConversationsInvite).await?;
+        let part = self.mark(part).await?;
+        let members: BTreeSet<SlackUserId> = part.iter().map(|one| one.member.clone()).collect();
+        if members.is_empty() {
+            return Ok(None);
+        }
+        let members: Vec<SlackUserId> = members.into_iter().collect();
+        let request = prepared.workspaces.invite(
+            prepared.installation,
+            &channel,
+            &members,
+            true,
+            prepared.patience,
+        );
+        let denied = match self.asked(&prepared, request).await {
+            Ok(Ok(refused)) => {
+                self.write(&self.outcomes(&part, &refused.into_iter().collect())).await?;
+                return Ok(None);
+            }
+            Ok(Err(denied)) => denied,
+            Err(interruption) => {
+                // Nothing was sent. Otherwise the marks stay, and the members are read first.
+                if matches!(interruption, Interruption::Later(_) | Interruption::Again) {
+                    self.unmark(&part).await?;
+                }
+                return Err(interruption);
+            }
+        };
+        match denied {
+            Denied::Refused(code) if is_about_a_person(&code) && members.len() > 1 => {
+                let halves = part.split_at(part.len() / 2);
+                Ok(Some([halves.0.to_vec(), halves.1.to_vec()]))
+            }
+            Denied::Refused(code) if is_about_a_person(&code) => {
+                let refused = members.into_iter().map(|member| (member, code.clone())).collect();
+                self.write(&self.outcomes(&part, &refused)).await?;
+                Ok(None)
+            }
+            // The marks stay, and the members are read before anyone is invited again.
+            denied @ (Denied::Unclear | Denied::Temporary(_)) => {
+                self.progress.members_read = false;
+                Err(self.denied(step, denied))
+            }
+            denied => {
+                self.unmark(&part).await?;
+                Err(self.denied(step, denied))
+            }
+        }
+    }
+
+    /// Commits that these people are about to be invited. Returns those who are still wished for.
+    async fn mark(&mut self, part: Vec<Invitee>) -> Result<Vec<Invitee>, Interruption> {
+        let at_once = self.at_once();
+        let inviting = |one: &Invitee| MemberUpdate {
+            retry_at: Some(at_once),
+            ..one.is(ChannelMemberState::Inviting)
+        };
+        let updates: Vec<_> = part.iter().map(inviting).collect();
+        self.write(&updates).await?;
+        let mut marked = BTreeSet::new();
+        let mut after: Option<UserId> = None;
+        loop {
+            let rows = self.due(&[ChannelMemberState::Inviting], after.as_ref()).await?;
+            let Some(last) = rows.last() else { break };
+            after = Some(last.user.clone());
+            marked.extend(rows.into_iter().map(|row| row.user));
+        }
+        Ok(part.into_iter().filter(|one| marked.contains(&one.user)).collect())
+    }
+
+    /// These people were not invited after all, and no attempt counts.
+    async fn unmark(&mut self, part: &[Invitee]) -> Result<(), Interruption> {
+        let at_once = self.at_once();
+        let queued = |one: &Invitee| MemberUpdate {
+            retry_at: Some(at_once),
+            ..one.is(ChannelMemberState::Queued)
+        };
+        let updates: Vec<_> = part.iter().map(queued).collect();
+        self.write(&updates).await
+    }
+
+    /// The rows of people after their invitation.
+    fn outcomes(
+        &self,
+        part: &[Invitee],
+        refused: &BTreeMap<SlackUserId, String>,
+    ) -> Vec<MemberUpdate> {
+        let outcome = |one: &Invitee| {
+            let code = refused.get(&one.member);
+            let attempts = one.attempts + 1;
+            let scale = self.timing().scale;
+            let retry_at = Some(self.now().plus(retry_after(attempts).mul_f64(scale)));
+            let with = |state| MemberUpdate { code: code.cloned(), attempts, ..one.is(state) };
+            match invite_fate(code.map(String::as_str)) {
+                InviteFate::In => {
+                    MemberUpdate { attempts: 0, ..one.is(ChannelMemberState::Member) }
+                }
+                InviteFate::Gone if attempts < ATTEMPTS => MemberUpdate {
+                    slack_user_id: None,
+                    retry_at,
+                    ..with(ChannelMemberState::Queued)
+                },
+                InviteFate::Gone => MemberUpdate {
+                    slack_user_id: None,
+                    retry_at: Some(self.now().plus(self.timing().member)),
+                    ..with(ChannelMemberState::NotInSlack)
+                },
+                InviteFate::Retry => MemberUpdate { retry_at, ..with(ChannelMemberState::Queued) },
+                InviteFate::Retry | InviteFate::Never => with(ChannelMemberState::Failed),
+            }
+        };
+        part.iter().map(outcome).collect()
+    }
+
+    /// Removes those who are no longer wished for.
+    async fn remove_all(&mut self, step: &Step) -> Result<(), Interruption> {
+        let mut after: Option<UserId> = None;
+        loop {
+            let due = self.due(&[ChannelMemberState::Removing], after.as_ref()).await?;
+            let Some(last) = due.last() else { return Ok(()) };
+            after = Some(last.user.clone());
+            for row in due {
+                if self.is_stopping() {
+                    return Err(Interruption::Stopped);
+                }
+                let update = self.remove(step, row).await?;
+                self.write(&[update]).await?;
+            }
+        }
+    }
+
+    /// The person's row after the removal.
+    async fn remove(
+        &mut self,
+        step: &Step,
+        row: MemberRecord,
+    ) -> Result<MemberUpdate, Interruption> {
+        let gone = MemberUpdate {
+            user: row.user,
+            state: None,
+            slack_user_id: row.slack_user_id.clone(),
+            code: None,
+            attempts: row.attempts,
+            retry_at: None,
+        };
+        let Some(member) = row.slack_user_id else { return Ok(gone) };
+        let channel = self.channel()?;
+        let prepared = self.prepare(Method::ConversationsKick).await?;
+        let request =
+            prepared.workspaces.kick(prepared.installation, &channel, &member, prepared.patience);
+        match self.asked(&prepared, request).await? {
+            Ok(()) => Ok(gone),
+            Err(Denied::Refused(code)) if is_out(&code) => Ok(gone),
+            Err(Denied::Refused(code)) if stays(&code) => Ok(MemberUpdate {
+                state: Some(ChannelMemberState::Failed),
+                code: Some(code),
+                ..gone
+            }),
+            Err(denied) => Err(self.denied(step, denied)),
+        }
+    }
+
+    async fn due(
+        &mut self,
+        states: &[ChannelMemberState],
+        after: Option<&UserId>,
+    ) -> Result<Vec<MemberRecord>, Interruption> {
+        self.hold().await?;
+        let store = &self.channels.inner.store;
+        Ok(store.channels().members_to_do(&self.lease, states, after, PEOPLE).await?)
+    }
+
+    async fn write(&self, updates: &[MemberUpdate]) -> Result<(), Interruption> {
+        if updates.is_empty() {
+            return Ok(());
+        }
+        let store = &self.channels.inner.store;
+        let held = store.channels().save_members(&self.lease, updates).await?;
+        held.then_some(()).ok_or(Interruption::Lost)
+    }
+
+    /// When a member who waits is due next.
+    async fn next_member(&mut self) -> Result<Option<Timestamp>, Interruption> {
+        const WAITING: [ChannelMemberState; 2] =
+            [ChannelMemberState::Queued, ChannelMemberState::NotInSlack];
+        let mut soonest: Option<Timestamp> = None;
+        for state in WAITING {
+            let mut after: Option<UserId> = None;
+            loop {
+                self.hold().await?;
+                let (store, channel) = (&self.channels.inner.store, &self.lease.channel);
+                let rows = store
+                    .channels()
+                    .members(&channel.tenant, &channel.key, Some(state), after.as_ref(), ROWS)
+                    .await?
+                    .ok_or(Interruption::Lost)?;
+                let times = rows.iter().filter_map(|row| row.retry_at);
+                soonest = soonest.into_iter().chain(times).min();
+                match rows.last() {
+                    Some(last) if rows.len() == ROWS as usize => after = Some(last.user.clone()),
+                    _ => break,
+                }
+            }
+        }
+        Ok(soonest)
+    }
+}

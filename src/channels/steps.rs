@@ -1,0 +1,269 @@
+//! Carries out the steps of a turn, in the order that `domain::channels::next` decides.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use super::turn::{ChannelWork, Denied, Interruption, Owning};
+use crate::domain::channels::members::retry_after;
+use crate::domain::channels::next::{Inspection, Step, inspected, next};
+use crate::domain::channels::state::{ChannelMemberState, ChannelObstacle, ChannelState};
+use crate::domain::time::Timestamp;
+use crate::workspace::Method;
+
+/// Steps of one turn. A channel needs fewer; the next turn continues.
+const STEPS: usize = 64;
+
+type Ended = Result<Option<Timestamp>, Interruption>;
+
+impl ChannelWork {
+    /// Works until there is nothing to do, and gives the lease back.
+    pub(super) async fn run(mut self) {
+        let ended = self.work().await;
+        let due = match self.conclude(ended).await {
+            Ok(due) => due,
+            Err(Interruption::Lost) => {
+                tracing::info!(channel = %self.lease.id, "the lease on the channel was lost");
+                return;
+            }
+            Err(Interruption::Failed(error)) => {
+                // Whatever the claim reported is not stored yet.
+                self.followed = false;
+                tracing::warn!(channel = %self.lease.id, %error, "a channel waits; retrying");
+                Some(self.now().plus(self.timing().look_again))
+            }
+            Err(_) => Some(self.now().plus(self.timing().soon)),
+        };
+        let store = &self.channels.inner.store;
+        if let Err(error) = store.channels().end(&self.lease, due, self.followed).await {
+            tracing::warn!(channel = %self.lease.id, %error, "a lease was not given back");
+        }
+    }
+
+    async fn work(&mut self) -> Ended {
+        self.begin().await?;
+        for _ in 0..STEPS {
+            if self.is_stopping() {
+                return Err(Interruption::Stopped);
+            }
+            let step = next(&self.facts());
+            match self.act(&step).await {
+                Ok(ControlFlow::Continue(())) => {}
+                Ok(ControlFlow::Break(due)) => return Ok(due),
+                Err(Interruption::Again) => {
+                    self.keep().await?;
+                    self.refresh().await?;
+                }
+                Err(interruption) => return Err(interruption),
+            }
+        }
+        Err(Interruption::Later(self.timing().soon))
+    }
+
+    /// Follows up what the claim reported. It is stored with the progress before the lease ends.
+    async fn begin(&mut self) -> Result<(), Interruption> {
+        self.refresh().await?;
+        let store = &self.channels.inner.store;
+        if self.lease.appeared {
+            if !store.channels().wake_members(&self.lease).await? {
+                return Err(Interruption::Lost);
+            }
+            // The workspace may have been connected again, with other scopes.
+            let refusals = self.progress.refusals.len();
+            self.progress.refusals.retain(|refusal| {
+                !matches!(
+                    refusal.obstacle,
+                    ChannelObstacle::MissingScopes | ChannelObstacle::Reconnect
+                )
+            });
+            self.changed |= refusals != self.progress.refusals.len();
+        }
+        if self.lease.channel.counts.queued > 0 {
+            let inviting = &[ChannelMemberState::Inviting];
+            let marked = store.channels().members_to_do(&self.lease, inviting, None, 1).await?;
+            if !marked.is_empty() {
+                // A previous holder did not learn what became of its invitation.
+                self.progress.members_read = false;
+                self.changed = true;
+            }
+        }
+        if self.lease.recheck {
+            self.progress.doubt();
+            self.changed = true;
+        }
+        self.followed = true;
+        Ok(())
+    }
+
+    /// How the turn ends: when the channel is due again.
+    async fn conclude(&mut self, ended: Ended) -> Ended {
+        let wait = match ended {
+            Ok(due) => return Ok(due),
+            Err(Interruption::Stopped | Interruption::Again) => Duration::ZERO,
+            Err(Interruption::Later(after)) => after,
+            Err(Interruption::Temporary(code)) => {
+                let wait = retry_after(self.progress.failures).mul_f64(self.timing().scale);
+                tracing::info!(channel = %self.lease.id, %code, ?wait, "a channel waits for Slack");
+                wait
+            }
+            Err(interruption) => return Err(interruption),
+        };
+        self.settle(self.state, self.obstacle).await?;
+        Ok(Some(self.now().plus(wait)))
+    }
+
+    async fn act(&mut self, step: &Step) -> Result<ControlFlow<Option<Timestamp>>, Interruption> {
+        match step {
+            Step::Rest { state, obstacle, until } => {
+                self.explain(*obstacle);
+                self.settle(*state, *obstacle).await?;
+                // The change that wakes a channel with an obstacle may have been missed.
+                let idle = obstacle.map(|_| self.now().plus(self.timing().idle));
+                return Ok(ControlFlow::Break(until.or(idle)));
+            }
+            Step::Members => return self.members(step).await.map(ControlFlow::Break),
+            Step::Create { name, is_private } => self.create(step, name, *is_private).await?,
+            Step::LookForOwn { name, .. } => self.look_for_own(step, name).await?,
+            Step::LookForTaken { name } => self.look_for_taken(step, name).await?,
+            Step::Join => self.join(step).await?,
+            Step::Unarchive => self.unarchive(step).await?,
+            Step::Archive => self.archive(step).await?,
+            Step::Rename { name } => self.rename(step, name).await?,
+            Step::SetTopic => self.set_topic(step).await?,
+            Step::Stamp { purpose } => self.stamp(step, purpose).await?,
+            Step::Inspect => self.inspect(step).await?,
+            Step::ReadMembers => self.read_members(step).await?,
+        }
+        self.keep().await?;
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Keeps the detail of an obstacle for its sentence.
+    pub(super) fn explain(&mut self, obstacle: Option<ChannelObstacle>) {
+        let Some(obstacle) = obstacle else { return };
+        let detail = self.facts().detail(obstacle);
+        if self.progress.obstacle_detail != detail {
+            self.progress.obstacle_detail = detail;
+            self.changed = true;
+        }
+    }
+
+    /// Creates the channel. The attempt is committed first, and taken back if the request was
+    /// certainly not carried out.
+    async fn create(
+        &mut self,
+        step: &Step,
+        name: &str,
+        is_private: bool,
+    ) -> Result<(), Interruption> {
+        let prepared = self.prepare(Method::ConversationsCreate).await?;
+        let (installation, patience) = (prepared.installation, prepared.patience);
+        let now = self.now();
+        self.progress.attempt(name, is_private, self.lease.id, installation, now);
+        self.changed = true;
+        self.settle(ChannelState::Creating, None).await?;
+        let request = prepared.workspaces.create_channel(installation, name, is_private, patience);
+        match self.asked(&prepared, request).await {
+            Ok(Ok(seen)) => self.own(step, installation, &Owning::Created(seen)).await,
+            // Another replica, or the next step, looks for the channel.
+            Ok(Err(Denied::Unclear)) => {
+                self.progress.unclear();
+                self.changed = true;
+                Ok(())
+            }
+            Ok(Err(denied)) => Err(self.denied(step, denied)),
+            Err(interruption) => {
+                if matches!(interruption, Interruption::Later(_) | Interruption::Again) {
+                    self.progress.not_created();
+                    self.changed = true;
+                }
+                Err(interruption)
+            }
+        }
+    }
+
+    async fn join(&mut self, step: &Step) -> Result<(), Interruption> {
+        let channel = self.channel()?;
+        let prepared = self.prepare(Method::ConversationsJoin).await?;
+        let (installation, patience) = (prepared.installation, prepared.patience);
+        let request = prepared.workspaces.join_channel(installation, &channel, patience);
+        let answer = self.asked(&prepared, request).await?;
+        self.settled_by(step, answer)
+    }
+
+    async fn unarchive(&mut self, step: &Step) -> Result<(), Interruption> {
+        let channel = self.channel()?;
+        let prepared = self.prepare(Method::ConversationsUnarchive).await?;
+        let (installation, patience) = (prepared.installation, prepared.patience);
+        let request = prepared.workspaces.unarchive_channel(installation, &channel, patience);
+        let answer = self.asked(&prepared, request).await?;
+        self.settled_by(step, answer)
+    }
+
+    async fn archive(&mut self, step: &Step) -> Result<(), Interruption> {
+        let channel = self.channel()?;
+        let prepared = self.prepare(Method::ConversationsArchive).await?;
+        let (installation, patience) = (prepared.installation, prepared.patience);
+        let request = prepared.workspaces.archive_channel(installation, &channel, patience);
+        let answer = self.asked(&prepared, request).await?;
+        self.settled_by(step, answer)
+    }
+
+    async fn rename(&mut self, step: &Step, name: &str) -> Result<(), Interruption> {
+        let channel = self.channel()?;
+        let prepared = self.prepare(Method::ConversationsRename).await?;
+        let (installation, patience) = (prepared.installation, prepared.patience);
+        let request = prepared.workspaces.rename_channel(installation, &channel, name, patience);
+        let answer = self.asked(&prepared, request).await?;
+        self.settled_by(step, answer.map(drop))
+    }
+
+    async fn set_topic(&mut self, step: &Step) -> Result<(), Interruption> {
+        let channel = self.channel()?;
+        let prepared = self.prepare(Method::ConversationsSetTopic).await?;
+        let topic = self.lease.channel.wish.topic.clone();
+        let (installation, patience) = (prepared.installation, prepared.patience);
+        let request = prepared.workspaces.set_topic(installation, &channel, &topic, patience);
+        let answer = self.asked(&prepared, request).await?;
+        self.settled_by(step, answer)
+    }
+
+    /// Writes the purpose with the mark; the next step reads it back.
+    async fn stamp(&mut self, step: &Step, purpose: &str) -> Result<(), Interruption> {
+        let channel = self.channel()?;
+        let prepared = self.prepare(Method::ConversationsSetPurpose).await?;
+        let (installation, patience) = (prepared.installation, prepared.patience);
+        let request = prepared.workspaces.set_purpose(installation, &channel, purpose, patience);
+        let answer = self.asked(&prepared, request).await?;
+        self.settled_by(step, answer)
+    }
+
+    async fn inspect(&mut self, step: &Step) -> Result<(), Interruption> {
+        let channel = self.channel()?;
+        let prepared = self.prepare(Method::ConversationsInfo).await?;
+        let (installation, patience) = (prepared.installation, prepared.patience);
+        let request = prepared.workspaces.channel_info(installation, &channel, patience);
+        let seen = match self.asked(&prepared, request).await? {
+            Ok(seen) => seen,
+            Err(denied) => return Err(self.denied(step, denied)),
+        };
+        let inspection = Inspection {
+            id: self.lease.id,
+            wish: &self.lease.channel.wish,
+            ends: self.facts().ends(),
+            again_at: self.now().plus(self.timing().blocked),
+        };
+        inspected(&seen, &inspection, &mut self.progress);
+        self.changed = true;
+        Ok(())
+    }
+
+    fn settled_by(&mut self, step: &Step, answer: Result<(), Denied>) -> Result<(), Interruption> {
+        match answer {
+            Ok(()) => {
+                self.done(step);
+                Ok(())
+            }
+            Err(denied) => Err(self.denied(step, denied)),
+        }
+    }
+}
