@@ -54,8 +54,8 @@ pub struct Config {
     pub tenant_calls_per_second: u32,
     /// Bytes of requests a second that one caller may send to one replica, a second's worth of them
     /// at once and at least one request of the largest size; more are refused with
-    /// `RESOURCE_EXHAUSTED`. A caller with role `user` gets a sixteenth. `0` means no limit. Default
-    /// `16777216` (16 MiB).
+    /// `RESOURCE_EXHAUSTED`. A caller with role `user` gets a sixteenth. `0` means no limit.
+    /// Default `16777216` (16 MiB).
     pub caller_bytes_per_second: usize,
     /// Streams (WatchNotification, WatchDeliveries, WatchChannels) open at the same time, shared
     /// like calls; more are refused with `RESOURCE_EXHAUSTED`. Default `256`.

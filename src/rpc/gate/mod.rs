@@ -40,7 +40,7 @@ use scan::ScanRefusal;
 use shape::{MethodShape, Shapes};
 
 /// Requests beyond this size are outlined outside the async workers, one at a time: 16 MiB can have
-/// eight million fields, and a worker that reads them answers no one else meanwhile.
+/// eight million fields, and a worker that reads them answers no other call meanwhile.
 const LARGE: usize = 64 << 10;
 /// Memory of a decoded JSON value beyond its bytes on the wire.
 const VALUE_BYTES: usize = 64;

@@ -99,7 +99,7 @@ async fn a_field_on_which_a_template_relies_stays_required() {
         ] {
             assert!(refused.message().contains(part), "{part}: {}", refused.message());
         }
-        // Whatever else changes, the templates still work.
+        // After any other change, the templates still work.
         let described = pb::EventField { meaning: "How long.".into(), ..left(true) };
         let optional_name = field("course.name", FieldKind::Text, false);
         update(client, with(vec![optional_name, described]), &["fields"]).await.unwrap();

@@ -191,7 +191,7 @@ impl<'a> Fitter<'a> {
         self.inside(format_args!(".{key}"), fitted)
     }
 
-    /// What is left of a part of the present one. If nothing is, nothing was shortened in it; but
+    /// The rest of a part of the present one. If there is none, nothing was shortened in it; but
     /// readers miss something of the present part if a URL was impossible.
     fn left_of(
         &mut self,
