@@ -54,7 +54,7 @@ async fn a_wish_that_is_released_while_it_is_carried_out_ends() {
         let released = channels.release(KEY).await.unwrap();
         assert_eq!((released.channel_id.as_str(), released.messages_ended), ("", 0));
         let status = channels.get(KEY).await.unwrap_err();
-        assert_eq!((status.code(), reason(&status)), (Code::NotFound, "CHANNEL_UNKNOWN".into()));
+        assert_eq!((status.code(), reason(&status)), (Code::NotFound, "NOT_FOUND".into()));
         assert_eq!(channels.release(KEY).await.unwrap_err().code(), Code::NotFound);
         world.sandbox.clear_faults();
         channels.ensure(KEY, wish_or(NAME, NameTaken::Suffix), by_id(&["ben"])).await.unwrap();

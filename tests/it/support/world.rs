@@ -379,6 +379,7 @@ fn settings(store: &TestStore, sandbox: &Sandbox, plan: &Plan) -> Settings {
     // Scaled, but for a busy machine: no replica dies here, so none needs to be replaced.
     settings.delivery.lease_seconds = 1500;
     settings.directory.lease_seconds = 1500;
+    settings.channels.lease_seconds = 1500;
     // However busy the machine is, a remembered absence is not forgotten within a test.
     settings.directory.absent_seconds = 3600;
     settings.directory.fields_refresh_seconds = plan.fields_refresh_seconds;
