@@ -100,8 +100,10 @@ async fn a_channel_is_archived_after_a_notice_unless_a_wish_stops_it() {
         assert_eq!(messages[0].conversation, made.channel_id);
 
         // A new wish without an end stops it: the time passes, and the channel stays.
+        let none = Some(prost_types::Duration { seconds: 0, nanos: 0 });
         let soon = in_seconds(world, 2).await;
-        channels.wish(KEY, ending(soon, "Ends soon")).await;
+        let ends_soon = ChannelWish { archive_notice: none, ..ending(soon, "Ends soon") };
+        channels.wish(KEY, ends_soon).await;
         channels.wish(KEY, wish(NAME)).await;
         until("the time has passed", async || {
             (world.now().await.0 > (soon.seconds + 1) * 1_000_000).then_some(())
@@ -112,7 +114,6 @@ async fn a_channel_is_archived_after_a_notice_unless_a_wish_stops_it() {
         assert!(acts(world, "archive").is_empty());
 
         let end = ending(in_seconds(world, 1).await, "The end");
-        let none = Some(prost_types::Duration { seconds: 0, nanos: 0 });
         channels.wish(KEY, ChannelWish { archive_notice: none, ..end }).await;
         let archived = channels.in_state(KEY, State::Archived).await;
         assert_eq!(archived.obstacle(), Obstacle::Unspecified);
@@ -158,6 +159,7 @@ async fn a_channel_that_was_archived_in_slack_is_shown_and_opened_again_by_peopl
         assert_eq!(stopped.state(), State::Archived);
         channels.unarchive(KEY).await;
         let refused = channels.stopped_by(KEY, Obstacle::RefusedBySlack).await;
+        assert_eq!(refused.state(), State::Archived);
         let sentence = &refused.obstacle_sentence;
         assert!(sentence.contains("not_in_channel"), "{sentence}");
         people_change(world, id, &archived(false));

@@ -8,7 +8,7 @@ use super::support::{
     Channels, KEY, LEGAL, NAME, acts, by_id, in_slack, people_change, people_in, people_make,
     wish_or,
 };
-use crate::support::world::{TENANT, World, for_each_database};
+use crate::support::world::{Plan, TENANT, World, for_each_database};
 
 fn private(wish: ChannelWish) -> ChannelWish {
     ChannelWish { is_private: true, ..wish }
@@ -34,8 +34,7 @@ async fn taken_and_not_adoptable(world: &World, taken: &str, obstacle: Obstacle)
     channels.ensure("adopt", wish_or(NAME, NameTaken::Adopt), Vec::new()).await.unwrap();
     let stopped = channels.stopped_by("fail", Obstacle::NameTaken).await;
     assert_eq!((stopped.state(), stopped.channel_id.as_str()), (State::Blocked, ""));
-    let stopped = channels.stopped_by("adopt", obstacle).await;
-    assert_eq!((stopped.state(), stopped.channel_id.as_str()), (State::Blocked, ""));
+    assert_eq!(channels.stopped_by("adopt", obstacle).await.state(), State::Blocked);
     channels.ensure("suffix", wish_or(NAME, NameTaken::Suffix), Vec::new()).await.unwrap();
     let made = channels.settled("suffix").await;
     assert_eq!((made.name, made.adopted), (format!("{LEGAL}-2"), false));
@@ -93,16 +92,17 @@ async fn a_private_wish_makes_a_private_channel() {
 
 #[tokio::test]
 async fn a_name_that_becomes_free_is_used() {
-    for_each_database(async |world| {
+    let plan =
+        Plan { adjust: |settings| settings.channels.blocked_retry_seconds = 10, ..Plan::default() };
+    plan.run(async |world: &mut World| {
         let channels = Channels::new(world);
         let taken = people_make(world, LEGAL, &["U0DEMOADA"]);
         let wish = wish_or(NAME, NameTaken::Fail);
-        channels.ensure(KEY, wish.clone(), Vec::new()).await.unwrap();
+        channels.ensure(KEY, wish, Vec::new()).await.unwrap();
         channels.stopped_by(KEY, Obstacle::NameTaken).await;
         let moved = ChannelChange { name: Some("moved".into()), ..ChannelChange::default() };
         people_change(world, &taken, &moved);
-        // Herald looks again after minutes; the same wish makes it look now.
-        channels.wish(KEY, wish).await;
+        // Slack does not report names that become free: Herald tries again.
         let made = channels.settled(KEY).await;
         assert_eq!((made.name.as_str(), made.adopted), (LEGAL, false));
         assert_ne!(made.channel_id, taken);
@@ -144,6 +144,21 @@ async fn a_channel_of_another_tenant_is_not_adopted() {
         assert_eq!(in_slack(world, &made.channel_id), before);
         theirs.ensure(KEY, wish_or(NAME, NameTaken::Suffix), Vec::new()).await.unwrap();
         assert_eq!(theirs.settled(KEY).await.name, format!("{LEGAL}-2"));
+    })
+    .await;
+}
+
+/// If Slack lets bots unarchive channels again, an archived channel is adopted and opened.
+#[tokio::test]
+async fn an_archived_channel_is_adopted_if_the_app_can_open_it() {
+    for_each_database(async |world| {
+        world.sandbox.configure(|options| options.bot_unarchive = true);
+        let channels = Channels::new(world);
+        let archived = without_the_app(world, false, true);
+        let found = channels.made(wish_or(NAME, NameTaken::Adopt), Vec::new()).await;
+        assert_eq!((found.channel_id.as_str(), found.adopted), (archived.as_str(), true));
+        assert_eq!(in_slack(world, &archived)["is_archived"], false);
+        assert!(acts(world, "create").is_empty());
     })
     .await;
 }

@@ -121,11 +121,12 @@ async fn a_dead_token_stops_a_wish_until_the_reconnect() {
     .await;
 }
 
-/// A policy of the workspace that refuses the app is shown with Slack's code, and lifted by the
-/// next wish after it was changed.
+/// A policy of the workspace that refuses the app is shown with Slack's code; Herald tries again.
 #[tokio::test]
 async fn a_policy_of_the_workspace_is_shown() {
-    for_each_database(async |world| {
+    let plan =
+        Plan { adjust: |settings| settings.channels.blocked_retry_seconds = 10, ..Plan::default() };
+    plan.run(async |world: &mut World| {
         let channels = Channels::new(world);
         let code = "restricted_action".to_owned();
         let kind = herald::sandbox::FaultKind::Error { code };
@@ -136,7 +137,6 @@ async fn a_policy_of_the_workspace_is_shown() {
         let sentence = &stopped.obstacle_sentence;
         assert!(sentence.contains("restricted_action"), "{sentence}");
         world.sandbox.clear_faults();
-        channels.wish(KEY, wish(NAME)).await;
         channels.settled(KEY).await;
     })
     .await;
