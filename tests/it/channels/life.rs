@@ -102,13 +102,11 @@ async fn a_channel_is_archived_after_a_notice_unless_a_wish_stops_it() {
         // A new wish without an end stops it: the time passes, and the channel stays.
         let none = Some(prost_types::Duration { seconds: 0, nanos: 0 });
         let soon = in_seconds(world, 2).await;
+        let passed = (soon.seconds + 1) * 1_000_000;
         let ends_soon = ChannelWish { archive_notice: none, ..ending(soon, "Ends soon") };
         channels.wish(KEY, ends_soon).await;
         channels.wish(KEY, wish(NAME)).await;
-        until("the time has passed", async || {
-            (world.now().await.0 > (soon.seconds + 1) * 1_000_000).then_some(())
-        })
-        .await;
+        until("the time has passed", async || (world.now().await.0 > passed).then_some(())).await;
         let on = another_turn(world, &channels, ChannelWish { topic: "On".into(), ..wish(NAME) });
         assert_eq!(on.await.state(), State::Ready);
         assert!(acts(world, "archive").is_empty());
