@@ -100,6 +100,26 @@ async fn a_channel_that_a_person_made_meanwhile_is_not_taken_for_the_lost_one() 
     .await;
 }
 
+/// The request was never carried out, and a person took the name meanwhile: their channel is not
+/// taken for the app's.
+#[tokio::test]
+async fn a_channel_of_a_person_is_not_taken_for_one_that_was_never_made() {
+    for_each_database(async |world| {
+        let channels = Channels::new(world);
+        world.sandbox.script(on("conversations.create", FaultKind::Reset));
+        world.sandbox.script(Fault::new("conversations.list", internal_error()));
+        channels.ensure(KEY, wish(NAME), Vec::new()).await.unwrap();
+        world.called("conversations.list", 1).await;
+        let theirs = people_make(world, LEGAL, &["U0DEMOADA", "bot"]);
+        let before = in_slack(world, &theirs);
+        world.sandbox.clear_faults();
+        let stopped = channels.stopped_by(KEY, Obstacle::NameTaken).await;
+        assert_eq!(stopped.channel_id, "");
+        assert_eq!(in_slack(world, &theirs), before);
+    })
+    .await;
+}
+
 /// A request that seemed lost is carried out late, after the second one: Slack can let two calls of
 /// one name succeed. One channel is kept, and the other one is archived.
 #[tokio::test]

@@ -101,8 +101,7 @@ async fn a_person_who_left_is_invited_again_only_by_name() {
         let made = channels.made(wish(NAME), by_id(&["ben", "clara"])).await;
         let id = made.channel_id.as_str();
         people_change(world, id, &leave("U0DEMOBEN"));
-        let left = channels.member_in(KEY, "ben", MemberState::Left).await;
-        assert!(!left.sentence.is_empty(), "{left:?}");
+        channels.member_in(KEY, "ben", MemberState::Left).await;
         // The same wish and the same members invite no one who left.
         channels.ensure(KEY, wish(NAME), by_id(&["ben", "clara"])).await.unwrap();
         channels.set_members(KEY, by_id(&["ben", "clara"])).await;
