@@ -1,4 +1,4 @@
-//! The life of a channel: what follows the wish, what people change in Slack, and its end.
+//! The life of a channel: changes that follow the wish, changes that people make, and its end.
 
 use herald::rpc::pb::{self, ChannelObstacle as Obstacle, ChannelState as State, ChannelWish};
 use herald::sandbox::ChannelChange;

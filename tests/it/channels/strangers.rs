@@ -1,4 +1,4 @@
-//! People whom Slack does not let in: each has a code and a sentence, and keeps out no
+//! People that Slack does not let in: each has a code and a sentence, and keeps out no
 //! other person.
 
 use std::collections::BTreeMap;

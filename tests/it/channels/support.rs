@@ -362,7 +362,7 @@ pub(super) fn calls_about(world: &World, method: &str, id: &str) -> Vec<LogEntry
     world.calls(method).into_iter().filter(about).collect()
 }
 
-/// No request invited a person whom an earlier one had brought into the channel. Works for up to
+/// No request invited a person that an earlier one had brought into the channel. Works for up to
 /// forty people: the log shortens longer lists.
 pub(super) fn assert_each_invited_once(world: &World, id: &str) {
     let mut inside = BTreeSet::new();
