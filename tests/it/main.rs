@@ -5,6 +5,7 @@
 mod access;
 mod attack;
 mod bad_input;
+mod channels;
 mod chart;
 mod connect_page;
 mod crash;

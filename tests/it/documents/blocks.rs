@@ -4,10 +4,11 @@
 use super::read;
 
 /// The page, the markers that a step acts on, and that step's script.
-const PAGES: [(&str, &[&str], &str); 4] = [
+const PAGES: [(&str, &[&str], &str); 5] = [
     ("README.md", &["run", "start", "prints", "file "], "tests/grpcurl"),
     ("docs/event-types.md", &["run", "start", "prints"], "tests/grpcurl"),
     ("docs/previews.md", &["run", "start", "prints"], "tests/grpcurl"),
+    ("docs/channels.md", &["run", "start", "prints"], "tests/grpcurl"),
     ("helm/herald/README.md", &["values ", "helm "], "tests/run"),
 ];
 

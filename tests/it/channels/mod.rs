@@ -1,0 +1,16 @@
+//! Channels for scheduled things: wishes over the API, and the channels that Slack has afterwards.
+
+mod support;
+
+mod ambiguous;
+mod feed;
+mod life;
+mod members;
+mod notify;
+mod pace;
+mod policies;
+mod reconcile;
+mod scopes;
+mod strangers;
+mod track;
+mod wishes;
