@@ -58,11 +58,11 @@ impl MethodLines {
         installation: InstallationId,
         method: Method,
         interval: Duration,
+        now: Instant,
     ) -> Result<LinePlace, Duration> {
         let key = (installation, method);
         let mut lines = self.lines();
         if lines.len() > KEPT {
-            let now = Instant::now();
             lines.retain(|_, line| line.inside > 0 || line.given.is_some_and(|at| at > now));
         }
         let line = lines.entry(key).or_default();
@@ -71,7 +71,7 @@ impl MethodLines {
             return Ok(LinePlace { lines: Arc::clone(self), key, interval });
         }
         let least = interval * line.inside;
-        Err(line.turn_away(interval, least, Instant::now()))
+        Err(line.turn_away(interval, least, now))
     }
 
     fn lines(&self) -> MutexGuard<'_, HashMap<LineKey, Line>> {
@@ -101,9 +101,9 @@ impl LinePlace {
     }
 
     /// The budget has no start before `after`: the time after which to come back.
-    pub(super) fn turned_away(&self, after: Duration) -> Duration {
+    pub(super) fn turned_away(&self, after: Duration, now: Instant) -> Duration {
         let mut lines = self.lines.lines();
-        lines.entry(self.key).or_default().turn_away(self.interval, after, Instant::now())
+        lines.entry(self.key).or_default().turn_away(self.interval, after, now)
     }
 }
 
@@ -125,40 +125,40 @@ mod tests {
         InstallationId(uuid::Uuid::from_u128(number))
     }
 
-    fn enter(lines: &Arc<MethodLines>, number: u128) -> Result<LinePlace, Duration> {
-        lines.enter(workspace(number), Method::ConversationsCreate, INTERVAL)
+    fn enter(lines: &Arc<MethodLines>, number: u128, now: Instant) -> Result<LinePlace, Duration> {
+        lines.enter(workspace(number), Method::ConversationsCreate, INTERVAL, now)
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_full_line_gives_times_close_together_and_keeps_no_other_line_waiting() {
-        let lines = Arc::new(MethodLines::default());
-        let mut inside: Vec<_> = (0..LINE).map(|_| enter(&lines, 1).unwrap()).collect();
-        let first = enter(&lines, 1).unwrap_err();
+    #[test]
+    fn a_full_line_gives_times_close_together_and_keeps_no_other_line_waiting() {
+        let (lines, now) = (Arc::new(MethodLines::default()), Instant::now());
+        let mut inside: Vec<_> = (0..LINE).map(|_| enter(&lines, 1, now).unwrap()).collect();
+        let first = enter(&lines, 1, now).unwrap_err();
         assert_eq!(first, INTERVAL * LINE);
-        assert_eq!(enter(&lines, 1).unwrap_err(), first + INTERVAL.mul_f64(CLOSER));
-        enter(&lines, 2).unwrap();
-        lines.enter(workspace(1), Method::ConversationsInvite, INTERVAL).unwrap();
+        assert_eq!(enter(&lines, 1, now).unwrap_err(), first + INTERVAL.mul_f64(CLOSER));
+        enter(&lines, 2, now).unwrap();
+        lines.enter(workspace(1), Method::ConversationsInvite, INTERVAL, now).unwrap();
         inside.pop();
-        enter(&lines, 1).unwrap();
+        enter(&lines, 1, now).unwrap();
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn times_stay_near_however_many_come() {
-        let lines = Arc::new(MethodLines::default());
-        let _inside: Vec<_> = (0..LINE).map(|_| enter(&lines, 1).unwrap()).collect();
-        let times: Vec<_> = (0..1000).map(|_| enter(&lines, 1).unwrap_err()).collect();
+    #[test]
+    fn times_stay_near_however_many_come() {
+        let (lines, now) = (Arc::new(MethodLines::default()), Instant::now());
+        let _inside: Vec<_> = (0..LINE).map(|_| enter(&lines, 1, now).unwrap()).collect();
+        let times: Vec<_> = (0..1000).map(|_| enter(&lines, 1, now).unwrap_err()).collect();
         let furthest = times.iter().max().unwrap();
         assert!(*furthest <= INTERVAL * LINE + FURTHEST, "{furthest:?}");
         assert!(times.iter().all(|time| *time >= INTERVAL * LINE));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_pause_is_waited_for() {
-        let lines = Arc::new(MethodLines::default());
-        let place = enter(&lines, 1).unwrap();
+    #[test]
+    fn a_pause_is_waited_for() {
+        let (lines, now) = (Arc::new(MethodLines::default()), Instant::now());
+        let place = enter(&lines, 1, now).unwrap();
         let pause = Duration::from_secs(30);
-        assert_eq!(place.turned_away(pause), pause);
-        assert!(place.turned_away(pause) > pause);
+        assert_eq!(place.turned_away(pause, now), pause);
+        assert!(place.turned_away(pause, now) > pause);
         assert_eq!(place.patience(), INTERVAL * STARTS_AHEAD);
     }
 }

@@ -200,7 +200,9 @@ impl ChannelWork {
                     retry_at: Some(self.now().plus(self.timing().member)),
                     ..with(ChannelMemberState::NotInSlack)
                 },
-                InviteFate::Retry => MemberUpdate { retry_at, ..with(ChannelMemberState::Queued) },
+                InviteFate::Retry if attempts < LAST_INVITE => {
+                    MemberUpdate { retry_at, ..with(ChannelMemberState::Queued) }
+                }
                 InviteFate::Retry | InviteFate::Never => with(ChannelMemberState::Failed),
             }
         };

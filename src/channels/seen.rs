@@ -2,9 +2,8 @@
 
 use std::collections::HashSet;
 
-use crate::domain::channels::progress::{Progress, SeenChannel};
-use crate::domain::channels::state::{ChannelMemberState, ChannelObstacle, ChannelState};
-use crate::domain::ids::{ManagedChannelId, SlackUserId};
+use crate::domain::channels::state::ChannelMemberState;
+use crate::domain::ids::SlackUserId;
 
 /// The presence of a member wished for, by the list of the channel's members.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

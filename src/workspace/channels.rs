@@ -1,5 +1,6 @@
 //! The requests about channels, each within the budget of its method. `patience` is the longest
-//! wait for that budget.
+//! wait for that budget. The futures are boxed: a turn of a channel has many of them, one after the
+//! other.
 
 use std::time::Duration;
 
@@ -22,9 +23,9 @@ impl Workspaces {
         patience: Duration,
     ) -> Result<SeenChannel, Error> {
         let team = self.team(id).await?;
-        self.call(id, Method::ConversationsCreate, patience, async |slack, token| {
+        Box::pin(self.call(id, Method::ConversationsCreate, patience, async |slack, token| {
             slack.conversations_create(token, name, is_private, team.as_deref()).await
-        })
+        }))
         .await
     }
 
@@ -37,9 +38,9 @@ impl Workspaces {
         patience: Duration,
     ) -> Result<ChannelsPage, Error> {
         let team = self.team(id).await?;
-        self.call(id, Method::ConversationsList, patience, async |slack, token| {
+        Box::pin(self.call(id, Method::ConversationsList, patience, async |slack, token| {
             slack.conversations_list(token, cursor, team.as_deref()).await
-        })
+        }))
         .await
     }
 
@@ -50,9 +51,9 @@ impl Workspaces {
         channel: &ChannelId,
         patience: Duration,
     ) -> Result<SeenChannel, Error> {
-        self.call(id, Method::ConversationsInfo, patience, async |slack, token| {
+        Box::pin(self.call(id, Method::ConversationsInfo, patience, async |slack, token| {
             slack.conversations_info(token, channel).await
-        })
+        }))
         .await
     }
 
@@ -64,9 +65,9 @@ impl Workspaces {
         cursor: Option<&str>,
         patience: Duration,
     ) -> Result<ChannelMembersPage, Error> {
-        self.call(id, Method::ConversationsMembers, patience, async |slack, token| {
+        Box::pin(self.call(id, Method::ConversationsMembers, patience, async |slack, token| {
             slack.conversations_members(token, channel, cursor).await
-        })
+        }))
         .await
     }
 
@@ -81,9 +82,9 @@ impl Workspaces {
         force: bool,
         patience: Duration,
     ) -> Result<Vec<(SlackUserId, String)>, Error> {
-        self.call(id, Method::ConversationsInvite, patience, async |slack, token| {
+        Box::pin(self.call(id, Method::ConversationsInvite, patience, async |slack, token| {
             slack.conversations_invite(token, channel, users, force).await
-        })
+        }))
         .await
     }
 
@@ -95,9 +96,9 @@ impl Workspaces {
         user: &SlackUserId,
         patience: Duration,
     ) -> Result<(), Error> {
-        self.call(id, Method::ConversationsKick, patience, async |slack, token| {
+        Box::pin(self.call(id, Method::ConversationsKick, patience, async |slack, token| {
             slack.conversations_kick(token, channel, user).await
-        })
+        }))
         .await
     }
 
@@ -108,9 +109,9 @@ impl Workspaces {
         channel: &ChannelId,
         patience: Duration,
     ) -> Result<(), Error> {
-        self.call(id, Method::ConversationsJoin, patience, async |slack, token| {
+        Box::pin(self.call(id, Method::ConversationsJoin, patience, async |slack, token| {
             slack.conversations_join(token, channel).await
-        })
+        }))
         .await
     }
 
@@ -121,9 +122,9 @@ impl Workspaces {
         channel: &ChannelId,
         patience: Duration,
     ) -> Result<(), Error> {
-        self.call(id, Method::ConversationsArchive, patience, async |slack, token| {
+        Box::pin(self.call(id, Method::ConversationsArchive, patience, async |slack, token| {
             slack.conversations_archive(token, channel).await
-        })
+        }))
         .await
     }
 
@@ -134,9 +135,9 @@ impl Workspaces {
         channel: &ChannelId,
         patience: Duration,
     ) -> Result<(), Error> {
-        self.call(id, Method::ConversationsUnarchive, patience, async |slack, token| {
+        Box::pin(self.call(id, Method::ConversationsUnarchive, patience, async |slack, token| {
             slack.conversations_unarchive(token, channel).await
-        })
+        }))
         .await
     }
 
@@ -148,9 +149,9 @@ impl Workspaces {
         name: &str,
         patience: Duration,
     ) -> Result<String, Error> {
-        self.call(id, Method::ConversationsRename, patience, async |slack, token| {
+        Box::pin(self.call(id, Method::ConversationsRename, patience, async |slack, token| {
             slack.conversations_rename(token, channel, name).await
-        })
+        }))
         .await
     }
 
@@ -162,9 +163,9 @@ impl Workspaces {
         topic: &str,
         patience: Duration,
     ) -> Result<(), Error> {
-        self.call(id, Method::ConversationsSetTopic, patience, async |slack, token| {
+        Box::pin(self.call(id, Method::ConversationsSetTopic, patience, async |slack, token| {
             slack.conversations_set_topic(token, channel, topic).await
-        })
+        }))
         .await
     }
 
@@ -176,9 +177,9 @@ impl Workspaces {
         purpose: &str,
         patience: Duration,
     ) -> Result<(), Error> {
-        self.call(id, Method::ConversationsSetPurpose, patience, async |slack, token| {
+        Box::pin(self.call(id, Method::ConversationsSetPurpose, patience, async |slack, token| {
             slack.conversations_set_purpose(token, channel, purpose).await
-        })
+        }))
         .await
     }
 

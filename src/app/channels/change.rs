@@ -25,7 +25,7 @@ impl App {
         let (members, people) = split(named);
         let change = MembersChange::Replace { members, remove_unlisted };
         let edit = ChannelEdit::Members(change, people);
-        let entry = of_people(entry(call, "SetChannelMembers", key, counted(&users)), &users);
+        let entry = of_people(entry(call, "SetChannelMembers", key, Some(counted(&users))), &users);
         self.edited(call, key, edit, &entry).await
     }
 
@@ -40,7 +40,7 @@ impl App {
         let users = users(&named);
         let (members, people) = split(named);
         let edit = ChannelEdit::Members(MembersChange::Add(members), people);
-        let entry = of_people(entry(call, "AddChannelMembers", key, counted(&users)), &users);
+        let entry = of_people(entry(call, "AddChannelMembers", key, Some(counted(&users))), &users);
         self.edited(call, key, edit, &entry).await
     }
 
@@ -52,7 +52,8 @@ impl App {
         users: Vec<UserId>,
     ) -> Result<ShownChannel, Error> {
         call.may(&access::REMOVE_CHANNEL_MEMBERS)?;
-        let entry = of_people(entry(call, "RemoveChannelMembers", key, counted(&users)), &users);
+        let entry =
+            of_people(entry(call, "RemoveChannelMembers", key, Some(counted(&users))), &users);
         let edit = ChannelEdit::Members(MembersChange::Remove(users), Vec::new());
         self.edited(call, key, edit, &entry).await
     }
@@ -139,8 +140,8 @@ fn users(named: &[NamedMember]) -> Vec<UserId> {
     named.iter().map(|member| member.user.clone()).collect()
 }
 
-fn counted(users: &[UserId]) -> Option<Value> {
-    Some(json!({ "members": users.len() }))
+fn counted(users: &[UserId]) -> Value {
+    json!({ "members": users.len() })
 }
 
 /// The entry of a change; `after`: its content.

@@ -78,21 +78,20 @@ impl App {
         let EnsureWish { key, wish, members } = ensure;
         let before = self.store.channels().get(&call.tenant, &key).await?;
         is_as_private(before.as_ref(), &wish)?;
-        let facts = match self.store.tenancy().tenant_facts(&call.tenant).await? {
-            Some(facts) => facts,
+        let known = self.store.tenancy().tenant_facts(&call.tenant).await?;
+        let facts = if let Some(facts) = known {
+            facts
+        } else {
             // A real call creates the tenant first.
-            None => {
-                let (settings, now) = (Settings::default(), self.store.now().await?);
-                TenantFacts { settings, installation: None, now }
-            }
+            let (settings, now) = (Settings::default(), self.store.now().await?);
+            TenantFacts { settings, installation: None, now }
         };
-        let channel = match before {
-            Some(before) => replaced(before, wish),
-            None => {
-                let queued = members.as_ref().map_or(0, Vec::len);
-                let queued = u32::try_from(queued).unwrap_or(u32::MAX);
-                fresh(call.tenant.clone(), key, wish, &facts, queued)
-            }
+        let channel = if let Some(before) = before {
+            replaced(before, wish)
+        } else {
+            let queued = members.as_ref().map_or(0, Vec::len);
+            let queued = u32::try_from(queued).unwrap_or(u32::MAX);
+            fresh(call.tenant.clone(), key, wish, &facts, queued)
         };
         Ok(ShownChannel::changed(channel, &facts))
     }

@@ -212,7 +212,8 @@ mod tests {
             if let Some(found) = legal(&name) {
                 let numbered = suffixed(&found, number);
                 prop_assert!(slack_accepts(&numbered), "{numbered:?}");
-                prop_assert!(numbered.ends_with(&format!("-{number}")));
+                let end = format!("-{number}");
+                prop_assert!(numbered.ends_with(&end));
                 let again = legal(&numbered);
                 prop_assert_eq!(again.as_deref(), Some(numbered.as_str()));
                 prop_assert!(is_form_of(&numbered, &found));

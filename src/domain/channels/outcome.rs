@@ -327,6 +327,8 @@ fn obstacle(step: &Step, code: &str, progress: &Progress) -> ChannelObstacle {
         Step::Join => ChannelObstacle::AppRemoved,
         Step::Inspect if code == "channel_not_found" => ChannelObstacle::AppRemoved,
         Step::Unarchive if !progress.owned => ChannelObstacle::NotAdoptable,
+        // Also `not_in_channel`, which bots get although they are members.
+        Step::Unarchive => ChannelObstacle::RefusedBySlack,
         Step::Create { .. } | Step::LookForTaken { .. } | Step::Rename { .. } => {
             ChannelObstacle::from_code(code).unwrap_or(ChannelObstacle::RefusedBySlack)
         }

@@ -54,7 +54,10 @@ async fn locked(tx: &Tx, place: Vec<sea_orm::Value>) -> Result<Option<ManagedCha
 async fn apply(tx: &Tx, id: ManagedChannelId, seen: &ChannelObservation) -> Result<(), Error> {
     const RECHECK: &str = "UPDATE channels SET recheck = recheck + 1, touched_at = {now}, \
         due_at = {greatest}({now}, lease_until) WHERE id = $1";
-    const MOVE: &str = "UPDATE channels SET slack_channel = $2, changed_at = {now} WHERE id = $1";
+    // A channel that another row has already stays with that row; the turn of this one finds out.
+    const MOVE: &str = "UPDATE channels SET slack_channel = $2, changed_at = {now} WHERE id = $1 \
+        AND NOT EXISTS (SELECT 1 FROM channels other \
+        WHERE other.installation = channels.installation AND other.slack_channel = $2)";
     let channel = id.to_string();
     match seen {
         ChannelObservation::Changed => {

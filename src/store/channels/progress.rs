@@ -177,6 +177,9 @@ async fn save_within(
     let values = params![lease.id.to_string(), lease.epoch];
     let Some(row) = sql::one(tx, &lock, values).await? else { return Ok(false) };
     let sealed = read(&row)?;
+    // Its id in Slack may have changed since the claim.
+    let is_new = save.place != lease.channel.place;
+    let place = if is_new { save.place.clone() } else { sealed.place.clone() };
     let progress = if sealed.wish_version == lease.channel.wish_version {
         save.progress.clone()
     } else {
@@ -189,7 +192,7 @@ async fn save_within(
         save.state.code(),
         save.obstacle.map(|obstacle| obstacle.code().to_owned()),
     ];
-    values.extend(placed(save.place.as_ref()));
+    values.extend(placed(place.as_ref()));
     sql::execute(tx, UPDATE, values).await?;
     Ok(true)
 }

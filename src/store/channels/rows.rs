@@ -73,7 +73,7 @@ pub(super) struct SealedChannel {
     wants_archived: bool,
     state: ChannelState,
     obstacle: Option<ChannelObstacle>,
-    place: Option<(InstallationId, ChannelId)>,
+    pub(super) place: Option<(InstallationId, ChannelId)>,
     pub(super) wish_version: i64,
     created_at: Timestamp,
     changed_at: Timestamp,

@@ -41,8 +41,10 @@ fn granted() -> Vec<String> {
     SCOPES.map(str::to_owned).to_vec()
 }
 
-fn here() -> Option<(InstallationId, ChannelId)> {
-    Some((HERE, ChannelId::parse("C1").unwrap()))
+type RowChange = fn(&mut Row);
+
+fn here() -> (InstallationId, ChannelId) {
+    (HERE, ChannelId::parse("C1").unwrap())
 }
 
 fn seen(name: &str) -> SeenChannel {
@@ -91,7 +93,7 @@ impl Row {
     fn ready() -> Self {
         let mut row = Self::new();
         row.progress.created(&seen("course-7"), &row.wish);
-        row.place = here();
+        row.place = Some(here());
         row.done(&Step::Stamp { purpose: String::new() });
         row.inspect(&seen("course-7"));
         row.done(&Step::SetTopic);
@@ -153,7 +155,7 @@ fn create(name: &str) -> Step {
 fn before_it_exists_the_schedule_and_the_workspace_decide() {
     let mut row = Row::new();
     assert_eq!(row.next(), create("course-7"));
-    let changes: [(fn(&mut Row), ChannelObstacle); 3] = [
+    let changes: [(RowChange, ChannelObstacle); 3] = [
         (|row| row.connected = None, ChannelObstacle::NotConnected),
         (|row| row.dead = Some("token_revoked"), ChannelObstacle::Reconnect),
         (|row| row.granted.truncate(4), ChannelObstacle::MissingScopes),
@@ -274,7 +276,7 @@ fn an_adopted_channel_is_opened_joined_marked_and_read_before_anything_else() {
         ..seen("course-7")
     };
     row.progress.adopt(&found, &row.wish);
-    row.place = here();
+    row.place = Some(here());
     assert_eq!(row.next(), Step::Unarchive);
 
     // An app may not open archived channels: the wish can then go another way.
@@ -309,7 +311,7 @@ fn a_created_channel_goes_through_all_steps_once() {
     let mut row = Row::new();
     row.attempt("course-7");
     row.progress.created(&SeenChannel { purpose: String::new(), ..seen("course-7") }, &row.wish);
-    row.place = here();
+    row.place = Some(here());
     let stamp = Step::Stamp { purpose: stamp::stamped("Purpose", ID) };
     for step in [stamp, Step::Inspect, Step::SetTopic, Step::ReadMembers] {
         assert_eq!(row.next(), step);
