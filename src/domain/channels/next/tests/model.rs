@@ -406,7 +406,7 @@ impl Life {
         match state {
             ChannelState::Deleted => assert!(is_hidden),
             ChannelState::Archived if owned => assert!(archived || is_hidden),
-            ChannelState::Archived => assert!(ends || archived),
+            ChannelState::Archived => assert!(ends || archived || is_hidden),
             ChannelState::Blocked | ChannelState::Ready => assert!(obstacle.is_some()),
             ChannelState::Scheduled => assert_eq!(obstacle, None),
             ChannelState::Creating | ChannelState::Newer => panic!("not a rest: {state:?}"),
