@@ -1,4 +1,4 @@
-//! People who are invited to a channel: what Slack's code says about one of them.
+//! People who are invited to a channel: the fate of each by Slack's code for them.
 
 use std::time::Duration;
 

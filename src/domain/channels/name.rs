@@ -16,7 +16,7 @@ const LONGEST: usize = 80;
 /// The last name that is tried if others are taken: `name-99`.
 pub const LAST_SUFFIX: u32 = 99;
 /// A pass can bring letters together that form another letter, so that the next pass has something
-/// to do. Two passes are enough for all text that people write.
+/// to do. The bound is for text that no one writes.
 const PASSES: usize = 8;
 
 /// The zero of each script whose digits people write; the other nine follow it.

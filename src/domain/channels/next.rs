@@ -34,8 +34,9 @@ pub fn at_rest(facts: &ChannelFacts<'_>) -> Step {
     Step::Rest { state: ChannelState::Ready, obstacle, until: earlier(again, facts.end()) }
 }
 
-/// An adoption that is not complete and never will be: the wish ends, or it no longer asks for the
-/// channel while something is in the way of marking it.
+/// An adoption that is not complete and never will be: the wish ends, or the channel was deleted,
+/// or one was requested in its place, or the wish no longer asks for it while something is in the
+/// way of marking it.
 fn is_dropped(facts: &ChannelFacts<'_>) -> bool {
     let (progress, wish) = (facts.progress, facts.wish);
     if progress.owned || !progress.adopted {
@@ -44,7 +45,8 @@ fn is_dropped(facts: &ChannelFacts<'_>) -> bool {
     let still_asked = wish.name_taken == NameTaken::Adopt
         && !is_other_kind(facts)
         && legal(&wish.name) == progress.named_for;
-    facts.ends() || (!still_asked && progress.is_unmarkable(wish))
+    let is_gone = progress.deleted || progress.attempt.is_some();
+    facts.ends() || is_gone || (!still_asked && progress.is_unmarkable(wish))
 }
 
 fn absent(facts: &ChannelFacts<'_>) -> Step {

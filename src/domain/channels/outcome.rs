@@ -96,7 +96,7 @@ pub struct Inspection<'a> {
     pub again_at: Timestamp,
 }
 
-/// After `Inspect`: what Slack says of the channel is noted.
+/// After `Inspect`: notes Slack's description of the channel.
 pub fn inspected(seen: &SeenChannel, inspection: &Inspection<'_>, progress: &mut Progress) {
     progress.failures = 0;
     progress.unsure = false;
@@ -122,19 +122,17 @@ pub fn inspected(seen: &SeenChannel, inspection: &Inspection<'_>, progress: &mut
 fn read_mark(seen: &SeenChannel, inspection: &Inspection<'_>, progress: &mut Progress) {
     let mark = stamp::read(&seen.purpose);
     progress.foreign = mark.is_some_and(|mark| mark != inspection.id);
-    if mark == Some(inspection.id) {
-        progress.stamped = true;
+    progress.stamped = mark == Some(inspection.id);
+    if progress.stamped {
         progress.owned = true;
         progress.unmarked = 0;
     } else if progress.foreign && !progress.owned {
         // It is another's; it is read again later, and never marked over.
-        progress.stamped = false;
         progress.purpose = None;
         let (obstacle, until) = (ChannelObstacle::OwnedByAnother, inspection.again_at);
         let code = obstacle.code().to_owned();
         progress.note_refusal(StepRefusal { key: "inspect".into(), obstacle, code, until });
     } else if progress.purpose.take().is_some() {
-        progress.stamped = false;
         progress.unmarked = progress.unmarked.saturating_add(1);
         if progress.unmarked >= PATIENCE {
             progress.unmarked = 0;
@@ -162,8 +160,13 @@ pub fn refused(
         return Refused::Again;
     }
     if is_ambiguous || TEMPORARY.contains(&code) {
-        if matches!(step, Step::Create { .. }) {
-            progress.not_created();
+        match step {
+            Step::Create { .. } => progress.not_created(),
+            // They may have been written: if the wish returns to the earlier text, it is written
+            // again.
+            Step::SetTopic if is_ambiguous => progress.topic = None,
+            Step::Stamp { .. } if is_ambiguous => progress.purpose = None,
+            _ => {}
         }
         progress.failures = progress.failures.saturating_add(1);
         return Refused::Temporary;

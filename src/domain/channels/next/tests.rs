@@ -8,6 +8,7 @@ use crate::domain::channels::stamp;
 use crate::domain::channels::wish::ChannelWish;
 use crate::domain::ids::{ChannelId, ManagedChannelId};
 
+mod happening;
 mod model;
 
 const HERE: InstallationId = InstallationId(uuid::Uuid::from_u128(1));
@@ -135,7 +136,8 @@ impl Row {
     }
 
     fn attempt(&mut self, name: &str) {
-        self.progress.attempt(name, self.wish.is_private, ID, HERE, self.now);
+        let installation = self.connected.unwrap();
+        self.progress.attempt(name, self.wish.is_private, ID, installation, self.now);
     }
 }
 
