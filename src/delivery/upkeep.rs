@@ -16,7 +16,9 @@ use crate::{store, telemetry};
 const BATCH: u32 = 500;
 /// Notifications per step, with their deliveries; each may have a thousand.
 const FORGOTTEN: u32 = 200;
-/// Lanes that a step looks at, in the order of their keys.
+/// Lanes that a step looks at, in the order of their keys: for lanes to repair, whose heads are
+/// read, and for idle lanes.
+const REPAIRED: u32 = 1_000;
 const LANES: u32 = 5_000;
 /// The part of the time between two rounds that one kind of work may take. The rest is left to the
 /// next round, so that a backlog of one kind does not starve the others.
@@ -79,7 +81,9 @@ impl Part {
 struct Progress {
     /// Parts that failed in the last round, which was logged.
     troubled: HashSet<Part>,
-    /// The key from which the search for idle lanes continues.
+    /// The key from which the search for lanes to repair continues.
+    repair: Option<store::LaneKey>,
+    /// The same for idle lanes.
     lane: Option<store::LaneKey>,
     /// The key of a person from which the search for unused keys continues.
     key: Option<store::KeyPosition>,
@@ -150,11 +154,14 @@ impl Delivery {
         let full = |done: u64| done >= u64::from(BATCH);
         Ok(match part {
             Part::Lanes => {
-                let repaired = store.lanes().repair().await?;
+                let after = progress.repair.take();
+                let step = store.lanes().repair(after.as_ref(), REPAIRED).await?;
+                let repaired = step.repaired;
                 if repaired > 0 {
                     tracing::info!(repaired, "sleeping conversations with messages were woken");
                 }
-                false
+                progress.repair = step.next;
+                progress.repair.is_some()
             }
             Part::Overdue => {
                 let expired = store.ends().expire_overdue(BATCH).await?;
