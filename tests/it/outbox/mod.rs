@@ -7,6 +7,7 @@ pub(crate) mod clock;
 mod clock_before_repair;
 mod clock_of_lists;
 mod connections;
+mod erasing;
 mod fencing;
 mod held_up;
 mod history;
