@@ -101,7 +101,7 @@ impl Delivery {
             let lease = self.inner.timing.lease.max(EVERY) * 2;
             let mut done = store.upkeep().follow_clock(lease, &mut left.lane).await?;
             let lists = self.inner.directory.longest_bookings();
-            done.add(store.upkeep().follow_clock_of_lists(&lists).await?);
+            done.include(store.upkeep().follow_clock_of_lists(&lists).await?);
             left.rounds -= 1;
             if done.moved > 0 {
                 let moved = done.moved;

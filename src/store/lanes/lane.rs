@@ -40,7 +40,8 @@ pub struct Backlog {
 pub type LaneKey = (String, String);
 
 /// When a head (`head`) is due. If it was last written in the future, the clock has stepped back
-/// since, and its wait counts from now until `upkeep::clock` has moved its times.
+/// since, and its wait counts from now until `upkeep::clock` has moved its times. A write that sets
+/// `updated_at` sets this too: nothing would show later that the stored time is ahead.
 pub(in crate::store) fn due(head: &str, now: &str) -> String {
     format!("{head}.due_at - {{greatest}}({head}.updated_at - {now}, 0)")
 }

@@ -43,7 +43,7 @@ pub struct TimesMoved {
 
 impl TimesMoved {
     /// Adds the result for other rows.
-    pub fn add(&mut self, other: Self) {
+    pub fn include(&mut self, other: Self) {
         self.moved += other.moved;
         self.left += other.left;
     }
@@ -271,7 +271,7 @@ impl Upkeep<'_> {
         let mut done = TimesMoved::default();
         // The accounts first: every claim of their workspaces needs them.
         for ahead in [posting(), budgets(), pauses(), lanes(longest), deliveries()] {
-            done.add(self.move_back(&ahead).await?);
+            done.include(self.move_back(&ahead).await?);
         }
         // Lanes that got deliveries and were not claimed since.
         for _ in 0..BATCHES {
@@ -286,7 +286,7 @@ impl Upkeep<'_> {
             self.store.wake();
         }
         for ahead in [events(), sweeps(), leases("held_sweeps", "tenant", longest)] {
-            done.add(self.move_back(&ahead).await?);
+            done.include(self.move_back(&ahead).await?);
         }
         Ok(done)
     }
@@ -301,7 +301,7 @@ impl Upkeep<'_> {
             leases("directory", "installation", longest),
             leases("field_passes", "installation", longest),
         ] {
-            done.add(self.move_back(&ahead).await?);
+            done.include(self.move_back(&ahead).await?);
         }
         Ok(done)
     }
