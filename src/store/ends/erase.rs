@@ -6,6 +6,7 @@
 //! too: it stays, without the person's verdict. If the notification named no other recipient, its
 //! data is erased.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -75,7 +76,7 @@ impl Ends<'_> {
         // Most of the feed and of the messages, while no other locks are held.
         self.store.erase_from_feed(tenant, user).await?;
         let all = &PersonRows { tenant, user, notifications: None };
-        let parts = erasing.in_parts(all).await?;
+        let mut parts = erasing.in_parts(all).await?;
         let recorded = parts.recorded;
         let Erasure { erased, met, key } = self
             .store
@@ -96,6 +97,11 @@ impl Ends<'_> {
         self.store.tidy_soon().await;
         let mut canceled = self.store.tell_canceled(&met);
         canceled.canceled += parts.canceled;
+        // Marked before, and ended since.
+        for (delivery, _) in &met {
+            parts.marked.remove(delivery);
+        }
+        canceled.in_flight += u32::try_from(parts.marked.len()).unwrap_or(u32::MAX);
         Ok(Erased { canceled, erased: erased.erased + parts.erased, ..erased })
     }
 }
@@ -165,6 +171,8 @@ struct Erasure {
 #[derive(Default)]
 struct PartsErased {
     canceled: u32,
+    /// Deliveries whose request was under way.
+    marked: HashSet<DeliveryId>,
     erased: u64,
     /// Whether one of them wrote the entry of the audit trail.
     recorded: bool,
@@ -215,8 +223,9 @@ impl Erasing<'_> {
             let RowsErased { met, erased } = part.await?;
             self.store.recorded();
             done.recorded = true;
-            // Those in flight are counted by the last transaction.
             done.canceled += self.store.tell_canceled(&met).canceled;
+            let marked = met.iter().filter(|(_, state)| *state != State::Canceled);
+            done.marked.extend(marked.map(|(delivery, _)| *delivery));
             done.erased += erased;
         }
         Err(Error::Unfinished("a person has more messages".into()))
