@@ -136,6 +136,9 @@ const DATABASE_RETRY: Duration = Duration::from_secs(1);
 /// An event type whose definition only a newer release can read.
 const NEWER_EVENT_TYPE: &str = "an event type of a newer release";
 
+/// What is left after DeletePerson erased as many messages as one call does.
+const THE_REST: &str = "the rest of the deletion, which a repeated call continues,";
+
 /// A template that only a newer release can read.
 const NEWER_TEMPLATE: &str = "a template of a newer release";
 
@@ -168,6 +171,10 @@ impl From<store::Error> for Error {
             store::Error::KeyService(_) => {
                 tracing::error!(%error, "data keys cannot be decrypted");
                 Self::Unavailable { what: "the key service", retry_after: 5 * DATABASE_RETRY }
+            }
+            store::Error::Unfinished(_) => {
+                tracing::info!(%error, "a call did a part of its work");
+                Self::Unavailable { what: THE_REST, retry_after: DATABASE_RETRY }
             }
             // The store has already tried again; the caller may have more luck later.
             store::Error::Contended(_) | store::Error::Locked(_) => {

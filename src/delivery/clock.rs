@@ -24,13 +24,16 @@ const TOLERANCE: Duration = Duration::from_secs(1);
 const ROUNDS: u32 = 60;
 /// Rounds after a step that must find nothing to move until the moving is over: a transaction that
 /// read the clock before the step may be committed later, but within the limits of
-/// `store::database::postgres`.
+/// `store::database::postgres`. A round that skipped rows, because other transactions held them, is
+/// not one of them.
 const IN_VAIN: u32 = 10;
 
 /// The rounds of moving that are left.
 struct Moving {
     rounds: u32,
     in_vain: u32,
+    /// Where the search for lanes whose times must follow those of their heads continues.
+    lane: Option<store::LaneKey>,
 }
 
 /// Compares the database's clock with this process's own, which does not step.
@@ -66,7 +69,7 @@ impl Steady {
 impl Delivery {
     pub(super) async fn follow_clock(self, stop: CancellationToken) {
         let mut last = None;
-        let mut left = Moving { rounds: ROUNDS, in_vain: 1 };
+        let mut left = Moving { rounds: ROUNDS, in_vain: 1, lane: None };
         let watched = self.watch("clock", EVERY);
         while !stop.is_cancelled() {
             watched.next();
@@ -92,18 +95,19 @@ impl Delivery {
             && let Some(by) = stepped_back(before, read.duration_since(at), now)
         {
             tracing::warn!(?by, "the database's clock stepped back");
-            *left = Moving { rounds: ROUNDS, in_vain: IN_VAIN };
+            *left = Moving { rounds: ROUNDS, in_vain: IN_VAIN, lane: None };
         }
         if left.rounds > 0 && left.in_vain > 0 {
             let lease = self.inner.timing.lease.max(EVERY) * 2;
-            let mut moved = store.upkeep().follow_clock(lease).await?;
+            let mut done = store.upkeep().follow_clock(lease, &mut left.lane).await?;
             let lists = self.inner.directory.longest_bookings();
-            moved += store.upkeep().follow_clock_of_lists(&lists).await?;
+            done.include(store.upkeep().follow_clock_of_lists(&lists).await?);
             left.rounds -= 1;
-            if moved == 0 {
-                left.in_vain -= 1;
-            } else {
+            if done.moved > 0 {
+                let moved = done.moved;
                 tracing::info!(moved, "stored times were moved back after the clock's step");
+            } else if done.left == 0 && left.lane.is_none() {
+                left.in_vain -= 1;
             }
         }
         Ok(())

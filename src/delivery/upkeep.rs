@@ -17,7 +17,9 @@ use crate::{store, telemetry};
 const BATCH: u32 = 500;
 /// Notifications per step, with their deliveries; each may have a thousand.
 const FORGOTTEN: u32 = 200;
-/// Lanes that a step looks at, in the order of their keys.
+/// Lanes that a step looks at, in the order of their keys: for lanes to repair, whose heads are
+/// read, and for idle lanes.
+const REPAIRED: u32 = 1_000;
 const LANES: u32 = 5_000;
 /// Channels with waiting messages that a step looks at, in the order of their ids.
 const CHANNELS: u32 = 100;
@@ -85,6 +87,8 @@ impl Part {
 struct Progress {
     /// Parts that failed in the last round, which was logged.
     troubled: HashSet<Part>,
+    /// The key from which the search for lanes to repair continues.
+    repair: Option<store::LaneKey>,
     /// The channel from which the search for waiting messages continues.
     channel: Option<ManagedChannelId>,
     /// The key from which the search for idle lanes continues.
@@ -158,11 +162,14 @@ impl Delivery {
         let full = |done: u64| done >= u64::from(BATCH);
         Ok(match part {
             Part::Lanes => {
-                let repaired = store.lanes().repair().await?;
+                let after = progress.repair.take();
+                let step = store.lanes().repair(after.as_ref(), REPAIRED).await?;
+                let repaired = step.repaired;
                 if repaired > 0 {
                     tracing::info!(repaired, "sleeping conversations with messages were woken");
                 }
-                false
+                progress.repair = step.next;
+                progress.repair.is_some()
             }
             Part::Channels => {
                 let after = progress.channel.take();

@@ -28,6 +28,9 @@ pub enum Error {
     /// Nothing was written.
     #[error("another transaction holds a row: {0}")]
     Locked(String),
+    /// A part of a large piece of work is done and committed: repeat the call, which continues it.
+    #[error("more work than one call does: {0}")]
+    Unfinished(String),
     /// The database has no space left: an operator must act; reads still work.
     #[error("the database is full")]
     Full,

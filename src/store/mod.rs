@@ -87,7 +87,6 @@ pub use database::migrate::SchemaStatus;
 pub use database::protection::Protection;
 pub use ends::cancel::Canceled;
 pub use ends::erase::{Erased, Redact, Redacted};
-pub use ends::idle::LaneKey;
 pub use ends::retention::IDEMPOTENCY;
 pub use ends::unused_keys::KeyPosition;
 pub use error::Error;
@@ -104,8 +103,9 @@ pub use intake::replay::{Replay, ReplayOutcome, ReplaySelection, Replayed, SkipR
 pub use intake::subjects::SubjectConversation;
 pub use lanes::backlog::WorkspaceBacklog;
 pub use lanes::claim::{Head, LaneClaim, lease_token};
-pub use lanes::lane::Backlog;
+pub use lanes::lane::{Backlog, LaneKey};
 pub use lanes::queue::{Queue, QueueKey, QueuePlace, Queues};
+pub use lanes::repair::LaneRepair;
 pub use member_lists::changes::{ListBasis, MemberChange, Merged, Settlement};
 pub use member_lists::crawl::{Checkpoint, CrawlLease, CrawledPage, Saved};
 pub use member_lists::field_pass::{FieldsEnd, FieldsLease, FieldsProgress};
@@ -142,7 +142,7 @@ pub use tenancy::templates::{
 };
 pub use turns::intend::RecoverOutcome;
 pub use turns::settle::{DeliveryTrace, LanePace, SettleContext};
-pub use upkeep::clock::ListBookings;
+pub use upkeep::clock::{ListBookings, TimesMoved};
 pub use upkeep::health::OutboxHealth;
 pub use upkeep::recovery::Recovery;
 pub use waiting::channels::KeyedChannel;

@@ -14,10 +14,11 @@ use sea_orm::{
 use uuid::Uuid;
 
 use super::channels::{NEXT_DUE, due_first};
-use super::database::sql::expand;
+use super::database::sql;
 use super::ends::erase::{OF_CHANNEL, OF_DELIVERY, out_of};
 use super::lanes::claim::lease_token;
 use super::lanes::order::RESOLVES_DUE;
+use super::lanes::repair::page;
 use super::{
     Accept, Config, DeliveryKind, DeliveryTrace, LanePace, NewDelivery, NotificationTerms,
     ResolveOutcome, Settle, SettleContext, Store, Target, WaitScope,
@@ -157,13 +158,35 @@ async fn channels_that_are_due_are_found_by_their_indexes() {
     {
         raw.execute_unprepared(change).await.unwrap();
         for (text, index) in [(&due_first, "channels_due_of"), (&next, "channels_due")] {
-            let explain = format!("EXPLAIN {}", expand(DbBackend::Postgres, text));
+            let explain = format!("EXPLAIN {}", sql::expand(DbBackend::Postgres, text));
             let explain = Statement::from_string(DbBackend::Postgres, explain);
             let plan = lines(&raw, explain).await.join("\n");
             assert!(plan.contains(index), "{sizes}: {plan}");
             assert!(!plan.contains("Seq Scan on channels "), "{sizes}: {plan}");
         }
     }
+}
+
+/// Otherwise the search for lanes to repair takes longer than a statement may.
+#[tokio::test(flavor = "multi_thread")]
+async fn lanes_to_repair_are_searched_by_key_whatever_the_statistics_say() {
+    let Some((_store, raw)) = fresh("repair").await else { return };
+    let text = sql::expand(DbBackend::Postgres, &page(1_000));
+    let mut wrong = Vec::new();
+    for (outbox, changes) in [
+        ("full", &[FILL, "VACUUM ANALYZE"][..]),
+        ("drained", &[SENT, "VACUUM ANALYZE"]),
+        ("full, with the statistics of a drained one", &[FILL]),
+    ] {
+        for change in changes {
+            raw.execute_unprepared(change).await.unwrap();
+        }
+        let values: [Value; 2] = [WORKSPACE.into(), "F5".into()];
+        for plan in [custom(&raw, &text, &values).await, generic(&raw, &text, &values).await] {
+            wrong.extend(plan.err().map(|found| format!("{outbox}: {found}")));
+        }
+    }
+    assert!(wrong.is_empty(), "{} plans:\n{}", wrong.len(), wrong.join("\n\n"));
 }
 
 /// A new database; one more connection to it besides the store's.

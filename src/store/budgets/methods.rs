@@ -49,7 +49,7 @@ impl Budgets<'_> {
         interval: Duration,
         patience: Duration,
     ) -> Result<Reservation, Error> {
-        let (free, paused) = (clock::next_call(), clock::PAUSED_UNTIL);
+        let (free, paused) = (clock::next_call(), clock::paused_until("budgets"));
         let when = format!(
             "SELECT {{greatest}}({free}, {paused}) - {{now}} FROM budgets \
              WHERE installation = $1 AND method = $2"
@@ -136,7 +136,7 @@ impl Budgets<'_> {
     ) -> Result<Duration, Error> {
         let text = format!(
             "SELECT {} - {{now}} FROM budgets WHERE installation = $1 AND method = $2",
-            clock::PAUSED_UNTIL
+            clock::paused_until("budgets")
         );
         let row =
             sql::one(self.store.reader(), &text, params![installation.to_string(), method]).await?;
@@ -144,7 +144,12 @@ impl Budgets<'_> {
     }
 }
 
-/// Reads `next_at` and `paused_until`; `None` if the joined row does not exist.
+/// The columns of [`booked_of`] of a budget of changes that is joined as `table`.
+pub(in crate::store) fn read_booked(table: &str) -> String {
+    format!("{}, {}", clock::next_change(table, "{now}"), clock::paused_until(table))
+}
+
+/// Reads [`read_booked`]; `None` if the joined row does not exist.
 pub(in crate::store) fn booked_of(columns: &mut Columns<'_>) -> Result<Option<Booked>, Error> {
     let (next_at, paused_until) = (columns.optional_time()?, columns.optional_time()?);
     let booked = next_at.zip(paused_until);

@@ -8,6 +8,7 @@ use sea_orm::ConnectionTrait;
 use crate::domain::capacity::pacing::{Limit, Suspicion};
 use crate::domain::ids::InstallationId;
 use crate::domain::time::{Timestamp, micros};
+use crate::store::budgets::clock;
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, params};
 use crate::store::database::transaction::Patience;
@@ -41,9 +42,14 @@ pub struct Throttled<'a> {
 }
 
 /// The columns of [`posting_of`].
-pub(in crate::store) const READ: &str = "posting.current, posting.good, posting.ceiling, \
-    posting.kept, posting.patience, posting.spent_until, posting.paused_until, posting.window_at, \
-    posting.window_posts";
+pub(in crate::store) fn read_posting() -> String {
+    format!(
+        "posting.current, posting.good, posting.ceiling, posting.kept, posting.patience, {}, {}, \
+         posting.window_at, posting.window_posts",
+        clock::spent_until("{now}"),
+        clock::posts_paused_until("{now}")
+    )
+}
 
 /// How often a 429 is judged again if another was written meanwhile.
 const ATTEMPTS: u32 = 16;
@@ -53,7 +59,8 @@ const PARTS: f64 = 1000.0;
 impl Budgets<'_> {
     /// The posting state; `None` before the first post.
     pub async fn posting(self, id: InstallationId) -> Result<Option<Posting>, Error> {
-        let text = format!("SELECT {READ} FROM posting WHERE installation = $1");
+        let read = read_posting();
+        let text = format!("SELECT {read} FROM posting WHERE installation = $1");
         let row = sql::one(self.store.reader(), &text, params![id.to_string()]).await?;
         row.map_or(Ok(None), |row| posting_of(&mut Columns::of(&row)))
     }
@@ -116,7 +123,9 @@ impl Store {
     async fn judge_throttled(&self, throttled: &Throttled<'_>) -> Result<Option<bool>, Error> {
         let id = throttled.installation.to_string();
         let text = format!(
-            "SELECT {READ}, {{now}}, limited_at, limited_lane FROM posting WHERE installation = $1"
+            "SELECT {}, {{now}}, limited_at, limited_lane, posting.paused_until FROM posting \
+             WHERE installation = $1",
+            read_posting()
         );
         let Some(row) = sql::one(self.reader(), &text, params![id.as_str()]).await? else {
             let fresh = params![id.as_str(), parts(Limit::default().current)];
@@ -127,6 +136,7 @@ impl Store {
         let posting = posting_of(&mut columns)?.ok_or_else(|| Error::Bug("no posting".into()))?;
         let (now, limited_at) = (columns.time()?, columns.time()?);
         let limited_lane: Option<String> = columns.take()?;
+        let stored_pause = columns.time()?;
 
         let minutes = now.since(posting.window_at).div_duration_f64(throttled.minute);
         let paused = posting.paused_until > now;
@@ -138,7 +148,7 @@ impl Store {
             beyond: posting.limit.is_beyond()
                 && posting.limit.is_used_up(posting.window_posts, minutes.min(1.0)),
         };
-        let (before, until) = (posting.window_at.0, posting.paused_until.0);
+        let (before, until) = (posting.window_at.0, stored_pause.0);
         let mut values = params![id.as_str(), limited_at.0, before, until];
         if !suspicion.is_workspace() {
             values.push(throttled.lane.into());
@@ -178,9 +188,10 @@ fn limit_of_lane(clock: &str) -> String {
 fn pause_of_workspace(clock: &str) -> String {
     format!(
         "UPDATE posting SET current = $5, good = $6, ceiling = $7, kept = $8, \
-         patience = $9, paused_until = {{greatest}}(paused_until, clock.now + $10), \
+         patience = $9, paused_until = {{greatest}}({}, clock.now + $10), \
          window_at = clock.now, window_posts = 0, limited_at = 0 FROM {clock} \
-         WHERE {SAME} RETURNING installation"
+         WHERE {SAME} RETURNING installation",
+        clock::posts_paused_until("clock.now")
     )
 }
 
@@ -223,7 +234,7 @@ fn windows(stored: Option<i64>) -> u32 {
     stored.and_then(|windows| windows.try_into().ok()).unwrap_or(0)
 }
 
-/// Reads [`READ`]; `None` if the joined row does not exist.
+/// Reads [`read_posting`]; `None` if the joined row does not exist.
 pub(in crate::store) fn posting_of(columns: &mut Columns<'_>) -> Result<Option<Posting>, Error> {
     let current: Option<i64> = columns.take()?;
     let (good, ceiling): (Option<i64>, Option<i64>) = (columns.take()?, columns.take()?);

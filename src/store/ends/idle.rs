@@ -7,11 +7,9 @@ use crate::domain::time::micros;
 use crate::store::database::rows::{Column, given};
 use crate::store::database::sql::{self, params};
 use crate::store::database::transaction::{Tx, scoped};
+use crate::store::lanes::lane::LaneKey;
 use crate::store::records::deliveries::IN_LANE;
 use crate::store::{Ends, Error};
-
-/// A lane's key: the position from which a scan of all lanes continues.
-pub type LaneKey = (String, String);
 
 /// Empty, not leased, and for `$1` without a request.
 const IDLE: &str = "next_at IS NULL AND lease_token IS NULL AND asleep = 0 \

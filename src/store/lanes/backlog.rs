@@ -7,8 +7,8 @@ use crate::domain::capacity::budget::Budget;
 use crate::domain::capacity::priority::Class;
 use crate::domain::ids::InstallationId;
 use crate::domain::time::Timestamp;
-use crate::store::budgets::methods::booked_of;
-use crate::store::budgets::posts::{READ, posting_of};
+use crate::store::budgets::methods::{booked_of, read_booked};
+use crate::store::budgets::posts::{posting_of, read_posting};
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, params, placeholders};
 use crate::store::records::deliveries::IN_LANE;
@@ -42,12 +42,14 @@ impl Lanes<'_> {
             FROM (SELECT {now} AS now) AS clock LEFT JOIN lanes \
             ON installation = $1 AND next_at IS NOT NULL GROUP BY clock.now, class, budget";
         let accounts = format!(
-            "SELECT {READ}, updates.next_at, updates.paused_until, deletions.next_at, \
-             deletions.paused_until FROM (SELECT 1) AS once \
+            "SELECT {}, {}, {} FROM (SELECT 1) AS once \
              LEFT JOIN posting ON posting.installation = $1 \
              LEFT JOIN budgets AS updates ON updates.installation = $1 AND updates.method = $2 \
              LEFT JOIN budgets AS deletions \
-             ON deletions.installation = $1 AND deletions.method = $3"
+             ON deletions.installation = $1 AND deletions.method = $3",
+            read_posting(),
+            read_booked("updates"),
+            read_booked("deletions")
         );
         let changes = [Budget::Updates, Budget::Deletions];
         let [update, delete] = changes.map(Budget::method);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, Value};
 
-use super::lane::{given_lane, head, headed, heads};
+use super::lane::{due, given_lane, head, headed, heads};
 use crate::domain::capacity::budget::Budget;
 use crate::domain::capacity::priority::Priority;
 use crate::domain::delivery::subject::{Action, SlackRequestKind};
@@ -170,15 +170,16 @@ impl Store {
         });
         let backend = self.reader().get_database_backend();
         let mut found = HashMap::with_capacity(claims.len());
-        let (lane, head) =
-            (given_lane(backend), heads(backend, "d", &format!("{READ}, {LIFE}, looked_up")));
+        let columns = format!("{READ}, {LIFE}, looked_up, updated_at");
+        let (lane, head) = (given_lane(backend), heads(backend, "d", &columns));
         let key = &join_key(backend, "d.tenant", "COALESCE(d.content, d.trace)");
         for (table, values) in given(backend, [Column::Text; 3], rows.collect()) {
             let text = format!(
-                "SELECT {}, {{now}}, lanes.paced_until, {}, lanes.ready_at, {}, \
-                 lanes.installation, lanes.lane, lanes.lease_token, {KEY_COLUMNS} FROM {table} \
+                "SELECT {}, clock.now, lanes.paced_until, {}, lanes.ready_at, {}, \
+                 lanes.installation, lanes.lane, lanes.lease_token, {KEY_COLUMNS} \
+                 FROM (SELECT {{now}} AS now) AS clock, {table} \
                  JOIN lanes ON {lane} AND lanes.lease_token = column3 JOIN {head} {key}",
-                of_head(READ),
+                of_head(READ).replace("d.due_at", &due("d", "clock.now")),
                 of_head(LIFE),
                 doubt("d"),
             );

@@ -13,7 +13,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sea_orm::{ConnectionTrait as _, DbBackend, Value};
+use sea_orm::{ConnectionTrait as _, DbBackend};
 
 use crate::domain::capacity::budget::Budget;
 use crate::domain::capacity::priority::{Class, Priority};
@@ -24,7 +24,7 @@ use crate::store::database::rows::{Column, Columns, arrays, given, numbered};
 use crate::store::database::sql::{self, by_key, params};
 use crate::store::database::transaction::{Tx, scoped};
 use crate::store::records::deliveries::IN_LANE;
-use crate::store::{Error, Lanes, Store};
+use crate::store::{Error, Lanes};
 
 /// The deliveries that wait in a lane, for estimates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -36,30 +36,29 @@ pub struct Backlog {
     pub next_at: Option<Timestamp>,
 }
 
-/// The most lanes that one sweep repairs; the next sweep finds the others.
-const REPAIRED_AT_ONCE: u32 = 1000;
+/// A lane's key: the position from which a scan of all lanes continues.
+pub type LaneKey = (String, String);
 
-/// Neither leased nor asleep: `next_at` must be right. (A lane whose lease ran out becomes due by
-/// itself.)
-const RESTING: &str = "asleep = 0 AND lease_token IS NULL";
+/// When a head (`head`) is due. If it was last written in the future, the clock has stepped back
+/// since, and its wait counts from now until `upkeep::clock` has moved its times. A write that sets
+/// `updated_at` sets this too: nothing would show later that the stored time is ahead.
+pub(in crate::store) fn due(head: &str, now: &str) -> String {
+    format!("{head}.due_at - {{greatest}}({head}.updated_at - {now}, 0)")
+}
 
-/// The correct `next_at` of a lane, as a subquery that is correlated with `lanes`.
-fn next_at(paced_until: &str) -> String {
-    format!(
-        "(SELECT {{greatest}}(head.due_at, {paced_until}) FROM deliveries head \
-         WHERE head.installation = lanes.installation AND head.lane = lanes.lane \
-         AND head.{IN_LANE} ORDER BY head.position, head.sequence LIMIT 1)"
-    )
+/// The end of a lane's pace: like [`due`], by the lane's last claim or the end of that claim.
+pub(in crate::store) fn pace(now: &str) -> String {
+    format!("lanes.paced_until - {{greatest}}(lanes.claimed_at - {now}, 0)")
 }
 
 /// The columns of a lane that is not leased, set by its head (`head`, see [`head`]), unless it
-/// sleeps.
+/// sleeps. For a statement with the time as `clock.now`.
 pub(in crate::store) fn headed(sleeps: &str, paced_until: &str) -> String {
-    let budget = budget();
+    let (budget, due) = (budget(), due("head", "clock.now"));
     format!(
         "next_at = CASE WHEN {sleeps} OR head.due_at IS NULL THEN NULL \
-         ELSE {{greatest}}(head.due_at, {paced_until}) END, \
-         ready_at = {{greatest}}(COALESCE(head.due_at, 0), {paced_until}), \
+         ELSE {{greatest}}({due}, {paced_until}) END, \
+         ready_at = {{greatest}}(COALESCE({due}, 0), {paced_until}), \
          budget = {budget}, \
          tenant = COALESCE(head.tenant, lanes.tenant), \
          class = CASE WHEN head.state = 'unknown' THEN 0 \
@@ -84,7 +83,7 @@ fn budget() -> String {
 }
 
 /// The columns of a head that [`headed`] reads.
-pub(in crate::store) const HEAD: &str = "due_at, tenant, state, position, deed, action";
+pub(in crate::store) const HEAD: &str = "due_at, updated_at, tenant, state, position, deed, action";
 
 /// The head of the lane `$1`, `$2`, to be joined: one row, with NULLs if the lane is empty.
 pub(in crate::store) fn head() -> String {
@@ -177,14 +176,15 @@ pub(in crate::store) async fn fill(
     });
     let (text, number) = (Column::Text, Column::Number);
     let columns = [text, text, number, text, number, number, number, number];
+    let pace = pace("{now}");
     for (table, values) in given(tx.get_database_backend(), columns, rows.collect()) {
         let text = format!(
             "INSERT INTO lanes (installation, lane, next_at, tenant, class, urgent_through, \
              normal_through, budget, ready_at) SELECT {}, column3 FROM {table} WHERE TRUE \
              ON CONFLICT (installation, lane) DO UPDATE SET \
-             next_at = CASE WHEN {EMPTY} THEN {{greatest}}(excluded.next_at, lanes.paced_until) \
+             next_at = CASE WHEN {EMPTY} THEN {{greatest}}(excluded.next_at, {pace}) \
              ELSE lanes.next_at END, \
-             ready_at = CASE WHEN {EMPTY} THEN {{greatest}}(excluded.next_at, lanes.paced_until) \
+             ready_at = CASE WHEN {EMPTY} THEN {{greatest}}(excluded.next_at, {pace}) \
              ELSE lanes.ready_at END, \
              budget = CASE WHEN {EMPTY} THEN excluded.budget ELSE lanes.budget END, \
              tenant = CASE WHEN {EMPTY} THEN excluded.tenant ELSE lanes.tenant END, \
@@ -204,14 +204,17 @@ impl Lanes<'_> {
     /// worker that has just met the old token can no longer put its lane to sleep. Call it after
     /// the new token was committed.
     pub async fn wake(self, installation: InstallationId) -> Result<(), Error> {
-        const SQL: &str = "UPDATE lanes SET woken_at = {now}, asleep = 0, next_at = CASE \
-            WHEN asleep = 1 THEN {greatest}({now}, paced_until) ELSE next_at END, ready_at = CASE \
-            WHEN asleep = 1 THEN {greatest}({now}, paced_until) ELSE ready_at END \
-            WHERE installation = $1";
+        let pace = pace("{now}");
+        let text = &format!(
+            "UPDATE lanes SET woken_at = {{now}}, asleep = 0, next_at = CASE \
+             WHEN asleep = 1 THEN {{greatest}}({{now}}, {pace}) ELSE next_at END, ready_at = CASE \
+             WHEN asleep = 1 THEN {{greatest}}({{now}}, {pace}) ELSE ready_at END \
+             WHERE installation = $1"
+        );
         let id = &installation.to_string();
         self.store
             .transaction(|tx| {
-                scoped(async move { sql::execute(tx, SQL, params![id.as_str()]).await })
+                scoped(async move { sql::execute(tx, text, params![id.as_str()]).await })
             })
             .await?;
         self.store.wake();
@@ -231,67 +234,6 @@ impl Lanes<'_> {
         };
         let mut columns = Columns::of(&row);
         Ok(Backlog { count: columns.count()?, next_at: columns.optional_time()? })
-    }
-
-    /// The safety net for the invariant above: repairs lanes that hold work and would not come up
-    /// in time; returns how many. Two causes are known and harmless: a head that expired while it
-    /// waited, and a call that committed after a later one. Both leave their lane with a time that
-    /// is too late.
-    ///
-    /// Also wakes lanes that sleep without a cause: their token works (a process died between the
-    /// reconnect and the waking), or the tenant of their first delivery left the workspace, which
-    /// may never be connected again.
-    pub async fn repair(self) -> Result<u32, Error> {
-        let mut repaired = self.store.wake_stranded().await?;
-        let text = format!(
-            "SELECT installation, lane FROM lanes WHERE {RESTING} AND (installation, lane) IN \
-             (SELECT installation, lane FROM deliveries WHERE {IN_LANE}) \
-             AND (next_at IS NULL OR next_at > {}) LIMIT {REPAIRED_AT_ONCE}",
-            next_at("lanes.paced_until")
-        );
-        for row in sql::all(self.store.reader(), &text, params![]).await? {
-            let (installation, lane): (String, String) = (row.get(0)?, row.get(1)?);
-            let key = params![installation, lane];
-            let fixed = self.store.transaction(|tx| scoped(repair(tx, key.clone()))).await?;
-            repaired += u32::from(fixed);
-        }
-        if repaired > 0 {
-            self.store.wake();
-        }
-        Ok(repaired)
-    }
-}
-
-impl Store {
-    async fn wake_stranded(&self) -> Result<u32, Error> {
-        let find = format!(
-            "SELECT installation, lane FROM lanes WHERE asleep = 1 AND (installation, lane) IN \
-             (SELECT installation, lane FROM deliveries WHERE {IN_LANE}) \
-             AND (EXISTS (SELECT 1 FROM installations i \
-             WHERE i.id = lanes.installation AND i.state = 'active') \
-             OR NOT EXISTS (SELECT 1 FROM tenant_links t WHERE t.installation = lanes.installation \
-             AND t.tenant = (SELECT head.tenant FROM deliveries head \
-             WHERE head.installation = lanes.installation AND head.lane = lanes.lane \
-             AND head.{IN_LANE} ORDER BY head.position, head.sequence LIMIT 1))) \
-             LIMIT {REPAIRED_AT_ONCE}"
-        );
-        let wake = format!(
-            "UPDATE lanes SET woken_at = {{now}}, asleep = 0, {} FROM (SELECT 1) AS once \
-             LEFT JOIN {} WHERE installation = $1 AND lane = $2 AND asleep = 1",
-            headed("FALSE", "lanes.paced_until"),
-            head()
-        );
-        let wake = wake.as_str();
-        let mut woken = 0;
-        for row in sql::all(self.reader(), &find, params![]).await? {
-            let (installation, lane): (String, String) = (row.get(0)?, row.get(1)?);
-            let key = &params![installation, lane];
-            let changed = self
-                .transaction(|tx| scoped(async move { sql::execute(tx, wake, key.clone()).await }))
-                .await?;
-            woken += u32::try_from(changed).unwrap_or(0);
-        }
-        Ok(woken)
     }
 }
 
@@ -333,23 +275,4 @@ pub(in crate::store) async fn position(
 ) -> Result<i64, Error> {
     let drawn = positions(tx, lanes, 1).await?;
     drawn.into_iter().next().ok_or_else(|| Error::Bug("no position was drawn".into()))
-}
-
-/// Repairs one lane, if it is still wrong once its row is locked.
-async fn repair(tx: &Tx, key: Vec<Value>) -> Result<bool, Error> {
-    let lock = format!(
-        "SELECT next_at FROM lanes WHERE installation = $1 AND lane = $2 AND {RESTING} \
-         {{for_update}}"
-    );
-    let Some(row) = sql::one(tx, &lock, key.clone()).await? else { return Ok(false) };
-    let before: Option<i64> = row.get(0)?;
-    let set = format!(
-        "UPDATE lanes SET {} FROM (SELECT 1) AS once LEFT JOIN {} \
-         WHERE installation = $1 AND lane = $2 RETURNING next_at",
-        headed("FALSE", "lanes.paced_until"),
-        head()
-    );
-    let Some(row) = sql::one(tx, &set, key).await? else { return Ok(false) };
-    let after: Option<i64> = row.get(0)?;
-    Ok(after.is_some_and(|after| before.is_none_or(|before| after < before)))
 }

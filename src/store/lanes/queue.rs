@@ -17,8 +17,8 @@ use crate::domain::capacity::priority::Class;
 use crate::domain::ids::{ChannelId, InstallationId, LeaseToken, TenantId};
 use crate::domain::time::{Timestamp, micros};
 use crate::store::budgets::clock;
-use crate::store::budgets::methods::{Booked, booked_of};
-use crate::store::budgets::posts::{Posting, READ, posting_of};
+use crate::store::budgets::methods::{Booked, booked_of, read_booked};
+use crate::store::budgets::posts::{Posting, posting_of, read_posting};
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, Row, params};
 use crate::store::database::transaction::{Patience, Tx, scoped};
@@ -264,13 +264,14 @@ fn queues_text(backend: Backend) -> String {
         .map(|budget| format!("WHEN {} THEN '{}' ", budget.code(), budget.method()))
         .collect();
     let methods = methods.concat();
+    let (posting, booked) = (read_posting(), read_booked("budgets"));
     format!(
         "WITH RECURSIVE queue AS (SELECT first.*, CAST(1 AS bigint) AS number \
          FROM ({NEXT} ($1, $2, $3, $4) {ORDER}) AS first \
          UNION ALL SELECT later.installation, later.tenant, later.class, later.budget, \
          later.next_at, queue.number + 1 FROM {step} WHERE queue.number < $5) \
          SELECT queue.installation, queue.tenant, queue.class, queue.budget, queue.next_at, \
-         {{now}}, {READ}, budgets.next_at, budgets.paused_until \
+         {{now}}, {posting}, {booked} \
          FROM queue LEFT JOIN posting ON posting.installation = queue.installation \
          LEFT JOIN budgets ON budgets.installation = queue.installation \
          AND budgets.method = CASE queue.budget {methods}END \
@@ -308,9 +309,12 @@ async fn steps(
     Ok(claimed)
 }
 
-/// `$1` to `$4`: the queue; `$5`: token; `$6`: lease.
+/// `$1` to `$4`: the queue; `$5`: token; `$6`: lease. A pace by a clock that has since stepped back
+/// is moved back with it: the new `claimed_at` would no longer show that it is ahead.
 const CLAIM: &str = "UPDATE lanes SET lease_token = $5, lease_until = clock.now + $6, \
-    next_at = clock.now + $6, claimed_at = clock.now FROM clock WHERE installation = $1";
+    next_at = clock.now + $6, claimed_at = clock.now, \
+    paced_until = lanes.paced_until - {greatest}(lanes.claimed_at - clock.now, 0) \
+    FROM clock WHERE installation = $1";
 
 /// Takes starts from a budget. `$1`: the workspace; `$7`: microseconds between two starts; `$8`:
 /// the burst, as a time.
@@ -339,7 +343,7 @@ impl Spend {
             Budget::Updates | Budget::Deletions => Self {
                 set: format!(
                     "budgets SET next_at = $7 + {{greatest}}({} - $7, {SPENT}",
-                    clock::next_change("clock.now")
+                    clock::next_change("budgets", "clock.now")
                 ),
                 row: format!("{ROW} AND method = '{}'", budget.method()),
                 until: "next_at - $7",

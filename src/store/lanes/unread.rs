@@ -13,6 +13,7 @@ use crate::store::database::sql::{self, Row, params};
 use crate::store::database::transaction::{Patience, Tx, scoped};
 use crate::store::database::unreadable::UnreadableRow;
 use crate::store::lanes::claim::{LaneClaim, Unlease, lock, unlease};
+use crate::store::lanes::lane::due;
 use crate::store::{Error, Store, Upkeep};
 
 /// The wait before looking again at a head that a newer release may know.
@@ -58,10 +59,6 @@ async fn leave(
     (id, newer): (&str, bool),
     patience: Patience,
 ) -> Result<bool, Error> {
-    const REST_IT: &str = "UPDATE deliveries SET due_at = {greatest}(due_at, clock.now + $2), \
-        code = $3, \
-        updated_at = CASE WHEN code = $3 THEN updated_at ELSE clock.now END \
-        FROM (SELECT {now} AS now) AS clock WHERE id = $1 RETURNING {now}, updated_at";
     const PARK: &str = "UPDATE deliveries SET state = 'parked', reason = $2, code = $3, \
         updated_at = {now} WHERE id = $1";
     if !lock(tx, claim, patience).await? {
@@ -69,7 +66,13 @@ async fn leave(
     }
     let mut parked = !newer;
     if newer {
-        let row = sql::one(tx, REST_IT, params![id, micros(REST), MARK]).await?;
+        let rest = format!(
+            "UPDATE deliveries SET due_at = {{greatest}}({}, clock.now + $2), code = $3, \
+             updated_at = CASE WHEN code = $3 THEN updated_at ELSE clock.now END \
+             FROM (SELECT {{now}} AS now) AS clock WHERE id = $1 RETURNING {{now}}, updated_at",
+            due("deliveries", "clock.now")
+        );
+        let row = sql::one(tx, &rest, params![id, micros(REST), MARK]).await?;
         let row = row.ok_or_else(|| Error::Bug("a head that is gone".into()))?;
         let (now, since) = (Timestamp(row.get(0)?), Timestamp(row.get(1)?));
         parked = now.since(since) >= PATIENCE;

@@ -14,6 +14,39 @@ use crate::store::seal::data_keys::{ScopeKeys, SealedCell};
 use crate::store::seal::person_keys::SealingKeys;
 use crate::store::{Error, Store};
 
+/// The rows of a person in the tables of deliveries and of those who share them: all, or those of
+/// some notifications.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::store) struct PersonRows<'a> {
+    pub(in crate::store) tenant: &'a TenantId,
+    pub(in crate::store) user: &'a UserId,
+    pub(in crate::store) notifications: Option<&'a [String]>,
+}
+
+impl PersonRows<'_> {
+    /// The condition; `alias` is that of the table with a dot, or empty.
+    pub(in crate::store) fn of(&self, alias: &str) -> String {
+        match self.notifications {
+            None => format!("{alias}tenant = $1 AND {alias}user_id = $2"),
+            // Found by the notifications: no index has this text for the person, of whom there may
+            // be very many rows.
+            Some(some) => format!(
+                "{alias}tenant = $1 AND ({alias}user_id || '') = $2 \
+                 AND {alias}notification IN ({})",
+                placeholders(3, some.len())
+            ),
+        }
+    }
+
+    /// Its values: `$1` the tenant, `$2` the person, and the notifications.
+    pub(in crate::store) fn values(&self) -> Vec<Value> {
+        let mut values = params![self.tenant.as_str(), self.user.as_str()];
+        let some = self.notifications.unwrap_or_default();
+        values.extend(some.iter().map(|id| Value::from(id.as_str())));
+        values
+    }
+}
+
 impl Store {
     /// The recipients that share the deliveries matching `filter`.
     pub(in crate::store) async fn sharers(
@@ -60,29 +93,28 @@ impl Store {
     }
 }
 
-/// Removes a person from shared deliveries. A shared delivery that named the person first now names
-/// another recipient, so that it is neither canceled nor erased with the person. Its content and
-/// trace are encrypted again, with the other's key. `keys` are the tenant's, `theirs` is the
-/// person's.
+/// Removes a person from those of these deliveries that are shared. A shared delivery that named
+/// the person first now names another recipient, so that it is neither canceled nor erased with the
+/// person. Its content and trace are encrypted again, with the other's key. `keys` are the
+/// tenant's, `theirs` is the person's.
 pub(in crate::store) async fn leave(
     store: &Store,
     tx: &Tx,
     (keys, theirs): (&Arc<ScopeKeys>, Option<&Arc<ScopeKeys>>),
-    tenant: &TenantId,
-    user: &UserId,
+    rows: &PersonRows<'_>,
 ) -> Result<(), Error> {
-    const LEAVE: &str = "DELETE FROM delivery_sharers WHERE tenant = $1 AND user_id = $2";
     const GONE: &str = "DELETE FROM delivery_sharers WHERE tenant = $1 AND delivery = $2 \
         AND user_id = $3";
-    let key = params![tenant.as_str(), user.as_str()];
-    sql::execute(tx, LEAVE, key.clone()).await?;
+    let (tenant, user, values) = (rows.tenant, rows.user, rows.values());
+    let leave = format!("DELETE FROM delivery_sharers WHERE {}", rows.of(""));
+    sql::execute(tx, &leave, values.clone()).await?;
     for table in ["deliveries", "deliveries_history"] {
         let find = format!(
             "SELECT s.delivery, MIN(s.user_id) FROM delivery_sharers s JOIN {table} d \
-             ON d.id = s.delivery WHERE d.tenant = $1 AND d.user_id = $2 AND s.tenant = $1 \
-             GROUP BY s.delivery"
+             ON d.id = s.delivery WHERE {} AND s.tenant = $1 GROUP BY s.delivery",
+            rows.of("d.")
         );
-        for row in sql::all(tx, &find, key.clone()).await? {
+        for row in sql::all(tx, &find, values.clone()).await? {
             let mut columns = Columns::of(&row);
             let delivery: String = columns.take()?;
             let heir = columns.id(UserId::parse)?;

@@ -417,6 +417,22 @@ pub(in crate::store) async fn erase(
     wrapped.map_or(Ok(None), |wrapped| wrapped.open_or_report(keys, tenant))
 }
 
+/// The person's key, from the database; `None`: there is none, or it is damaged, which is logged.
+/// `keys` are the tenant's.
+pub(in crate::store) async fn stored(
+    tx: &Tx,
+    keys: &ScopeKeys,
+    tenant: &TenantId,
+    user: &UserId,
+) -> Result<Option<Arc<ScopeKeys>>, Error> {
+    let text =
+        format!("SELECT {KEY_COLUMNS} FROM person_keys k WHERE k.tenant = $1 AND k.person = $2");
+    let person = person_hash(keys, user)?.to_vec();
+    let row = sql::one(tx, &text, params![tenant.as_str(), person]).await?;
+    let wrapped = row.as_ref().map(WrappedKey::joined).transpose()?.flatten();
+    wrapped.map_or(Ok(None), |wrapped| wrapped.open_or_report(keys, tenant))
+}
+
 /// Whether the key with the id `id` of the tenant `tenant` (both expressions) exists, as a
 /// condition. The key's row is then locked until the commit, so that it cannot be erased before.
 pub(in crate::store) fn key_exists(tenant: &str, id: &str) -> String {

@@ -106,7 +106,7 @@ async fn a_sequencer_waits_neither_for_the_turn_nor_for_a_locked_head() {
     assert_eq!(store.feed().extent(&tenant()).await.unwrap().head, 2);
 }
 
-/// A person is deleted by a transaction that has to wait for one of their rows.
+/// A person is deleted by transactions, the last of which has to wait for one of their rows.
 #[tokio::test]
 async fn who_forgets_a_person_holds_up_no_numbers() {
     let Some(store) = postgres().await else { return };
@@ -134,10 +134,11 @@ async fn who_forgets_a_person_holds_up_no_numbers() {
     let other = TenantId::parse("other").unwrap();
     let free = Accept { tenant: other, ..call("free", vec![delivery(lane("U2"))]) };
     store.outbox().accept(free).await.unwrap();
-    assert_eq!(store.feed().number(100).await, Ok(Some(4)));
+    // The messages were canceled by a transaction before.
+    assert_eq!(store.feed().number(100).await, Ok(Some(7)));
     held.rollback().await.unwrap();
     assert_eq!(forgets.await.unwrap().unwrap().canceled.canceled, 3);
-    assert_eq!(store.feed().number(100).await, Ok(Some(3)));
+    assert_eq!(store.feed().number(100).await, Ok(Some(0)));
     let changes = store.feed().changes(&tenant(), 0, 10).await.unwrap().changes;
     assert_eq!(changes.len(), 6);
     assert!(changes.iter().all(|change| change.user.is_none()), "{changes:?}");

@@ -12,7 +12,7 @@ use herald::domain::reason::NoMatch;
 use herald::domain::time::Timestamp;
 use herald::store::{
     LaneClaim, LanePace, ListBookings, NewEvent, NotificationTerms, QueueKey, Settle, Target,
-    Throttled, WaitScope, lease_token,
+    Throttled, TimesMoved, WaitScope, lease_token,
 };
 use sea_orm::ConnectionTrait as _;
 
@@ -50,7 +50,7 @@ pub(crate) async fn step_back(store: &TestStore) {
 }
 
 /// The time until a lane can be claimed.
-async fn wait(store: &TestStore, lane: &str) -> Duration {
+pub(super) async fn wait(store: &TestStore, lane: &str) -> Duration {
     let next = store.lanes().backlog(installation(), lane).await.unwrap().next_at.unwrap();
     next.since(store.now().await.unwrap())
 }
@@ -76,8 +76,9 @@ async fn after_a_step_back_nothing_waits_for_longer_than_it_was_to() {
         step_back(&store).await;
         assert!(store.lanes().claim(10, LEASE).await.unwrap().is_empty());
 
-        assert!(store.upkeep().follow_clock(LEASE).await.unwrap() > 0);
-        assert_eq!(store.upkeep().follow_clock(LEASE).await.unwrap(), 0, "once is enough");
+        assert!(store.upkeep().follow_clock(LEASE, &mut None).await.unwrap().moved > 0);
+        let again = store.upkeep().follow_clock(LEASE, &mut None).await.unwrap();
+        assert_eq!(again, TimesMoved::default(), "once is enough");
         // Its second counts from the claim.
         assert!(wait(&store, "U1").await <= LONG);
         let throttled = wait(&store, "U2").await;
@@ -108,7 +109,7 @@ async fn after_a_step_back_posts_go_on_and_a_pause_lasts_as_long_as_slack_asked(
             .await;
         assert_eq!(claims.unwrap().len(), 1);
         step_back(&store).await;
-        store.upkeep().follow_clock(LEASE).await.unwrap();
+        store.upkeep().follow_clock(LEASE, &mut None).await.unwrap();
         let posting = store.budgets().posting(installation()).await.unwrap().unwrap();
         let now = store.now().await.unwrap();
         assert!(posting.spent_until <= now && posting.window_at <= now, "{posting:?}");
@@ -124,7 +125,7 @@ async fn after_a_step_back_posts_go_on_and_a_pause_lasts_as_long_as_slack_asked(
             store.budgets().note_throttled(&throttled).await.unwrap();
         }
         step_back(&store).await;
-        store.upkeep().follow_clock(LEASE).await.unwrap();
+        store.upkeep().follow_clock(LEASE, &mut None).await.unwrap();
         let posting = store.budgets().posting(installation()).await.unwrap().unwrap();
         let left = posting.paused_until.since(store.now().await.unwrap());
         assert!(left <= STEP / 2 + LONG && left + LONG > STEP / 2, "{left:?}");
@@ -194,7 +195,7 @@ async fn a_turn_that_ends_after_the_step_leaves_no_time_ahead() {
         step_back(&store).await;
         let released = store.now().await.unwrap();
         assert!(store.lanes().release(&held, SECOND).await.unwrap());
-        store.upkeep().follow_clock(LEASE).await.unwrap();
+        store.upkeep().follow_clock(LEASE, &mut None).await.unwrap();
         let due = record(&store, id).await.due_at;
         assert!(due.since(store.now().await.unwrap()) <= SECOND, "{due:?}");
         assert!(due >= released.plus(SECOND), "it is due too early: {due:?}");
@@ -227,7 +228,7 @@ async fn what_is_written_while_the_clock_is_ahead_is_moved_back() {
         claimed_before(&store).await;
         assert!(store.lanes().heartbeat(&held, LEASE).await.unwrap());
         step_back(&store).await;
-        store.upkeep().follow_clock(LEASE).await.unwrap();
+        store.upkeep().follow_clock(LEASE, &mut None).await.unwrap();
         post(&store, "U1").await;
         assert!(wait(&store, "U1").await <= SECOND * 2);
         assert!(wait(&store, "U2").await <= LEASE);
@@ -242,7 +243,7 @@ async fn what_was_being_sent_waits_for_no_time_by_the_clock_before() {
         post(&store, "U1").await;
         let (held, _) = sending(&store).await;
         step_back(&store).await;
-        store.upkeep().follow_clock(LEASE).await.unwrap();
+        store.upkeep().follow_clock(LEASE, &mut None).await.unwrap();
         assert!(store.lanes().release(&held, Duration::ZERO).await.unwrap());
         assert!(wait(&store, "U1").await.is_zero());
     }
@@ -261,7 +262,7 @@ async fn the_end_of_a_turn_after_the_step_keeps_no_pace_by_the_clock_before() {
         let held = claim(&store, LEASE).await;
         step_back(&store).await;
         assert!(store.lanes().release(&held, Duration::ZERO).await.unwrap());
-        store.upkeep().follow_clock(LEASE).await.unwrap();
+        store.upkeep().follow_clock(LEASE, &mut None).await.unwrap();
         assert!(wait(&store, "U1").await <= SECOND * 2);
     }
 }
@@ -272,7 +273,7 @@ async fn a_pause_of_a_method_lasts_as_long_as_slack_asked() {
     for store in test_stores().await {
         store.budgets().pause(installation(), HISTORY, STEP / 2).await.unwrap();
         step_back(&store).await;
-        store.upkeep().follow_clock(LEASE).await.unwrap();
+        store.upkeep().follow_clock(LEASE, &mut None).await.unwrap();
         let left = store.budgets().pause_left(installation(), HISTORY).await.unwrap();
         assert!(left <= STEP / 2 && left + LONG > STEP / 2, "{left:?}");
     }
@@ -291,7 +292,7 @@ async fn what_waits_for_a_named_time_is_not_moved() {
         let resolving = later.deliveries[0].id;
         store.outbox().accept(later).await.unwrap();
         step_back(&store).await;
-        store.upkeep().follow_clock(LEASE).await.unwrap();
+        store.upkeep().follow_clock(LEASE, &mut None).await.unwrap();
         for id in [id, resolving] {
             assert_eq!(record(&store, id).await.due_at, at.plus(STEP));
         }
@@ -329,7 +330,7 @@ async fn after_a_step_back_leases_do_not_last_for_longer_than_they_may() {
         assert!(store.custom_fields().acquire(installation(), LEASE).await.unwrap().is_none());
         assert!(store.slack_events().claim(LEASE).await.unwrap().is_empty());
 
-        store.upkeep().follow_clock(SECOND).await.unwrap();
+        store.upkeep().follow_clock(SECOND, &mut None).await.unwrap();
         let most = ListBookings { lease: SECOND, ..MOST };
         store.upkeep().follow_clock_of_lists(&most).await.unwrap();
         assert!(store.waiting().claim_held_sweep(LEASE).await.unwrap().is_some(), "the sweep");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use herald::domain::delivery::State;
 use herald::store::{LanePace, Settle};
-use sea_orm::ConnectionTrait as _;
+use sea_orm::{ConnectionTrait as _, TransactionTrait as _};
 
 use super::{
     LEASE, call, claim, delivered, delivery, head, installation, lane, post, record, settled,
@@ -80,7 +80,7 @@ async fn the_next_turn_is_one_interval_after_the_start_of_the_request() {
         let next = store.lanes().backlog(installation(), "U1").await.unwrap().next_at.unwrap();
         assert!(before.plus(gap) <= next && next <= after.plus(gap), "{before:?} {next:?}");
         assert!(store.lanes().claim(10, LEASE).await.unwrap().is_empty());
-        assert_eq!(store.lanes().repair().await.unwrap(), 0);
+        assert_eq!(super::repair(&store).await, 0);
     }
 }
 
@@ -108,7 +108,7 @@ async fn a_dead_token_puts_lanes_to_sleep_until_the_reconnect() {
         assert_eq!((paused.state, paused.attempt), (State::Pending, 0));
         post(&store, "U1").await;
         assert_eq!(store.lanes().next_due().await.unwrap(), None);
-        assert_eq!(store.lanes().repair().await.unwrap(), 0);
+        assert_eq!(super::repair(&store).await, 0);
         assert!(store.lanes().claim(10, LEASE).await.unwrap().is_empty());
         store.lanes().wake(installation()).await.unwrap();
         assert_eq!(head(&store).await.1.delivery, id);
@@ -146,11 +146,11 @@ async fn a_lane_that_sleeps_without_a_cause_is_woken() {
             assert_eq!(store.lanes().next_due().await.unwrap(), None);
             if linked {
                 // Revived by a process that died before it woke the lanes.
-                assert_eq!(store.lanes().repair().await.unwrap(), 0);
+                assert_eq!(super::repair(&store).await, 0);
                 let revive = "UPDATE installations SET state = 'active'";
                 store.raw().await.execute_unprepared(revive).await.unwrap();
             }
-            assert_eq!(store.lanes().repair().await.unwrap(), 1);
+            assert_eq!(super::repair(&store).await, 1);
             assert_eq!(head(&store).await.1.delivery, id);
         }
     }
@@ -173,15 +173,54 @@ async fn a_lane_that_lost_its_wake_up_is_repaired() {
     for store in test_stores().await {
         post(&store, "U1").await;
         post(&store, "U2").await;
-        assert_eq!(store.lanes().repair().await.unwrap(), 0);
+        assert_eq!(super::repair(&store).await, 0);
         let raw = store.raw().await;
         for lost in ["NULL", "9999999999999999"] {
             let sql = format!("UPDATE lanes SET next_at = {lost} WHERE lane = 'U1'");
             raw.execute_unprepared(&sql).await.unwrap();
-            assert_eq!(store.lanes().repair().await.unwrap(), 1);
-            assert_eq!(store.lanes().repair().await.unwrap(), 0);
+            assert_eq!(super::repair(&store).await, 1);
+            assert_eq!(super::repair(&store).await, 0);
         }
         assert_eq!(store.lanes().claim(10, LEASE).await.unwrap().len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn lanes_are_looked_at_for_repair_a_few_at_a_time() {
+    for store in test_stores().await {
+        for number in 0..5 {
+            post(&store, &format!("U{number}")).await;
+        }
+        let raw = store.raw().await;
+        raw.execute_unprepared("UPDATE lanes SET next_at = NULL").await.unwrap();
+        let (mut after, mut steps) = (None, Vec::new());
+        loop {
+            let step = store.lanes().repair(after.as_ref(), 2).await.unwrap();
+            steps.push(step.repaired);
+            after = step.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(steps, [2, 2, 1]);
+        assert_eq!(store.lanes().claim(10, LEASE).await.unwrap().len(), 5);
+    }
+}
+
+/// PostgreSQL only: SQLite has one writer.
+#[tokio::test]
+async fn a_locked_lane_does_not_hold_up_the_repair_of_others() {
+    for store in test_stores().await.into_iter().filter(|store| store.config.url.is_some()) {
+        post(&store, "U1").await;
+        post(&store, "U2").await;
+        let raw = store.raw().await;
+        raw.execute_unprepared("UPDATE lanes SET next_at = NULL").await.unwrap();
+        let held = raw.begin().await.unwrap();
+        held.execute_unprepared("SELECT 1 FROM lanes WHERE lane = 'U1' FOR UPDATE").await.unwrap();
+        let step = store.lanes().repair(None, 10).await.unwrap();
+        assert_eq!((step.repaired, step.skipped), (1, 1));
+        held.rollback().await.unwrap();
+        assert_eq!(super::repair(&store).await, 1);
     }
 }
 
@@ -193,7 +232,7 @@ async fn a_released_lane_comes_up_when_it_was_told() {
         assert!(store.lanes().release(&held, super::HOUR).await.unwrap());
         let due = store.lanes().next_due().await.unwrap().unwrap();
         assert!(due > super::HOUR / 2 && due <= super::HOUR, "{due:?}");
-        assert_eq!(store.lanes().repair().await.unwrap(), 0);
+        assert_eq!(super::repair(&store).await, 0);
     }
 }
 

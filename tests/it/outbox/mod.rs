@@ -4,8 +4,10 @@
 
 mod accept;
 pub(crate) mod clock;
+mod clock_before_repair;
 mod clock_of_lists;
 mod connections;
+mod erasing;
 mod fencing;
 mod held_up;
 mod history;
@@ -135,6 +137,13 @@ pub(crate) async fn settled(
 
 pub(crate) fn delivered() -> Settle {
     Settle::Delivered { channel: ChannelId::parse("D0001").unwrap(), ts: "1.000100".into() }
+}
+
+/// Looks at all lanes; returns how many were repaired.
+async fn repair(store: &Store) -> u64 {
+    let done = store.lanes().repair(None, 1_000).await.unwrap();
+    assert_eq!((done.skipped, done.next), (0, None));
+    done.repaired
 }
 
 async fn record(store: &Store, id: DeliveryId) -> DeliveryRecord {

@@ -9,13 +9,14 @@ use sea_orm::{ConnectionTrait as _, DbBackend};
 use crate::domain::delivery::subject::SlackRequestKind;
 use crate::domain::ids::DeliveryId;
 use crate::domain::time::micros;
+use crate::store::budgets::clock::posts_paused_until;
 use crate::store::database::era::doubt;
 use crate::store::database::group::{Bounds, Weight};
 use crate::store::database::rows::{Column, Columns, given};
 use crate::store::database::sql::{self, Row, by_key};
 use crate::store::database::transaction::{Patience, Tx, at_once, scoped};
 use crate::store::lanes::claim::LaneClaim;
-use crate::store::lanes::lane::{given_lane, heads};
+use crate::store::lanes::lane::{due, given_lane, heads};
 use crate::store::records::deliveries::STATE;
 use crate::store::{Backend, Error, Store};
 
@@ -134,14 +135,16 @@ fn send(backend: DbBackend) -> String {
     format!(
         "UPDATE deliveries SET state = 'sending', attempt = deliveries.attempt + 1, probes = 0, \
          sending_since = clock.now, lease_token = column3, updated_at = clock.now, \
-         deed = column6, thread_ts = column7 \
+         due_at = {}, deed = column6, thread_ts = column7 \
          FROM (SELECT {{now}} AS now) AS clock, given JOIN {head} \
          WHERE {head_row} AND {row} AND {STATE} = 'pending' \
          AND deliveries.expires_at > clock.now \
          AND (column8 = 0 OR ({} IS NULL AND NOT EXISTS (SELECT 1 FROM posting \
-         WHERE posting.installation = column1 AND posting.paused_until > clock.now))) \
+         WHERE posting.installation = column1 AND {} > clock.now))) \
          RETURNING id, deliveries.lease_token, attempt",
-        doubt("deliveries")
+        due("deliveries", "clock.now"),
+        doubt("deliveries"),
+        posts_paused_until("clock.now")
     )
 }
 

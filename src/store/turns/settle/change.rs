@@ -13,6 +13,7 @@ use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, params};
 use crate::store::database::transaction::Tx;
 use crate::store::lanes::claim::LaneClaim;
+use crate::store::lanes::lane::due;
 
 /// The delivery, locked, and the changes to it; `None`: it is not at the head of this lane, or the
 /// settle is not allowed from its state.
@@ -28,11 +29,14 @@ pub(super) async fn planned(
 }
 
 async fn read(tx: &Tx, claim: &LaneClaim, id: &str) -> Result<Option<Unsettled>, Error> {
-    const SQL: &str = "SELECT state, attempt, probes, due_at, sending_since, \
-        cancel_requested_at IS NOT NULL, reason, {now} FROM deliveries \
-        WHERE installation = $1 AND lane = $2 AND id = $3 {for_update}";
+    let text = format!(
+        "SELECT state, attempt, probes, {}, sending_since, \
+         cancel_requested_at IS NOT NULL, reason, {{now}} FROM deliveries \
+         WHERE installation = $1 AND lane = $2 AND id = $3 {{for_update}}",
+        due("deliveries", "{now}")
+    );
     let values = params![claim.installation.to_string(), claim.lane.as_str(), id];
-    let Some(row) = sql::one(tx, SQL, values).await? else { return Ok(None) };
+    let Some(row) = sql::one(tx, &text, values).await? else { return Ok(None) };
     let mut columns = Columns::of(&row);
     let state = columns.code(State::from_code)?;
     let (attempt, probes) = (columns.take()?, columns.take()?);
