@@ -11,7 +11,7 @@ use crate::workspace::Method;
 const PAGES: usize = 500;
 
 impl ChannelWork {
-    /// Settles an attempt to create the channel by what is there now.
+    /// Settles an attempt to create the channel by the channels that are there now.
     pub(super) async fn look_for_own(
         &mut self,
         step: &Step,

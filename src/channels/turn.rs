@@ -305,7 +305,7 @@ impl ChannelWork {
         match owning {
             Owning::Created(_) => {
                 self.progress.created(seen, wish);
-                // The app is in its new channel, and no one else is.
+                // The app is in its new channel, and nobody besides it.
                 self.progress.app_removed = false;
                 self.progress.members_read = true;
             }

@@ -1,7 +1,7 @@
 //! The life of a channel that Herald makes and keeps for a platform.
 //!
-//! A caller states a wish ([`wish`]). The store keeps it with a record of what has been done in
-//! Slack so far ([`progress`]). A reconciler asks [`next::next`] for one step after the other,
+//! A caller states a wish ([`wish`]). The store keeps it with a record of the work done in Slack so
+//! far ([`progress`]). A reconciler asks [`next::next`] for one step after the other,
 //! carries each out, and notes its outcome ([`next::done`], [`next::refused`],
 //! [`next::inspected`]) until the answer is to rest. Everything is decided here, from values only.
 //!

@@ -1,4 +1,4 @@
-//! The record of what has been done in Slack for a channel, as it is stored, encrypted, with the
+//! The record of the work done in Slack for a channel, as it is stored, encrypted, with the
 //! channel's row; and the values that Slack returns about a channel.
 
 use serde::{Deserialize, Serialize};

@@ -126,6 +126,7 @@ impl Store {
                 }
             }
         }
+        Ok(())
     }
 
     /// An inbox has no index by person, which every change would have to write: the rows that are

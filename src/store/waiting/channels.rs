@@ -25,7 +25,7 @@ pub struct KeyedChannel {
     pub ready: Option<(InstallationId, ChannelId)>,
 }
 
-/// What becomes of a new delivery for a channel.
+/// The next place of a new delivery for a channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::store) enum ChannelTurn {
     /// It joins this lane.
@@ -121,7 +121,7 @@ impl Waiting<'_> {
     }
 }
 
-/// What becomes of new deliveries for these channels. Locks the rows of the channels until the
+/// The next places of new deliveries for these channels. Locks the rows of the channels until the
 /// commit, so that a channel which becomes ready or is released meanwhile finds the deliveries.
 /// Whether earlier ones wait is read by another statement than the one that locks: it sees what was
 /// committed in between. Must come before the lanes are locked.

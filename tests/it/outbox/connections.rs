@@ -81,7 +81,7 @@ async fn storm(store: &TestStore) {
     over.store(true, Ordering::SeqCst);
     workers.join_all().await;
     assert_eq!(total(store).await, i64::try_from(CALLS * LANES).unwrap());
-    assert_eq!(super::repair(&store).await, 0);
+    assert_eq!(super::repair(store).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -90,7 +90,7 @@ async fn race(store: &TestStore) {
         ended.unwrap();
     }
     // No lane sleeps with work, without any help from the sweep.
-    assert_eq!(super::repair(&store).await, 0);
+    assert_eq!(super::repair(store).await, 0);
     assert_eq!(store.lanes().next_due().await.unwrap(), None);
     let counts = store.records().counts(&tenant()).await.unwrap();
     assert_eq!(counts, [("sent", i64::try_from(total_sent).unwrap())].into());

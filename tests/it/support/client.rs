@@ -136,7 +136,8 @@ impl Client {
         channels.list_channel_members: ListChannelMembersRequest -> ListChannelMembersResponse;
         channels.set_channel_members: SetChannelMembersRequest -> SetChannelMembersResponse;
         channels.add_channel_members: AddChannelMembersRequest -> AddChannelMembersResponse;
-        channels.remove_channel_members: RemoveChannelMembersRequest -> RemoveChannelMembersResponse;
+        channels.remove_channel_members:
+            RemoveChannelMembersRequest -> RemoveChannelMembersResponse;
         channels.rename_channel: RenameChannelRequest -> RenameChannelResponse;
         channels.archive_channel: ArchiveChannelRequest -> ArchiveChannelResponse;
         channels.unarchive_channel: UnarchiveChannelRequest -> UnarchiveChannelResponse;
