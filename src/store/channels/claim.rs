@@ -75,12 +75,13 @@ pub struct ChannelLease {
     rechecks: i64,
 }
 
-/// The first channel that is due of each workspace, in the order of their turns.
+/// The first channel that is due of each workspace, in the order of their turns. The state is an
+/// expression, so that no index of states is searched, whatever the statistics say.
 pub(in crate::store) fn due_first(backend: DbBackend) -> String {
     format!(
         "SELECT c.id, q.workspace FROM (SELECT COALESCE(l.installation, '') AS workspace, \
          (SELECT f.id FROM channels f WHERE f.tenant = s.tenant AND f.due_at <= {{now}} \
-         AND f.state IN ({}) ORDER BY f.due_at LIMIT 1) AS first \
+         AND f.state || '' IN ({}) ORDER BY f.due_at LIMIT 1) AS first \
          FROM channel_sweeps s LEFT JOIN tenant_links l ON l.tenant = s.tenant) AS q \
          JOIN channels c ON {} LEFT JOIN channel_turns w ON w.workspace = q.workspace \
          ORDER BY COALESCE(w.turn, 0), c.due_at, c.id LIMIT {CANDIDATES}",
