@@ -28,10 +28,12 @@ const VERSION: &str = "SELECT version FROM tenants";
 const EVENT_TYPES: &str = "SELECT COUNT(*) FROM event_types";
 const TEMPLATES: &str = "SELECT COUNT(*) FROM template_versions";
 const PEOPLE: &str = "SELECT COUNT(*) FROM people";
+const CHANNELS: &str = "SELECT COUNT(*) FROM channels";
+const MEMBERS: &str = "SELECT COUNT(*) FROM channel_members";
 const IDENTITY: &str = "SELECT COUNT(identity_rule) FROM people WHERE user_id = 'ben'";
 
 /// Changes that can be made one after the other, in this order.
-pub(super) const CHANGES: [Change; 18] = [
+pub(super) const CHANGES: [Change; 26] = [
     change("UpsertPeople", PEOPLE),
     change("StopSending", VERSION),
     change("AllowSending", VERSION),
@@ -50,6 +52,14 @@ pub(super) const CHANGES: [Change; 18] = [
     change("SetTemplate", TEMPLATES),
     change("ResetTemplate", TEMPLATES),
     change("RollbackTemplate", TEMPLATES),
+    change("EnsureChannel", CHANNELS),
+    change("SetChannelMembers", MEMBERS),
+    change("AddChannelMembers", MEMBERS),
+    change("RemoveChannelMembers", MEMBERS),
+    change("RenameChannel", "SELECT wish_version FROM channels"),
+    change("ArchiveChannel", "SELECT wants_archived FROM channels"),
+    change("UnarchiveChannel", "SELECT wants_archived FROM channels"),
+    change("ReleaseChannel", CHANNELS),
 ];
 /// The changes that leave less behind, or more, than the others can use.
 const OTHERS: [Change; 2] = [
@@ -141,8 +151,65 @@ async fn make(client: &Client, action: &str, notification: &str) -> Result<(), S
         }
         "BeginConnect" => call!(begin_connect_as, BeginConnectRequest {}),
         "DeletePerson" => call!(delete_person, DeletePersonRequest { user_id }),
+        other => make_of_channel(client, other, actor).await,
+    }
+}
+
+/// The same for changes of a channel.
+#[expect(clippy::needless_update, reason = "one macro for requests of every shape")]
+async fn make_of_channel(
+    client: &Client,
+    action: &str,
+    actor: Option<pb::Actor>,
+) -> Result<(), Status> {
+    let (tenant_id, channel_key) = (TENANT.to_owned(), "track:autumn".to_owned());
+    macro_rules! call {
+        ($method:ident, $request:ident { $($field:ident $(: $value:expr)?),* }) => {
+            client.$method(pb::$request {
+                tenant_id,
+                channel_key,
+                actor,
+                $($field $(: $value)?,)*
+                ..Default::default()
+            }).await.map(drop)
+        };
+    }
+    match action {
+        "EnsureChannel" => {
+            // In the distant future: nothing happens in Slack.
+            let create_not_before =
+                Some(prost_types::Timestamp { seconds: 4_000_000_000, nanos: 0 });
+            let name = "Autumn".to_owned();
+            let wish = Some(pb::ChannelWish { name, create_not_before, ..Default::default() });
+            call!(ensure_channel, EnsureChannelRequest { wish })
+        }
+        "SetChannelMembers" => {
+            let members = members(&["ben"]);
+            call!(set_channel_members, SetChannelMembersRequest { members })
+        }
+        "AddChannelMembers" => {
+            let members = members(&["clara"]);
+            call!(add_channel_members, AddChannelMembersRequest { members })
+        }
+        "RemoveChannelMembers" => {
+            let user_ids = vec!["clara".to_owned()];
+            call!(remove_channel_members, RemoveChannelMembersRequest { user_ids })
+        }
+        "RenameChannel" => {
+            let name = "Winter".to_owned();
+            call!(rename_channel, RenameChannelRequest { name })
+        }
+        "ArchiveChannel" => call!(archive_channel, ArchiveChannelRequest {}),
+        "UnarchiveChannel" => call!(unarchive_channel, UnarchiveChannelRequest {}),
+        "ReleaseChannel" => call!(release_channel, ReleaseChannelRequest {}),
         other => panic!("{other} is new: make it here"),
     }
+}
+
+fn members(users: &[&str]) -> Vec<pb::ChannelMember> {
+    let target = |user: &&str| Some(pb::channel_member::Target::UserId((*user).to_owned()));
+    let member = |user| pb::ChannelMember { target: target(user), roles: Vec::new() };
+    users.iter().map(member).collect()
 }
 
 async fn key_of_tenant(client: &Client) -> String {
