@@ -29,6 +29,9 @@ mod run;
 mod site;
 mod slack;
 mod tenant;
+mod track;
+mod track_ends;
+mod tracks;
 
 use std::io;
 use std::path::{Path, PathBuf};
