@@ -17,6 +17,7 @@ mod judge;
 mod link;
 mod nemesis;
 mod plant;
+mod plant_channels;
 mod pooler;
 mod ports;
 mod postgres;

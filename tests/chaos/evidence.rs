@@ -2,8 +2,8 @@
 //! with their times. One JSON object a line, one file for each kind; the judge reads nothing else.
 //!
 //! Times are microseconds since the epoch by the checker's clock, which the sandbox Slack shares. A
-//! *lane* is the member (`U…`) or the channel (`C…`) that a message is for; of a message to a channel
-//! that Herald made, it is the platform's key of that channel, except in the log of requests.
+//! *lane* is the member (`U…`) or the channel (`C…`) that a message is for. For a channel that
+//! Herald made, it is the platform's key, except in the log of requests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;

@@ -1,5 +1,5 @@
-//! The channels that clients wish for, as for scheduled tracks: their keys, and names that say whose
-//! they are. No two wishes share a name, so no name is ever taken by another channel.
+//! The channels that clients wish for, as for scheduled tracks: their keys, and names that say
+//! whose they are. No two wishes share a name, so no name is ever taken by another channel.
 
 use std::collections::BTreeSet;
 
@@ -30,6 +30,12 @@ pub(crate) struct Wished {
     pub(crate) generation: u32,
 }
 
+impl std::fmt::Display for Wished {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} (generation {})", self.key, self.generation)
+    }
+}
+
 impl Track {
     pub(crate) fn new(driver: usize, number: usize, members: BTreeSet<usize>) -> Self {
         let (generation, renames) = (0, 0);
@@ -47,8 +53,8 @@ impl Track {
         format!("t-{driver}-{number}-{generation}-{renames}")
     }
 
-    /// The whole wish. Clients differ in their policies for names that are taken, and in the kind of
-    /// their channels.
+    /// The whole wish. Clients differ in their policies for names that are taken, and in the kind
+    /// of their channels.
     pub(crate) fn wish(&self) -> pb::ChannelWish {
         let name_taken = match self.driver % 3 {
             0 => pb::NameTaken::Suffix,
