@@ -231,6 +231,7 @@ fn drivers(
             book: book.clone(),
             fails_over: plan.kinds.contains(&Kind::Failover),
             key,
+            unclear: None,
         };
         tracking.spawn(driver.run(stop.clone()));
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use herald::rpc::pb;
 use herald::rpc::pb::channel_service_client::ChannelServiceClient;
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
@@ -37,8 +37,10 @@ const LENGTH: usize = 6;
 const REST: (usize, usize) = (1_500, 3_000);
 const STEADY_REST: (usize, usize) = (800, 1_200);
 const SILENCE: (usize, usize) = (1_500, 3_000);
-/// No call is under way for longer than this after its client gave it up.
+/// No call is under way for longer than this after its client gave it up; while replicas freeze,
+/// for longer than that.
 const LATE: Duration = Duration::from_secs(5);
+const LATE_BY_FAULTS: Duration = Duration::from_secs(15);
 
 /// One client.
 pub(crate) struct Driver {
@@ -52,6 +54,8 @@ pub(crate) struct Driver {
     pub(crate) fails_over: bool,
     /// The key of the channel that it keeps now, for its speaker.
     pub(crate) key: watch::Sender<Option<String>>,
+    /// When a call last ended without a clear answer.
+    pub(crate) unclear: Option<Instant>,
 }
 
 /// The outcome of a call that was repeated until its answer was final.
@@ -158,7 +162,7 @@ impl Driver {
                 track.archived = true;
                 self.edit(track, Statement::Archive).await;
             }
-            95.. if silent => self.release(track).await,
+            95.. if silent && self.is_clear() => self.release(track).await,
             _ if track.archived => {
                 track.archived = false;
                 self.ensure(track).await;
@@ -169,6 +173,11 @@ impl Driver {
                 self.edit(track, Statement::Rename { name }).await;
             }
         }
+    }
+
+    /// Whether no earlier call can still be under way: it could make a released channel again.
+    fn is_clear(&self) -> bool {
+        self.unclear.is_none_or(|at| at.elapsed() > LATE_BY_FAULTS)
     }
 
     /// Some people leave and others come.
@@ -238,6 +247,9 @@ impl Driver {
             unclear |= answers
                 .iter()
                 .any(|answer| !matches!(answer, Answer::Accepted { .. }) && !is_missing(answer));
+            if unclear {
+                self.unclear = Some(Instant::now());
+            }
             if answers.iter().any(|answer| matches!(answer, Answer::Accepted { .. })) {
                 return if unclear { Stated::Unclear } else { Stated::Known };
             }

@@ -357,3 +357,35 @@ fn a_message_for_a_forgotten_key_may_wait_for_ever() {
     failed_over(&mut evidence, at(0));
     assert!(!kinds(&evidence).contains(&Kind::Lost));
 }
+
+/// The copy does not know that they were added.
+#[test]
+fn people_who_were_added_in_the_lost_time_may_be_invited_again_or_stay() {
+    for (lag, found) in [(at(5), false), (at(9), true)] {
+        let mut evidence = fine();
+        let members = BTreeSet::from([2]);
+        evidence.channel_calls.push(said(Statement::Add { members }, at(6)));
+        let invite = invited(&evidence, at(7), &[2]);
+        let mut again = invited(&evidence, at(18), &[]);
+        let member = Tenant::MAIN.member_id(2);
+        let refused = BTreeMap::from([(member.clone(), "already_in_channel".to_owned())]);
+        again.act = Some(Act { refused, ..act("invite") });
+        evidence.requests.extend([invite, again]);
+        evidence.places[0].members.insert(member);
+        failed_over(&mut evidence, lag);
+        let kinds = kinds(&evidence);
+        assert_eq!(kinds.contains(&Kind::InvitedTwice), found, "{lag}");
+        assert_eq!(kinds.contains(&Kind::NotCarriedOut), found, "{lag}");
+    }
+}
+
+#[test]
+fn a_channel_that_was_archived_in_the_lost_time_is_explained() {
+    for (lag, found) in [(at(5), false), (at(9), true)] {
+        let mut evidence = fine();
+        evidence.channel_calls.push(said(Statement::Archive, at(6)));
+        evidence.channel_ends[0].obstacle = "archived_in_slack".into();
+        failed_over(&mut evidence, lag);
+        assert_eq!(kinds(&evidence).contains(&Kind::NotCarriedOut), found, "{lag}");
+    }
+}

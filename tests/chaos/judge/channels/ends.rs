@@ -10,7 +10,7 @@ pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
     let ends = case.evidence.channel_ends.iter();
     for end in ends.filter(|end| !end.released && !case.is_forgotten_key(&end.key)) {
         let place = case.evidence.places.iter().find(|place| place.id == end.channel);
-        if let Some(missing) = missing(end, place) {
+        if let Some(missing) = missing(case, end, place) {
             let (key, generation) = (&end.key, end.generation);
             let sentence = format!("{key} (generation {generation}): {missing}");
             judgement.found(Kind::NotCarriedOut, sentence);
@@ -19,7 +19,7 @@ pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
 }
 
 /// What the wish lacks; `None`: it is carried out.
-fn missing(end: &ChannelEnd, place: Option<&Place>) -> Option<String> {
+fn missing(case: &Case<'_>, end: &ChannelEnd, place: Option<&Place>) -> Option<String> {
     let wished = if end.archived { "archived" } else { "ready" };
     if end.state != wished || !end.obstacle.is_empty() || !end.settled {
         let state = if end.state.is_empty() { "unknown" } else { end.state.as_str() };
@@ -41,9 +41,11 @@ fn missing(end: &ChannelEnd, place: Option<&Place>) -> Option<String> {
     }
     let wished: BTreeSet<String> =
         end.members.iter().map(|number| Tenant::MAIN.member_id(*number)).collect();
-    if place.members != wished {
-        let lacks: Vec<&String> = wished.difference(&place.members).collect();
-        let others: Vec<&String> = place.members.difference(&wished).collect();
+    let unknown = super::unknown_members(case, &place.id);
+    let lacks: Vec<&String> = wished.difference(&place.members).collect();
+    let others = place.members.difference(&wished);
+    let others: Vec<&String> = others.filter(|one| !unknown.contains(one.as_str())).collect();
+    if !lacks.is_empty() || !others.is_empty() {
         return Some(format!("{} lacks {lacks:?} and has {others:?}", place.id));
     }
     let out = end.people.iter().find(|(_, state)| *state != "member");

@@ -49,7 +49,9 @@ fn invited(
             judgement.found(Kind::Unasked, sentence);
         }
     }
+    let unknown = super::unknown_members(case, &act.channel);
     let again = act.refused.iter().filter(|(_, code)| *code == THERE);
+    let again = again.filter(|(person, _)| !unknown.contains(person.as_str()));
     for (person, _) in again.filter(|_| !case.is_forgotten_key(&wished.key)) {
         let sentence = format!("{wished}: {person} was invited again at {}", request.began);
         judgement.found(Kind::InvitedTwice, sentence);

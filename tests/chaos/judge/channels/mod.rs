@@ -14,7 +14,7 @@ mod members;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{Case, Judgement, Kind};
-use crate::evidence::{ChannelCall, Evidence, Place, Request};
+use crate::evidence::{ChannelCall, Evidence, Place, Request, Statement};
 use crate::tenant::Tenant;
 use crate::track::{Wished, wished_by};
 
@@ -91,8 +91,10 @@ fn lives(evidence: &Evidence) -> BTreeMap<Wished, Life<'_>> {
 
 const CREATE: &str = "conversations.create";
 
-/// The keys whose first wish was accepted in the time that a failover lost.
+/// The keys whose first wish was accepted in the time that a failover lost, or whose channel was
+/// archived or released then: the database's row is of another channel, or of none.
 pub(super) fn forgotten(evidence: &Evidence, lags: &[super::Lag]) -> BTreeSet<String> {
+    let is_lost = |call: &ChannelCall| lags.iter().any(|lag| lag.covers(call.began, call.ended));
     let mut first: BTreeMap<(&str, u32), &ChannelCall> = BTreeMap::new();
     for call in evidence.channel_calls.iter().filter(|call| call.is_accepted()) {
         let earliest = first.entry((&call.key, call.generation)).or_insert(call);
@@ -100,8 +102,19 @@ pub(super) fn forgotten(evidence: &Evidence, lags: &[super::Lag]) -> BTreeSet<St
             *earliest = call;
         }
     }
-    let lost = first
-        .into_values()
-        .filter(|call| lags.iter().any(|lag| lag.covers(call.began, call.ended)));
+    let ends =
+        |call: &ChannelCall| matches!(call.statement, Statement::Archive | Statement::Release);
+    let ended = evidence.channel_calls.iter().filter(|call| ends(call));
+    let lost = first.into_values().chain(ended).filter(|call| is_lost(call));
     lost.map(|call| call.key.clone()).collect()
+}
+
+/// The people who were added to this channel in the time that a failover lost: the database may not
+/// know that they are in it.
+fn unknown_members<'a>(case: &Case<'a>, channel: &str) -> BTreeSet<&'a str> {
+    let requests = case.evidence.requests.iter();
+    let lost = requests.filter(|request| case.is_lost(request.began, request.ended));
+    let acts = lost.filter_map(|request| request.act.as_ref());
+    let here = acts.filter(|act| act.channel == channel);
+    here.flat_map(|act| &act.joined).map(String::as_str).collect()
 }
