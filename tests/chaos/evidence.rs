@@ -31,7 +31,7 @@ pub(crate) struct Evidence {
     pub(crate) probes: Vec<Probe>,
     /// Calls about channels, in the order in which they ended.
     pub(crate) channel_calls: Vec<ChannelCall>,
-    /// The last wish for each channel, and what callers see of it at the end.
+    /// The last wish for each channel, and the answers of Herald about it at the end.
     pub(crate) channel_ends: Vec<ChannelEnd>,
     /// The channels that Herald created, as Slack has them at the end.
     pub(crate) places: Vec<Place>,
@@ -329,7 +329,7 @@ pub(crate) struct FeedEntry {
     pub(crate) news: FeedNews,
 }
 
-/// What a reader of the feed learns.
+/// News for a reader of the feed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum FeedNews {

@@ -52,9 +52,9 @@ pub(crate) enum Plant {
     Blindness,
     /// A person is invited who is in the channel.
     Reinvitation,
-    /// A person is invited whom no call named.
+    /// A person is invited although no call named them.
     Intrusion,
-    /// A person is removed whom no call removed.
+    /// A person is removed although no call asked for it.
     Expulsion,
     /// In the end, a person who is wished for is not in the channel.
     Vacancy,

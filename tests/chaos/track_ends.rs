@@ -1,4 +1,4 @@
-//! What callers see of their channels once the faults are over.
+//! The channels as callers see them once the faults are over.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

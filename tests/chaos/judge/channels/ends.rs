@@ -18,7 +18,7 @@ pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
     }
 }
 
-/// What the wish lacks; `None`: it is carried out.
+/// The part of the wish that is missing; `None`: it is carried out.
 fn missing(case: &Case<'_>, end: &ChannelEnd, place: Option<&Place>) -> Option<String> {
     let wished = if end.archived { "archived" } else { "ready" };
     if end.state != wished || !end.obstacle.is_empty() || !end.settled {

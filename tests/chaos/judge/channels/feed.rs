@@ -37,7 +37,7 @@ pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
     }
 }
 
-/// What a reader knows at the end.
+/// The knowledge of a reader at the end.
 #[derive(Default)]
 struct Seen<'a> {
     /// The feed began anew: states without a later change are not known.
