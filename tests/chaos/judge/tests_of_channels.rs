@@ -243,6 +243,21 @@ fn a_person_who_is_in_the_channel_is_not_invited() {
     }
 }
 
+/// Each wish invites a person once, also if the one before was taken back in between.
+#[test]
+fn a_member_who_was_taken_back_and_wished_for_again_may_be_invited_again() {
+    for (taken_back, found) in [(at(0), true), (at(5), false), (at(10), true)] {
+        let mut evidence = fine();
+        let members = BTreeSet::from([0]);
+        evidence.channel_calls.push(said(Statement::Remove { members }, taken_back));
+        let mut again = invited(&evidence, at(9), &[]);
+        let refused = BTreeMap::from([(Tenant::MAIN.member_id(0), "already_in_channel".into())]);
+        again.act = Some(Act { refused, ..act("invite") });
+        evidence.requests.push(again);
+        assert_eq!(kinds(&evidence).contains(&Kind::InvitedTwice), found, "{taken_back}");
+    }
+}
+
 #[test]
 fn every_wish_is_carried_out_in_the_end() {
     let changes: [(&str, fn(&mut Evidence)); 9] = [

@@ -51,7 +51,9 @@ fn invited(
     }
     let unknown = super::unknown_members(case, &act.channel);
     let again = act.refused.iter().filter(|(_, code)| *code == THERE);
-    let again = again.filter(|(person, _)| !unknown.contains(person.as_str()));
+    let again = again.filter(|(person, _)| {
+        !unknown.contains(person.as_str()) && !is_wished_anew(life, person, request)
+    });
     for (person, _) in again.filter(|_| !case.is_forgotten_key(&wished.key)) {
         let sentence = format!("{wished}: {person} was invited again at {}", request.began);
         judgement.found(Kind::InvitedTwice, sentence);
@@ -73,6 +75,22 @@ fn removed(
             judgement.found(Kind::Unasked, sentence);
         }
     }
+}
+
+/// Whether a call removed the person since they entered the channel. If a later one adds them before
+/// they were removed, they are invited once for each wish.
+fn is_wished_anew(life: &Life<'_>, person: &str, request: &Request) -> bool {
+    let Some(number) = number(person) else { return false };
+    let enters = |one: &Request| {
+        let act = one.act.as_ref().filter(|_| one.began <= request.began);
+        act.is_some_and(|act| act.joined.iter().any(|joined| joined == person))
+    };
+    let entered = life.requests.iter().filter(|one| enters(one)).map(|one| one.began).max();
+    let Some(entered) = entered else { return false };
+    life.calls.iter().any(|call| {
+        let removes = call.statement.wants(number) == Some(false);
+        removes && call.ended >= entered && call.began <= request.ended
+    })
 }
 
 /// Whether a call asked for it, and no later one took that back long enough before the request.
