@@ -77,8 +77,8 @@ fn removed(
     }
 }
 
-/// Whether a call removed the person since they entered the channel. If a later one adds them before
-/// they were removed, they are invited once for each wish.
+/// Whether a call removed the person since they entered the channel. If a later one adds them
+/// before they were removed, they are invited once for each wish.
 fn is_wished_anew(life: &Life<'_>, person: &str, request: &Request) -> bool {
     let Some(number) = number(person) else { return false };
     let enters = |one: &Request| {
