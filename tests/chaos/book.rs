@@ -8,7 +8,7 @@ use std::time::UNIX_EPOCH;
 
 use serde::Serialize;
 
-use crate::evidence::{self, Blow, Call, Fate, Probe};
+use crate::evidence::{self, Blow, Call, ChannelCall, ChannelEnd, Fate, FeedEntry, Probe};
 
 /// The time now, by the clock that all logs share.
 #[expect(clippy::disallowed_methods, reason = "the checker stands outside and has its own clock")]
@@ -47,6 +47,9 @@ struct Inner {
     blows: Lines,
     fates: Lines,
     probes: Lines,
+    channel_calls: Lines,
+    channel_ends: Lines,
+    channel_feed: Lines,
 }
 
 impl Book {
@@ -56,6 +59,9 @@ impl Book {
             blows: Lines::create(&dir.join(evidence::BLOWS))?,
             fates: Lines::create(&dir.join(evidence::FATES))?,
             probes: Lines::create(&dir.join(evidence::PROBES))?,
+            channel_calls: Lines::create(&dir.join(evidence::CHANNEL_CALLS))?,
+            channel_ends: Lines::create(&dir.join(evidence::CHANNEL_ENDS))?,
+            channel_feed: Lines::create(&dir.join(evidence::CHANNEL_FEED))?,
         })))
     }
 
@@ -69,6 +75,18 @@ impl Book {
 
     pub(crate) fn probe(&self, probe: &Probe) {
         self.0.probes.write(probe);
+    }
+
+    pub(crate) fn channel_call(&self, call: &ChannelCall) {
+        self.0.channel_calls.write(call);
+    }
+
+    pub(crate) fn channel_end(&self, end: &ChannelEnd) {
+        self.0.channel_ends.write(end);
+    }
+
+    pub(crate) fn channel_feed(&self, entry: &FeedEntry) {
+        self.0.channel_feed.write(entry);
     }
 
     pub(crate) fn blow(&self, blow: &Blow) {
@@ -94,6 +112,9 @@ impl Book {
         self.0.blows.flush();
         self.0.fates.flush();
         self.0.probes.flush();
+        self.0.channel_calls.flush();
+        self.0.channel_ends.flush();
+        self.0.channel_feed.flush();
     }
 }
 

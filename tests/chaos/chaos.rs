@@ -17,6 +17,7 @@ mod judge;
 mod link;
 mod nemesis;
 mod plant;
+mod plant_channels;
 mod pooler;
 mod ports;
 mod postgres;
@@ -29,6 +30,9 @@ mod run;
 mod site;
 mod slack;
 mod tenant;
+mod track;
+mod track_ends;
+mod tracks;
 
 use std::io;
 use std::path::{Path, PathBuf};

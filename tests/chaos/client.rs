@@ -20,9 +20,9 @@ use crate::slack::text_of;
 use crate::tenant::{Tenant, email, person};
 
 /// How long a client waits for one answer; a frozen replica gives none.
-const PATIENCE: Duration = Duration::from_secs(3);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
 /// The longest pause between two tries, however long Herald asks for.
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// The percentage of calls with a subject, so that a later call can change their messages; and,
 /// once there are such calls, the percentage of calls that do change one.
@@ -65,13 +65,15 @@ impl Audience {
 enum Target {
     Person(usize),
     Channel(String),
+    /// A channel by the platform's key.
+    Key(String),
 }
 
 impl Target {
     fn lane(&self, tenant: Tenant) -> String {
         match self {
             Self::Person(number) => tenant.member_id(*number),
-            Self::Channel(id) => id.clone(),
+            Self::Channel(id) | Self::Key(id) => id.clone(),
         }
     }
 
@@ -80,6 +82,7 @@ impl Target {
         let target = match self {
             Self::Person(number) => Wire::UserId(person(*number)),
             Self::Channel(id) => Wire::ChannelId(id.clone()),
+            Self::Key(key) => Wire::ChannelKey(key.clone()),
         };
         pb::Recipient { target: Some(target), roles: Vec::new() }
     }
@@ -210,9 +213,12 @@ impl Client {
     /// Notifies these people, first at that replica, then at any other until the call is accepted.
     pub(crate) async fn notify(&mut self, id: String, people: &[usize], at: usize) -> Accepted {
         let targets = people.iter().map(|number| Target::Person(*number)).collect();
-        let purpose = Purpose::Deliver;
-        let asked = Asked { id, targets, expires_in: None, usable: true, purpose, subject: None };
-        self.insist(&asked, Some(at)).await
+        self.insist(&Asked::to(id, targets), Some(at)).await
+    }
+
+    /// Notifies the channel with this key, which may not exist yet.
+    pub(crate) async fn notify_key(&mut self, id: String, key: String) -> Accepted {
+        self.insist(&Asked::to(id, vec![Target::Key(key)]), None).await
     }
 
     /// Repeats the call until it is accepted.
@@ -348,6 +354,11 @@ struct Asked {
 }
 
 impl Asked {
+    fn to(id: String, targets: Vec<Target>) -> Self {
+        let purpose = Purpose::Deliver;
+        Self { id, targets, expires_in: None, usable: true, purpose, subject: None }
+    }
+
     fn wire(&self, tenant: Tenant) -> pb::NotifyRequest {
         let data =
             json!({ "task": { "name": text_of(&self.id) }, "due_at": "2026-11-27T16:00:00Z" });
@@ -383,7 +394,7 @@ fn verdict(verdict: &pb::Verdict, tenant: Tenant) -> Verdict {
 }
 
 /// Herald's refusals carry a reason; a status without one comes from the connection.
-fn refusal(status: &Status, retry_info: bool) -> Answer {
+pub(crate) fn refusal(status: &Status, retry_info: bool) -> Answer {
     match status.get_details_error_info() {
         Some(info) => Answer::Refused {
             code: format!("{:?}", status.code()),

@@ -2,8 +2,10 @@
 //! with their times. One JSON object a line, one file for each kind; the judge reads nothing else.
 //!
 //! Times are microseconds since the epoch by the checker's clock, which the sandbox Slack shares. A
-//! *lane* is the member (`U…`) or the channel (`C…`) that a message is for.
+//! *lane* is the member (`U…`) or the channel (`C…`) that a message is for. For a channel that
+//! Herald made, it is the platform's key, except in the log of requests.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader};
 use std::path::Path;
@@ -27,6 +29,14 @@ pub(crate) struct Evidence {
     pub(crate) fates: Vec<Fate>,
     /// The replicas' answers about their health.
     pub(crate) probes: Vec<Probe>,
+    /// Calls about channels, in the order in which they ended.
+    pub(crate) channel_calls: Vec<ChannelCall>,
+    /// The last wish for each channel, and the answers of Herald about it at the end.
+    pub(crate) channel_ends: Vec<ChannelEnd>,
+    /// The channels that Herald created, as Slack has them at the end.
+    pub(crate) places: Vec<Place>,
+    /// The feed of channels, as its reader got it.
+    pub(crate) channel_feed: Vec<FeedEntry>,
 }
 
 /// The conditions of this run.
@@ -162,6 +172,25 @@ pub(crate) struct Request {
     pub(crate) retry_after: Option<String>,
     /// The `ts` of the stored message.
     pub(crate) stored: Option<String>,
+    /// The name that it gives a channel.
+    #[serde(default)]
+    pub(crate) name: Option<String>,
+    /// The effect on a channel, also if the answer was lost.
+    #[serde(default)]
+    pub(crate) act: Option<Act>,
+}
+
+/// The effect of a request on a channel.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Act {
+    /// `create`, `invite`, `kick` and so on.
+    pub(crate) act: String,
+    pub(crate) channel: String,
+    /// People who entered, and people who left.
+    pub(crate) joined: Vec<String>,
+    pub(crate) left: Vec<String>,
+    /// People who were not added, with the code of each.
+    pub(crate) refused: BTreeMap<String, String>,
 }
 
 /// One message that is stored in Slack.
@@ -215,6 +244,113 @@ pub(crate) struct Probe {
     pub(crate) ready: Option<bool>,
 }
 
+/// The content of a call about a channel. People are named by their numbers. Every wish says
+/// `follow_name` and `remove_unlisted`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Statement {
+    Ensure { name: String, members: BTreeSet<usize> },
+    Set { members: BTreeSet<usize> },
+    Add { members: BTreeSet<usize> },
+    Remove { members: BTreeSet<usize> },
+    Rename { name: String },
+    Archive,
+    Release,
+}
+
+impl Statement {
+    /// Whether the person is to be in the channel; `None`: it says nothing about them.
+    pub(crate) fn wants(&self, person: usize) -> Option<bool> {
+        match self {
+            Self::Ensure { members, .. } | Self::Set { members } => Some(members.contains(&person)),
+            Self::Add { members } => members.contains(&person).then_some(true),
+            Self::Remove { members } => members.contains(&person).then_some(false),
+            Self::Rename { .. } | Self::Archive | Self::Release => None,
+        }
+    }
+}
+
+/// One call about a channel.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ChannelCall {
+    pub(crate) key: String,
+    /// How often the key was released before.
+    pub(crate) generation: u32,
+    pub(crate) statement: Statement,
+    pub(crate) replica: usize,
+    pub(crate) began: i64,
+    pub(crate) ended: i64,
+    /// An accepted call names no notification.
+    pub(crate) answer: Answer,
+}
+
+impl ChannelCall {
+    pub(crate) fn is_accepted(&self) -> bool {
+        matches!(self.answer, Answer::Accepted { .. })
+    }
+}
+
+/// A channel at the end: the last wish, and the answers of GetChannel and ListChannelMembers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ChannelEnd {
+    pub(crate) key: String,
+    pub(crate) generation: u32,
+    pub(crate) name: String,
+    pub(crate) members: BTreeSet<usize>,
+    pub(crate) archived: bool,
+    pub(crate) released: bool,
+    /// Such as `ready`; empty if there was no answer.
+    pub(crate) state: String,
+    /// Such as `name_taken`; empty: none.
+    pub(crate) obstacle: String,
+    pub(crate) settled: bool,
+    /// Slack's id.
+    pub(crate) channel: String,
+    /// The state of each person, by the platform's id.
+    pub(crate) people: BTreeMap<String, String>,
+}
+
+/// A channel in Slack.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Place {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) archived: bool,
+    /// The people in it, without the app.
+    pub(crate) members: BTreeSet<String>,
+}
+
+/// An entry of the feed of channels.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FeedEntry {
+    pub(crate) sequence: i64,
+    /// When its reader got it.
+    pub(crate) at: i64,
+    pub(crate) news: FeedNews,
+}
+
+/// News for a reader of the feed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum FeedNews {
+    /// The feed begins anew after this number.
+    Epoch,
+    Channel {
+        key: String,
+        state: String,
+        obstacle: String,
+    },
+    /// The state is empty if the person is no longer wished for.
+    Member {
+        key: String,
+        user: String,
+        state: String,
+    },
+    Released {
+        key: String,
+    },
+}
+
 /// The files, in the folder of a run.
 pub(crate) const RULES: &str = "rules.json";
 pub(crate) const CALLS: &str = "calls.jsonl";
@@ -223,6 +359,10 @@ pub(crate) const MESSAGES: &str = "slack-messages.jsonl";
 pub(crate) const BLOWS: &str = "faults.jsonl";
 pub(crate) const FATES: &str = "fates.jsonl";
 pub(crate) const PROBES: &str = "health.jsonl";
+pub(crate) const CHANNEL_CALLS: &str = "channel-calls.jsonl";
+pub(crate) const CHANNEL_ENDS: &str = "channel-ends.jsonl";
+pub(crate) const PLACES: &str = "slack-channels.jsonl";
+pub(crate) const CHANNEL_FEED: &str = "channel-feed.jsonl";
 
 impl Evidence {
     pub(crate) fn read(dir: &Path) -> io::Result<Self> {
@@ -235,8 +375,17 @@ impl Evidence {
             blows: lines(&dir.join(BLOWS))?,
             fates: lines(&dir.join(FATES))?,
             probes: lines(&dir.join(PROBES))?,
+            channel_calls: later_lines(&dir.join(CHANNEL_CALLS))?,
+            channel_ends: later_lines(&dir.join(CHANNEL_ENDS))?,
+            places: later_lines(&dir.join(PLACES))?,
+            channel_feed: later_lines(&dir.join(CHANNEL_FEED))?,
         })
     }
+}
+
+/// The lines of a file that runs of earlier releases did not write.
+fn later_lines<T: DeserializeOwned>(path: &Path) -> io::Result<Vec<T>> {
+    if path.exists() { lines(path) } else { Ok(Vec::new()) }
 }
 
 fn lines<T: DeserializeOwned>(path: &Path) -> io::Result<Vec<T>> {

@@ -1,7 +1,9 @@
-//! Faults planted in a copy of the logs, to show that the judge finds them.
+//! Faults planted in a copy of the logs, to show that the judge finds them. Those about channels
+//! are in `plant_channels`.
 
 use crate::evidence::{Answer, Blow, Call, Evidence, Message, Request};
 use crate::judge::{self, Kind};
+use crate::plant_channels as channels;
 use crate::tenant::Tenant;
 
 /// More than bystanders may wait.
@@ -42,6 +44,26 @@ pub(crate) enum Plant {
     Muteness,
     /// The database failed over, and no reader of the feed was notified.
     Silence,
+    /// A wish has a second channel, which is open.
+    Twin,
+    /// A message of a wish is in a second channel, which is archived.
+    Stray,
+    /// A channel is created right after an attempt whose answer was lost.
+    Blindness,
+    /// A person is invited who is in the channel.
+    Reinvitation,
+    /// A person is invited although no call named them.
+    Intrusion,
+    /// A person is removed although no call asked for it.
+    Expulsion,
+    /// In the end, a person who is wished for is not in the channel.
+    Vacancy,
+    /// In the end, the channel of a wish is archived.
+    Closure,
+    /// Requests about channels come all at once.
+    Haste,
+    /// A change is in the feed of channels twice.
+    Echo,
 }
 
 impl Plant {
@@ -53,14 +75,19 @@ impl Plant {
             Self::Reorder => Kind::Reordered,
             Self::Early => Kind::Early,
             Self::Phantom | Self::Taken => Kind::Phantom,
-            Self::Pace => Kind::TooFast,
+            Self::Pace | Self::Haste => Kind::TooFast,
             Self::Impatience => Kind::InsideRetryAfter,
             Self::Unchanged => Kind::Unchanged,
             Self::HeldUp => Kind::HeldUp,
             Self::Late => Kind::Late,
             Self::Hypochondria | Self::Denial => Kind::UntrueHealth,
             Self::Darkness | Self::Muteness => Kind::SlowRecovery,
-            Self::Silence => Kind::FeedGap,
+            Self::Silence | Self::Echo => Kind::FeedGap,
+            Self::Twin | Self::Stray => Kind::SecondChannel,
+            Self::Blindness => Kind::Unlooked,
+            Self::Reinvitation => Kind::InvitedTwice,
+            Self::Intrusion | Self::Expulsion => Kind::Unasked,
+            Self::Vacancy | Self::Closure => Kind::NotCarriedOut,
         }
     }
 
@@ -187,6 +214,16 @@ impl Plant {
                 evidence.blows.retain(|blow| blow.kind != "epoch");
                 evidence.blows.push(Blow { kind, what, replica: None, from, until: from });
             }
+            Self::Twin => channels::twin(evidence)?,
+            Self::Stray => channels::stray(evidence)?,
+            Self::Blindness => channels::blindness(evidence)?,
+            Self::Reinvitation => channels::reinvitation(evidence)?,
+            Self::Intrusion => channels::intrusion(evidence)?,
+            Self::Expulsion => channels::expulsion(evidence)?,
+            Self::Vacancy => channels::vacancy(evidence)?,
+            Self::Closure => channels::closure(evidence)?,
+            Self::Haste => channels::haste(evidence)?,
+            Self::Echo => channels::echo(evidence)?,
         }
         Some(())
     }

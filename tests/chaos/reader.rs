@@ -1,14 +1,17 @@
-//! A reader of the main tenant's feed: it resumes at any replica, misses no number, and is notified
-//! when the feed begins anew.
+//! Readers of the main tenant's feeds: they resume at any replica, miss no number, and are notified
+//! when a feed begins anew.
 
 use herald::rpc::pb;
+use herald::rpc::pb::channel_change::Change;
+use herald::rpc::pb::channel_service_client::ChannelServiceClient;
 use herald::rpc::pb::herald_service_client::HeraldServiceClient;
 use tokio::time::{Duration, sleep};
 use tonic::Status;
 use tonic::transport::Channel;
 use tonic_types::StatusExt as _;
 
-use crate::book::Book;
+use crate::book::{Book, now};
+use crate::evidence::{FeedEntry, FeedNews};
 use crate::tenant::Tenant;
 
 /// The pause before it resumes at the next replica.
@@ -47,6 +50,61 @@ async fn follow(replica: Channel, position: &mut i64, book: &Book) -> Result<(),
         }
     }
     Ok(())
+}
+
+/// Reads the feed of channels forever, and logs its entries.
+pub(crate) async fn read_channels(replicas: Vec<Channel>, book: Book) {
+    let mut position = 0;
+    for replica in replicas.iter().cycle() {
+        let broken = follow_channels(replica.clone(), &mut position, &book).await;
+        if let Some(sequence) = broken.err().as_ref().and_then(epoch) {
+            book.channel_feed(&FeedEntry { sequence, at: now(), news: FeedNews::Epoch });
+            position = sequence;
+        }
+        sleep(AGAIN).await;
+    }
+}
+
+/// Reads until the stream ends.
+async fn follow_channels(replica: Channel, position: &mut i64, book: &Book) -> Result<(), Status> {
+    let request = pb::WatchChannelsRequest {
+        tenant_id: Tenant::MAIN.name(),
+        after_sequence: Some(*position),
+        actor: None,
+    };
+    let mut service = ChannelServiceClient::new(replica);
+    let mut stream = service.watch_channels(request).await?.into_inner();
+    while let Some(message) = stream.message().await? {
+        for change in message.changes {
+            *position = change.sequence;
+            let sequence = change.sequence;
+            book.channel_feed(&FeedEntry { sequence, at: now(), news: news(change) });
+        }
+    }
+    Ok(())
+}
+
+fn news(change: pb::ChannelChange) -> FeedNews {
+    let key = change.channel_key;
+    match change.change {
+        Some(Change::Channel(channel)) => FeedNews::Channel {
+            key,
+            state: named(channel.state().as_str_name(), "CHANNEL_STATE_"),
+            obstacle: named(channel.obstacle().as_str_name(), "CHANNEL_OBSTACLE_"),
+        },
+        Some(Change::Member(member)) => FeedNews::Member {
+            key,
+            state: named(member.state().as_str_name(), "CHANNEL_MEMBER_STATE_"),
+            user: member.user_id,
+        },
+        Some(Change::Released(_)) | None => FeedNews::Released { key },
+    }
+}
+
+/// The name of a state in small letters, without what all of them begin with; empty: none.
+pub(crate) fn named(name: &str, prefix: &str) -> String {
+    let name = name.strip_prefix(prefix).unwrap_or(name).to_ascii_lowercase();
+    if name == "unspecified" { String::new() } else { name }
 }
 
 fn epoch(status: &Status) -> Option<i64> {

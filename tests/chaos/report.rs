@@ -90,6 +90,9 @@ pub(crate) fn summary(evidence: &Evidence, judgement: &Judgement) -> String {
             seconds(figures.back_in)
         ),
     );
+    for (name, value) in channels(judgement) {
+        line(name, value);
+    }
     for (name, value) in bystanders(judgement) {
         line(name, value);
     }
@@ -115,6 +118,34 @@ pub(crate) fn summary(evidence: &Evidence, judgement: &Judgement) -> String {
         line("FOUND", format!("{kind:?}: {} more", count - TOLD));
     }
     text
+}
+
+/// The channels that clients wished for.
+fn channels(judgement: &Judgement) -> [(&'static str, String); 2] {
+    let figures = &judgement.figures.channels;
+    let count = |kind| judgement.count(kind);
+    let kept = format!(
+        "{} wishes by {} accepted calls; {} created, {} of them spare; {} people in, {} out; \
+         {} changes in the feed",
+        figures.wishes,
+        figures.calls,
+        figures.created,
+        figures.spare,
+        figures.joined,
+        figures.removed,
+        figures.changes
+    );
+    let verdict = format!(
+        "second channels {}, created unlooked {} (of {} unclear), invited twice {}, unasked {}, \
+         not carried out {}",
+        count(Kind::SecondChannel),
+        count(Kind::Unlooked),
+        figures.unclear,
+        count(Kind::InvitedTwice),
+        count(Kind::Unasked),
+        count(Kind::NotCarriedOut)
+    );
+    [("channels", kept), ("", verdict)]
 }
 
 /// The tenant at which no fault is aimed, and the replicas' own health reports.

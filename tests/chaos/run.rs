@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use herald::rpc::pb;
 use herald::rpc::pb::herald_service_client::HeraldServiceClient;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -24,6 +25,9 @@ use crate::processors::Processors;
 use crate::reader;
 use crate::site::{GRACE, LEASE_SECONDS, Site, Size, store_settings};
 use crate::tenant::Tenant;
+use crate::track::Track;
+use crate::track_ends;
+use crate::tracks::{self, DRIVERS, Driver};
 
 /// Posts a minute that the sandbox accepts for one workspace, before the time factor.
 const POSTS_PER_MINUTE: f64 = 600.0;
@@ -40,6 +44,7 @@ const MANY: usize = 6;
 /// The first numbers of the special clients.
 const WITNESSES: usize = 1_000;
 const SLOW: usize = 2_000;
+const SPEAKERS: usize = 3_000;
 
 /// The parameters of a run.
 pub(crate) struct Plan {
@@ -100,7 +105,7 @@ pub(crate) async fn run(plan: &Plan, dir: &Path) -> io::Result<String> {
         Postgres::installed().ok_or_else(|| io::Error::other("no PostgreSQL is installed"))?;
     let site = Site::start(bin, dir, &plan.size()).await?;
     let book = Book::open(dir)?;
-    let mut watching = watch(&site, &book);
+    let mut watching = observe(plan, &site, &book);
     let processors = Processors::default();
     watching.spawn(processors.clone().watch(site.replicas.clone()));
     let dice = Dice::new(plan.seed);
@@ -109,7 +114,8 @@ pub(crate) async fn run(plan: &Plan, dir: &Path) -> io::Result<String> {
         // The previous release does not promise the order of messages accepted before the list.
         site.members_read(Tenant::MAIN).await?;
     }
-    let (calling, stop) = clients(plan, &site, &book, &dice);
+    let (mut calling, stop) = clients(plan, &site, &book, &dice);
+    let tracking = drivers(plan, &site, &book, &dice, &mut calling, &stop);
     site.members_read(Tenant::MAIN).await?;
     let listed = now();
     if !mixed {
@@ -123,11 +129,14 @@ pub(crate) async fn run(plan: &Plan, dir: &Path) -> io::Result<String> {
     let calm = now();
     println!("faults are over after {} stored messages; settling", site.slack.stored());
     let accepted = calling.join_all().await.into_iter().flatten().collect::<Vec<_>>();
+    let tracks: Vec<Track> = tracking.join_all().await.into_iter().flatten().collect();
     let missing = settle(plan, &site, &accepted).await;
+    track_ends::settle(&site, &tracks, PATIENCE).await;
     // If a message is to come twice, it comes in this time.
     let leases = lease(plan.scale) * 2 + Duration::from_secs_f64(LAST_LOOK * plan.scale);
     sleep(leases).await;
     fates(&site, &book, &missing).await;
+    track_ends::log(&site, &book, &tracks).await;
     drop(watching);
     site.slack.close(dir)?;
     book.close();
@@ -154,7 +163,7 @@ pub(crate) async fn run(plan: &Plan, dir: &Path) -> io::Result<String> {
 }
 
 /// The observers, until dropped: of Slack's log, of the feed, and of the replicas' health.
-fn watch(site: &Site, book: &Book) -> JoinSet<()> {
+fn observe(plan: &Plan, site: &Site, book: &Book) -> JoinSet<()> {
     let (mut watching, slack) = (JoinSet::new(), site.slack.clone());
     watching.spawn(async move {
         loop {
@@ -164,10 +173,69 @@ fn watch(site: &Site, book: &Book) -> JoinSet<()> {
     });
     let channels = site.replicas.iter().map(crate::replica::Replica::channel).collect();
     watching.spawn(reader::read(channels, book.clone()));
+    if !plan.is_mixed() {
+        let channels = site.replicas.iter().map(crate::replica::Replica::channel).collect();
+        watching.spawn(reader::read_channels(channels, book.clone()));
+    }
     for replica in &site.replicas {
         watching.spawn(probe::watch(replica.clone(), book.clone()));
     }
     watching
+}
+
+/// A client of this tenant.
+fn client(
+    plan: &Plan,
+    site: &Site,
+    book: &Book,
+    dice: &Dice,
+    number: usize,
+    tenant: Tenant,
+) -> Client {
+    Client {
+        number,
+        dice: dice.of(&format!("client {number}")),
+        replicas: site.replicas.iter().map(crate::replica::Replica::channel).collect(),
+        audience: site.audiences[tenant.0].clone(),
+        book: book.clone(),
+        rate: plan.rate / f64::from(u32::try_from(plan.clients.max(1)).unwrap_or(1)),
+        open: Vec::new(),
+        unruly: tenant == Tenant::MAIN && plan.kinds.contains(&Kind::Cancel),
+    }
+}
+
+/// The clients that keep channels. Those who speak to them join the other clients. An earlier
+/// release knows no channels.
+fn drivers(
+    plan: &Plan,
+    site: &Site,
+    book: &Book,
+    dice: &Dice,
+    calling: &mut JoinSet<Vec<Accepted>>,
+    stop: &CancellationToken,
+) -> JoinSet<Vec<Track>> {
+    let mut tracking = JoinSet::new();
+    let drivers = if plan.is_mixed() { 0 } else { DRIVERS };
+    for number in 0..drivers {
+        let (key, keys) = watch::channel(None);
+        if Driver::speaks(number) {
+            let speaker = client(plan, site, book, dice, SPEAKERS + number, Tenant::MAIN);
+            let speaker = Client { unruly: false, ..speaker };
+            calling.spawn(tracks::speak(speaker, keys, stop.clone()));
+        }
+        let driver = Driver {
+            number,
+            dice: dice.of(&format!("driver {number}")),
+            replicas: site.replicas.iter().map(crate::replica::Replica::channel).collect(),
+            people: plan.people,
+            book: book.clone(),
+            fails_over: plan.kinds.contains(&Kind::Failover),
+            key,
+            unclear: None,
+        };
+        tracking.spawn(driver.run(stop.clone()));
+    }
+    tracking
 }
 
 /// The clients, and the token that stops them.
@@ -178,16 +246,7 @@ fn clients(
     dice: &Dice,
 ) -> (JoinSet<Vec<Accepted>>, CancellationToken) {
     let (mut calling, stop) = (JoinSet::new(), CancellationToken::new());
-    let client = |number: usize, tenant: Tenant| Client {
-        number,
-        dice: dice.of(&format!("client {number}")),
-        replicas: site.replicas.iter().map(crate::replica::Replica::channel).collect(),
-        audience: site.audiences[tenant.0].clone(),
-        book: book.clone(),
-        rate: plan.rate / f64::from(u32::try_from(plan.clients.max(1)).unwrap_or(1)),
-        open: Vec::new(),
-        unruly: tenant == Tenant::MAIN && plan.kinds.contains(&Kind::Cancel),
-    };
+    let client = |number, tenant| client(plan, site, book, dice, number, tenant);
     for number in 0..plan.clients {
         calling.spawn(client(number, Tenant::MAIN).run(stop.clone()));
     }
@@ -227,6 +286,11 @@ async fn torment(plan: &Plan, site: &Site, book: &Book, dice: &Dice) -> io::Resu
     for kind in &plan.kinds {
         let dice = dice.of(kind.name());
         actors.spawn(stage.clone().torment(*kind, dice, stop.clone()));
+    }
+    // Dice of their own, so that a seed repeats the other faults as before.
+    for kind in plan.kinds.iter().filter(|kind| kind.strikes_channels() && !plan.is_mixed()) {
+        let dice = dice.of(&format!("{} of channels", kind.name()));
+        actors.spawn(stage.clone().torment_channels(*kind, dice, stop.clone()));
     }
     let over = sleep(Duration::from_secs(plan.seconds));
     tokio::select! {

@@ -294,6 +294,13 @@ fn settings(size: &Size<'_>, slack: SocketAddr, database: SocketAddr) -> Vec<Str
     if size.pooler.is_some() {
         settings.push("store.pooler=transaction".into());
     }
+    if !size.mixed {
+        // The shortest lease, so that many channels change hands; and few looks, because the
+        // machine has other work.
+        settings.push("channels.lease_seconds=43".into());
+        settings.push("channels.poll_milliseconds=5000".into());
+        settings.push("channels.blocked_retry_seconds=100".into());
+    }
     settings.extend_from_slice(size.more);
     settings
 }

@@ -1,6 +1,6 @@
 //! The sandbox Slack, and its log as it grows.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,8 +12,9 @@ use serde_json::{Value, json};
 use url::Url;
 
 use crate::book::Lines;
-use crate::evidence::{self, Message, Request};
+use crate::evidence::{self, Act, Message, Place, Request};
 use crate::tenant::{Tenant, email};
+use crate::track;
 
 /// Scripted faults that may pile up before they are cleared; each call checks all of them.
 const FAULTS: u64 = 50;
@@ -49,6 +50,10 @@ struct Seen {
     /// The `ts` of messages that were deleted or changed. (In this sandbox no two messages share
     /// one.)
     changed: HashSet<String>,
+    /// The platform's key of each channel that Herald created.
+    keys: HashMap<String, String>,
+    /// Changes of channels so far.
+    acts: u64,
 }
 
 impl Slack {
@@ -72,6 +77,10 @@ impl Slack {
                 ..usual
             })
             .await?;
+            if *tenant == Tenant::MAIN {
+                // So that an archived channel can be wished for again.
+                sandbox.configure(|options| options.bot_unarchive = true);
+            }
             if tenant.is_slow() {
                 let seconds = SLOW[tenant.0 % SLOW.len()];
                 sandbox.script(Fault::new("chat.postMessage", FaultKind::Delay { seconds }));
@@ -160,6 +169,11 @@ impl Slack {
         ts.is_some_and(|ts| !seen.changed.contains(ts))
     }
 
+    /// How often channels were changed, in the requests logged so far.
+    pub(crate) fn acts(&self) -> u64 {
+        self.main().seen().acts
+    }
+
     /// How many messages were changed so far.
     pub(crate) fn changed(&self) -> usize {
         self.0.workspaces.iter().map(|workspace| workspace.seen().changed.len()).sum()
@@ -180,10 +194,21 @@ impl Slack {
         self.collect();
         self.0.requests.flush();
         let messages = Lines::create(&dir.join(evidence::MESSAGES))?;
-        for stored in self.0.workspaces.iter().flat_map(|workspace| workspace.sandbox.messages()) {
-            messages.write(&message(stored));
+        for workspace in &self.0.workspaces {
+            let seen = workspace.seen();
+            for stored in workspace.sandbox.messages() {
+                let message = message(stored);
+                let lane = seen.lane(message.lane);
+                messages.write(&Message { lane, ..message });
+            }
         }
         messages.flush();
+        let places = Lines::create(&dir.join(evidence::PLACES))?;
+        let (main, keys) = (self.main(), self.main().seen().keys.clone());
+        for channel in keys.keys().filter_map(|id| main.sandbox.channel(id)) {
+            places.write(&place(&channel, &main.sandbox.bot_user_id()));
+        }
+        places.flush();
         Ok(())
     }
 
@@ -191,6 +216,13 @@ impl Slack {
     #[expect(clippy::expect_used, reason = "a socket address makes a URL")]
     pub(crate) fn behind(proxy: std::net::SocketAddr) -> Url {
         Url::parse(&format!("http://{proxy}/")).expect("a socket address makes a URL")
+    }
+}
+
+impl Seen {
+    /// The lane of a message in this conversation.
+    fn lane(&self, conversation: String) -> String {
+        self.keys.get(&conversation).cloned().unwrap_or(conversation)
     }
 }
 
@@ -203,9 +235,17 @@ impl Workspace {
         let mut seen = self.seen();
         for entry in self.sandbox.log_after(seen.last) {
             seen.last = entry.seq;
+            if let Some(act) = &entry.act {
+                seen.acts += 1;
+                let named = act.value.as_deref().filter(|_| act.act == "create");
+                if let Some(wished) = named.and_then(track::wished_by) {
+                    seen.keys.insert(act.channel.clone(), wished.key);
+                }
+            }
             if let Some(ts) = &entry.stored_ts
                 && let (Some(call), Some(lane)) = (call_in(argument(&entry, "text")), lane(&entry))
             {
+                let lane = seen.lane(lane);
                 seen.stored.insert((call.to_owned(), lane), ts.clone());
             }
             if matches!(&*entry.method, "chat.update" | "chat.delete") && entry.outcome == "ok" {
@@ -261,6 +301,28 @@ fn request(entry: &LogEntry, tenant: Tenant) -> Request {
         fault: entry.fault.clone(),
         retry_after: entry.retry_after.clone(),
         stored: entry.stored_ts.clone(),
+        name: Some(argument(entry, "name").to_owned()).filter(|name| !name.is_empty()),
+        act: entry.act.as_ref().map(|act| Act {
+            act: act.act.to_owned(),
+            channel: act.channel.clone(),
+            joined: act.joined.clone(),
+            left: act.left.clone(),
+            refused: act.refused.clone(),
+        }),
+    }
+}
+
+/// The sandbox's description of a channel.
+fn place(channel: &Value, bot: &str) -> Place {
+    let text = |name: &str| channel[name].as_str().unwrap_or_default().to_owned();
+    let members = channel["members"].as_array().into_iter().flatten();
+    let members: BTreeSet<String> =
+        members.filter_map(|member| member["id"].as_str()).map(str::to_owned).collect();
+    Place {
+        id: text("id"),
+        name: text("name"),
+        archived: channel["is_archived"] == true,
+        members: members.into_iter().filter(|member| member != bot).collect(),
     }
 }
 

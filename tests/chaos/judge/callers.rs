@@ -49,17 +49,23 @@ fn refusal(call: &Call, case: &Case<'_>, judgement: &mut Judgement) {
     let right = match call.purpose {
         // Another call with the same id may have come first after the failover.
         Purpose::Deliver | Purpose::Retract | Purpose::Cross => {
-            code == "AlreadyExists" && case.is_forgotten(&call.id)
+            let forgotten = call.lanes.iter().any(|lane| case.is_forgotten_key(lane));
+            (code == "AlreadyExists" && case.is_forgotten(&call.id))
+                || (code == "InvalidArgument" && forgotten)
         }
         Purpose::Reuse => code == "AlreadyExists",
         Purpose::Unusable => code == "InvalidArgument",
     };
-    // A refusal says when to retry, unless the caller's own deadline ended the call.
-    let told = retry_info || ["DeadlineExceeded", "Cancelled"].contains(&code);
-    let passes = PASSING.contains(&code) && told;
-    if !right && !passes {
+    if !right && !passes(code, retry_info) {
         let retry = if retry_info { "" } else { ", without RetryInfo" };
         let sentence = format!("{} ({:?}): {code} {reason}{retry}", call.id, call.purpose);
         judgement.found(Kind::WronglyRefused, sentence);
     }
+}
+
+/// Whether a caller may get this refusal at any time. It says when to retry, unless the caller's
+/// own deadline ended the call.
+pub(super) fn passes(code: &str, retry_info: bool) -> bool {
+    let told = retry_info || ["DeadlineExceeded", "Cancelled"].contains(&code);
+    PASSING.contains(&code) && told
 }

@@ -81,7 +81,8 @@ fn missing(
     case: &Case<'_>,
     judgement: &mut Judgement,
 ) {
-    if case.is_forgotten(&call.id) {
+    // Another channel of the key may wait for a name that the first one still has.
+    if case.is_forgotten(&call.id) || case.is_forgotten_key(lane) {
         judgement.figures.lost_by_failover += 1;
         return;
     }

@@ -3,7 +3,7 @@
 use super::{Case, Judgement, Kind};
 
 /// The time within which a reader that resumes learns of the new epoch.
-const TOLD: i64 = 15_000_000;
+pub(super) const TOLD: i64 = 15_000_000;
 
 pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
     let blows = &case.evidence.blows;

@@ -124,7 +124,7 @@ fn waits(key: &str, requests: &[&Request], case: &Case<'_>, judgement: &mut Judg
 
 /// Whether the database's clock stepped in this time, or an older copy replaced the database: then
 /// the times scheduled by the clock are unknown.
-fn forgotten(blows: &[Blow], from: i64, to: i64) -> bool {
+pub(super) fn forgotten(blows: &[Blow], from: i64, to: i64) -> bool {
     let mut blows = blows.iter().filter(|blow| ["step", "failover"].contains(&&*blow.kind));
     let edge = |at: i64| from <= at.saturating_add(STEPPED) && at <= to;
     blows.any(|blow| edge(blow.from) || edge(blow.until))
@@ -143,6 +143,6 @@ fn hides(blow: &Blow, request: &Request) -> bool {
 }
 
 #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "some seconds")]
-fn scaled(wait_seconds: i64, scale: f64) -> i64 {
+pub(super) fn scaled(wait_seconds: i64, scale: f64) -> i64 {
     (wait_seconds as f64 * scale * 1e6) as i64
 }

@@ -6,6 +6,7 @@
 mod bystanders;
 mod callers;
 mod changed;
+mod channels;
 mod dark;
 mod delivered;
 mod feed;
@@ -20,11 +21,14 @@ mod tests;
 #[cfg(test)]
 mod tests_of_bystanders;
 #[cfg(test)]
+mod tests_of_channels;
+#[cfg(test)]
 mod tests_of_proof;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 pub(crate) use bystanders::Times;
+pub(crate) use channels::ChannelFigures;
 pub(crate) use promises::promises;
 
 use crate::evidence::{Answer, Call, Evidence, Purpose, Verdict};
@@ -68,8 +72,18 @@ pub(crate) enum Kind {
     Late,
     /// Health reported something untrue.
     UntrueHealth,
-    /// A reader of the feed missed changes and was not notified.
+    /// A reader of a feed missed changes and was not notified.
     FeedGap,
+    /// Two channels for one wish are open, or have messages (I7).
+    SecondChannel,
+    /// A channel was created again before the earlier attempt was looked for (I7).
+    Unlooked,
+    /// A person was invited who was in the channel already (I7).
+    InvitedTwice,
+    /// A person was invited or removed although no call asked for it (I2).
+    Unasked,
+    /// A wish for a channel is not carried out (I1).
+    NotCarriedOut,
     /// The run judged too little to prove anything.
     Unproven,
 }
@@ -135,6 +149,7 @@ pub(crate) struct Figures {
     pub(crate) untrue_for: Option<i64>,
     /// How much closer than the pace posts of a lane were, at most.
     pub(crate) closest: i64,
+    pub(crate) channels: ChannelFigures,
 }
 
 /// The judgement.
@@ -168,6 +183,7 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
     bystanders::judge(&case, &mut judgement);
     health::judge(&case, &mut judgement);
     feed::judge(&case, &mut judgement);
+    channels::judge(&case, &mut judgement);
     judgement.findings.sort_by_key(|finding| finding.kind);
     judgement
 }
@@ -182,6 +198,24 @@ struct Case<'a> {
     /// Calls made while the database was ahead of the copy that replaced it: the copy may not know
     /// them, and they may have been made again.
     forgotten: HashSet<&'a str>,
+    /// The time between each copy and the failover to it.
+    lags: Vec<Lag>,
+    /// Keys of channels that the copy may not know.
+    forgotten_keys: BTreeSet<String>,
+}
+
+/// The time that a failover lost.
+#[derive(Debug, Clone, Copy)]
+struct Lag {
+    from: i64,
+    until: i64,
+}
+
+impl Lag {
+    /// Whether something that lasted from `began` to `ended` may be lost.
+    fn covers(self, began: i64, ended: i64) -> bool {
+        ended >= self.from && began <= self.until
+    }
 }
 
 /// All calls with one request id.
@@ -204,12 +238,23 @@ impl<'a> Case<'a> {
     fn new(evidence: &'a Evidence) -> Self {
         let requests = asked(evidence, |purpose| purpose == Purpose::Deliver);
         let lags = evidence.blows.iter().filter(|blow| blow.kind == "lag");
-        let lags: Vec<_> = lags.map(|blow| (blow.from, blow.until)).collect();
-        let fell =
-            |call: &Call| lags.iter().any(|(from, to)| call.ended >= *from && call.began <= *to);
+        let lags: Vec<_> = lags.map(|blow| Lag { from: blow.from, until: blow.until }).collect();
+        let fell = |call: &Call| lags.iter().any(|lag| lag.covers(call.began, call.ended));
         let forgotten = evidence.calls.iter().filter(|call| fell(call));
         let forgotten = forgotten.map(|call| call.id.as_str()).collect();
-        Self { evidence, requests, changes: asked(evidence, Purpose::changes), forgotten }
+        let forgotten_keys = channels::forgotten(evidence, &lags);
+        let changes = asked(evidence, Purpose::changes);
+        Self { evidence, requests, changes, forgotten, lags, forgotten_keys }
+    }
+
+    /// Whether the database may have lost this by a failover.
+    fn is_lost(&self, began: i64, ended: i64) -> bool {
+        self.lags.iter().any(|lag| lag.covers(began, ended))
+    }
+
+    /// Whether a failover explains that the channel of this key is not known.
+    fn is_forgotten_key(&self, key: &str) -> bool {
+        self.forgotten_keys.contains(key)
     }
 
     /// Whether a failover explains that nothing is left of this call, or that it was accepted as

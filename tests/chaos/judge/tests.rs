@@ -66,6 +66,8 @@ pub(super) fn fine() -> Evidence {
                 fault: None,
                 retry_after: None,
                 stored: Some(ts.clone()),
+                name: None,
+                act: None,
             });
             messages.push(Message {
                 lane: lane.into(),
@@ -94,11 +96,23 @@ pub(super) fn fine() -> Evidence {
         faults: Vec::new(),
         left_out: Vec::new(),
     };
-    let (blows, fates, probes) = (Vec::new(), Vec::new(), Vec::new());
-    let mut evidence = Evidence { rules, calls, requests, messages, blows, fates, probes };
+    let mut evidence = Evidence {
+        rules,
+        calls,
+        requests,
+        messages,
+        blows: Vec::new(),
+        fates: Vec::new(),
+        probes: Vec::new(),
+        channel_calls: Vec::new(),
+        channel_ends: Vec::new(),
+        places: Vec::new(),
+        channel_feed: Vec::new(),
+    };
     over(&mut evidence, 4, Purpose::Retract);
     over(&mut evidence, 8, Purpose::Cross);
     witness(&mut evidence);
+    super::tests_of_channels::add_channel(&mut evidence);
     evidence
 }
 

@@ -3,7 +3,7 @@
 
 use super::tests::{CALLS, SECOND, at, fine, kinds};
 use super::*;
-use crate::evidence::{Blow, Request};
+use crate::evidence::{Blow, FeedEntry, FeedNews, Request};
 use crate::tenant::Tenant;
 
 fn blow(kind: &str, replica: Option<usize>, from: i64, until: i64) -> Blow {
@@ -278,6 +278,10 @@ fn a_reader_of_the_feed_misses_nothing_and_hears_of_a_failover() {
         let mut evidence = fine();
         let blows = kinds_of_blows.iter().map(|kind| blow(kind, None, at(12), at(13)));
         evidence.blows = blows.collect();
+        if kinds_of_blows.contains(&"epoch") {
+            let (sequence, news) = (at(12), FeedNews::Epoch);
+            evidence.channel_feed.push(FeedEntry { sequence, at: at(12), news });
+        }
         assert_eq!(kinds(&evidence).contains(&Kind::FeedGap), found, "{kinds_of_blows:?}");
     }
 }

@@ -24,6 +24,9 @@ use crate::postgres::Postgres;
 use crate::replica::Replica;
 use crate::slack::Slack;
 
+/// Changes of channels that Slack must have made between two faults of one kind at them.
+const ACTS: u64 = 4;
+
 /// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum)]
 pub(crate) enum Kind {
@@ -120,6 +123,11 @@ impl Kind {
         !matches!(self, Self::Cancel | Self::Tenants | Self::Failover)
     }
 
+    /// Whether it also strikes requests about channels.
+    pub(crate) fn strikes_channels(self) -> bool {
+        matches!(self, Self::Intent | Self::Throttle | Self::Ambiguous | Self::Slow)
+    }
+
     /// Milliseconds between two faults of this kind, from and to.
     fn rest(self) -> (usize, usize) {
         match self {
@@ -207,10 +215,36 @@ impl Stage {
         }
     }
 
+    /// The same at requests about channels. They are rarer than posts, and so are the faults: a run
+    /// in which no channel is changed would prove nothing.
+    pub(crate) async fn torment_channels(
+        self,
+        kind: Kind,
+        mut dice: Dice,
+        stop: CancellationToken,
+    ) -> io::Result<()> {
+        let (least, most) = kind.rest();
+        let mut acts = self.slack.acts();
+        loop {
+            let rest = sleep(dice.millis(2 * least, 2 * most).mul_f64(self.haste));
+            tokio::select! { () = rest => {}, () = stop.cancelled() => return Ok(()) }
+            if self.slack.acts() < acts + ACTS {
+                continue;
+            }
+            acts = self.slack.acts();
+            if kind == Kind::Intent {
+                let method = *dice.one(&slack::CHANNELS);
+                self.kill_at_slack(method, &mut dice).await?;
+            } else {
+                self.answer_badly_about_channels(kind, &mut dice);
+            }
+        }
+    }
+
     async fn strike(&self, kind: Kind, dice: &mut Dice) -> io::Result<()> {
         match kind {
             Kind::Kill => self.kill(dice).await?,
-            Kind::Intent => self.kill_at_slack(dice).await?,
+            Kind::Intent => self.kill_at_slack(slack::POST, dice).await?,
             Kind::Answer => self.kill_before_answer(dice).await?,
             Kind::Freeze => self.freeze(dice).await?,
             Kind::Roll => self.roll(dice).await?,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use herald::sandbox::{Fault, FaultKind};
 use tokio::time::{Instant, sleep};
 
+use super::slack::POST;
 use super::{Kind, Stage};
 use crate::clock;
 use crate::dice::Dice;
@@ -16,6 +17,9 @@ use crate::replica::Replica;
 
 /// The name in the logs of a freeze that found no open transaction, so that nothing was frozen.
 const HELD: &str = "held";
+/// How long a replica that makes a request of a method is waited for: posts are frequent.
+const SOON: Duration = Duration::from_secs(2);
+const RARE: Duration = Duration::from_secs(6);
 
 impl Stage {
     /// SIGKILL, and a new start some time later.
@@ -40,16 +44,17 @@ impl Stage {
         self.kill_one(Kind::Kill, &replica, "kill -9", dead).await
     }
 
-    /// Some requests hang at Slack; a replica that made one is killed.
-    pub(super) async fn kill_at_slack(&self, dice: &mut Dice) -> io::Result<()> {
+    /// Some requests of this method hang at Slack; a replica that made one is killed.
+    pub(super) async fn kill_at_slack(&self, method: &str, dice: &mut Dice) -> io::Result<()> {
         let after = dice.percent(50);
         let kind = FaultKind::Hang { seconds: 1.0 };
-        let fault = Fault::new("chat.postMessage", kind).times(1 + u32::from(dice.percent(50)));
+        let fault = Fault::new(method, kind).times(1 + u32::from(dice.percent(50)));
         self.slack.collect();
         let before = self.slack.last();
-        let what = if after { "kill -9 after Slack stored" } else { "kill -9 before Slack stored" };
+        let when = if after { "after" } else { "before" };
+        let what = &format!("kill -9 {when} Slack carried out {method}");
         self.slack.script(if after { fault.after() } else { fault });
-        let deadline = Instant::now() + Duration::from_secs(2);
+        let deadline = Instant::now() + if method == POST { SOON } else { RARE };
         let dead = dice.millis(0, 1000);
         while Instant::now() < deadline {
             let hanging = self.slack.struck_after(before);
