@@ -24,6 +24,8 @@ pub const CHANNEL_NOTICE: std::time::Duration = std::time::Duration::from_secs(3
 /// That time if the caller names none.
 pub const DEFAULT_CHANNEL_NOTICE: std::time::Duration =
     std::time::Duration::from_secs(3 * 24 * 3600);
+/// Channels of one tenant, in any state.
+pub const CHANNELS_OF_TENANT: u32 = 10_000;
 /// Members of a channel in one call.
 pub const CHANNEL_MEMBERS_PER_CALL: usize = 1000;
 /// Members of a channel.
