@@ -1,5 +1,9 @@
 //! Calls that state, change and forget wishes. Each is one transaction, with the records of people
 //! that came with the call and the entries of the audit trail.
+//!
+//! The calls of a tenant take turns within a process: however many a tenant makes, and if one of
+//! its rows is locked, they hold one connection, and a thousand members are written for one of them
+//! at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -103,7 +107,7 @@ impl Channels<'_> {
                 Ok(released)
             })
         });
-        let released = released.await?;
+        let released = self.store.inner.channel_edits.run(tenant.clone(), released).await?;
         if released.is_some() {
             self.store.recorded();
             self.store.changed();
@@ -136,6 +140,17 @@ impl Store {
     /// `None`: there is no channel of this key, and the edit states no whole wish, or the tenant
     /// has no room for another channel.
     async fn edit_channel(
+        &self,
+        tenant: &TenantId,
+        key: &ChannelKey,
+        edit: &Edit,
+        people: &[Person],
+    ) -> Result<Option<ManagedChannel>, Error> {
+        let edited = self.edit_in_turn(tenant, key, edit, people);
+        self.inner.channel_edits.run(tenant.clone(), edited).await
+    }
+
+    async fn edit_in_turn(
         &self,
         tenant: &TenantId,
         key: &ChannelKey,
