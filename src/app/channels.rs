@@ -48,6 +48,13 @@ fn object(key: &ChannelKey) -> String {
     format!("channel:{key}")
 }
 
+/// The tenant has as many channels as it may.
+fn no_room() -> Error {
+    let most = limits::CHANNELS_OF_TENANT;
+    let problem = format!("the tenant has {most} channels: release one with ReleaseChannel");
+    Error::invalid("channel_key", problem)
+}
+
 /// An error of the store in a change of members; `field` names them.
 fn of_members(field: &str, error: store::Error) -> Error {
     match error {

@@ -199,7 +199,8 @@ impl ChannelWork {
         let installation = workspace.id;
         let inner = &self.channels.inner;
         let interval = method.interval().mul_f64(inner.timing.scale);
-        let place = inner.lines.enter(installation, method, interval, Instant::now());
+        let tenant = &self.lease.channel.tenant;
+        let place = inner.lines.enter((installation, method), tenant, interval, Instant::now());
         let place = place.map_err(Interruption::Later)?;
         let (workspaces, patience) = (inner.workspaces.clone(), place.patience());
         self.hold().await?;

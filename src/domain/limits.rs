@@ -24,6 +24,11 @@ pub const CHANNEL_NOTICE: std::time::Duration = std::time::Duration::from_secs(3
 /// That time if the caller names none.
 pub const DEFAULT_CHANNEL_NOTICE: std::time::Duration =
     std::time::Duration::from_secs(3 * 24 * 3600);
+/// Attempts to connect a tenant's workspace that are kept, of each kind of link. A service makes
+/// one with each wish that is refused for missing scopes.
+pub const CONNECT_LINKS: u32 = 1000;
+/// Channels of one tenant, in any state.
+pub const CHANNELS_OF_TENANT: u32 = 10_000;
 /// Members of a channel in one call.
 pub const CHANNEL_MEMBERS_PER_CALL: usize = 1000;
 /// Members of a channel.

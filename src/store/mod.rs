@@ -77,7 +77,7 @@ pub use budgets::posts::{Posting, Throttled};
 pub use channels::{
     ChannelChange, ChannelChangeKind, ChannelChangePage, ChannelCounts, ChannelEdit, ChannelLease,
     ChannelObservation, ChannelSave, ChannelSaved, ChannelTotals, ManagedChannel, MemberCounts,
-    MemberRecord, MemberUpdate, MembersChange, Released, WishedMember,
+    MemberRecord, MemberUpdate, MembersChange, NoticePlace, NoticesDue, Released, WishedMember,
 };
 pub use config::{Config, Pooler};
 pub use database::backend::Backend;
@@ -183,6 +183,8 @@ struct Inner {
     apart: apart::Apart,
     /// Reservations in a budget take turns.
     reserving: InTurn<(InstallationId, String)>,
+    /// Calls about the channels of a tenant take turns.
+    channel_edits: InTurn<TenantId>,
     /// Calls that share reads.
     reading_tenants: group::Group<TenantId, TenantId, shared_reads::Tenants>,
     reading_people: group::Group<TenantId, shared_reads::Lookup, Result<shared_reads::Rows, Error>>,
@@ -223,6 +225,7 @@ impl Store {
                 ending: group::Group::new(settle::batch::bounds(backend)),
                 apart: apart::Apart::new(config.max_connections),
                 reserving: InTurn::default(),
+                channel_edits: InTurn::default(),
                 reading_tenants: group::Group::new(shared_reads::bounds()),
                 reading_people: group::Group::new(shared_reads::bounds()),
                 reading_heads: group::Group::new(shared_reads::bounds()),

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::shown::{dead, missing_scopes};
-use super::{NamedMember, ShownChannel, object, of_members, split};
+use super::{NamedMember, ShownChannel, no_room, object, of_members, split};
 use crate::app::{App, Call, Error};
 use crate::domain::access;
 use crate::domain::access::audit::{AuditDetail, Entry};
@@ -61,6 +61,7 @@ impl App {
         let store = self.store.noting(&entry).await?;
         let kept = store.channels().ensure(&call.tenant, &key, &wish, change, people).await;
         let kept = kept.map_err(|error| of_members("members.members", error))?;
+        let kept = kept.ok_or_else(no_room)?;
         self.seen_again(&call.tenant, &users).await?;
         let facts = self.tenant_of(call).await?;
         self.have_scopes(call, &facts).await?;
@@ -89,6 +90,9 @@ impl App {
         let channel = if let Some(before) = before {
             replaced(before, wish)
         } else {
+            if !self.store.channels().has_room(&call.tenant).await? {
+                return Err(no_room());
+            }
             let queued = members.as_ref().map_or(0, Vec::len);
             let queued = u32::try_from(queued).unwrap_or(u32::MAX);
             fresh(call.tenant.clone(), key, wish, &facts, queued)

@@ -1,9 +1,13 @@
 //! Calls that state, change and forget wishes. Each is one transaction, with the records of people
 //! that came with the call and the entries of the audit trail.
+//!
+//! The calls of a tenant take turns within a process: however many a tenant makes, and if one of
+//! its rows is locked, they hold one connection, and a thousand members are written for one of them
+//! at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sea_orm::Value;
+use sea_orm::{ConnectionTrait, Value};
 
 use super::members::{MembersChange, MembersOf};
 use super::rows::{COLUMNS, ManagedChannel, SealedChannel, read, recount, seal};
@@ -13,6 +17,7 @@ use crate::domain::channels::state::ChannelState;
 use crate::domain::channels::wish::ChannelWish;
 use crate::domain::identity::person::Person;
 use crate::domain::ids::{ChannelId, ChannelKey, ManagedChannelId, TenantId};
+use crate::domain::limits::CHANNELS_OF_TENANT;
 use crate::domain::time::{Timestamp, micros};
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, params};
@@ -51,7 +56,8 @@ enum Edit {
 
 impl Channels<'_> {
     /// States the whole wish, for a new channel or one that exists; `people` are the records that
-    /// came with the call. [`Error::Conflict`]: too many members.
+    /// came with the call. `None`: the channel would be new, and the tenant has no room for it
+    /// ([`Channels::has_room`]). [`Error::Conflict`]: too many members.
     pub async fn ensure(
         self,
         tenant: &TenantId,
@@ -59,10 +65,14 @@ impl Channels<'_> {
         wish: &ChannelWish,
         members: MembersChange,
         people: Vec<Person>,
-    ) -> Result<ManagedChannel, Error> {
+    ) -> Result<Option<ManagedChannel>, Error> {
         let edit = Edit::Wish(wish.clone(), members);
-        let edited = self.store.edit_channel(tenant, key, &edit, &people).await?;
-        edited.ok_or_else(|| Error::Bug("a channel was stored and is not there".into()))
+        self.store.edit_channel(tenant, key, &edit, &people).await
+    }
+
+    /// Whether the tenant may have one more channel.
+    pub async fn has_room(self, tenant: &TenantId) -> Result<bool, Error> {
+        room(self.store.reader(), tenant).await
     }
 
     /// `None`: the tenant has no channel of this key. [`Error::Conflict`]: too many members.
@@ -97,7 +107,7 @@ impl Channels<'_> {
                 Ok(released)
             })
         });
-        let released = released.await?;
+        let released = self.store.inner.channel_edits.run(tenant.clone(), released).await?;
         if released.is_some() {
             self.store.recorded();
             self.store.changed();
@@ -118,9 +128,29 @@ async fn forget(tx: &Tx, row: Vec<Value>) -> Result<Option<Released>, Error> {
     Ok(Some(Released { slack_channel: columns.optional_id(ChannelId::parse)? }))
 }
 
+/// Whether the tenant has fewer than [`CHANNELS_OF_TENANT`] channels, in any state.
+async fn room(db: &impl ConnectionTrait, tenant: &TenantId) -> Result<bool, Error> {
+    const COUNT: &str = "SELECT COUNT(*) FROM channels WHERE tenant = $1";
+    let row = sql::one(db, COUNT, params![tenant.as_str()]).await?;
+    let count: i64 = row.ok_or_else(|| Error::Bug("COUNT without a row".into()))?.get(0)?;
+    Ok(count < i64::from(CHANNELS_OF_TENANT))
+}
+
 impl Store {
-    /// `None`: there is no channel of this key, and the edit states no whole wish.
+    /// `None`: there is no channel of this key, and the edit states no whole wish, or the tenant
+    /// has no room for another channel.
     async fn edit_channel(
+        &self,
+        tenant: &TenantId,
+        key: &ChannelKey,
+        edit: &Edit,
+        people: &[Person],
+    ) -> Result<Option<ManagedChannel>, Error> {
+        let edited = self.edit_in_turn(tenant, key, edit, people);
+        self.inner.channel_edits.run(tenant.clone(), edited).await
+    }
+
+    async fn edit_in_turn(
         &self,
         tenant: &TenantId,
         key: &ChannelKey,
@@ -206,6 +236,7 @@ impl Work<'_> {
         row.as_ref().map(read).transpose()
     }
 
+    /// [`Error::NotFound`]: the edit states no whole wish, or the tenant has no room.
     /// [`Error::Contended`]: another call has just made it.
     async fn insert(&self, tx: &Tx, now: Timestamp) -> Result<ManagedChannelId, Error> {
         const INSERT: &str = "INSERT INTO channels (id, tenant, channel_key, wish, progress, \
@@ -214,9 +245,16 @@ impl Work<'_> {
             ON CONFLICT (tenant, channel_key) DO NOTHING";
         const SWEEP: &str = "INSERT INTO channel_sweeps (tenant) VALUES ($1) \
             ON CONFLICT DO NOTHING";
+        // A tenant's new channels take turns, so that each call counts those before it.
+        const TURN: &str = "SELECT tenant FROM channel_sweeps WHERE tenant = $1 {for_update}";
         let Edit::Wish(wish, _) = self.edit else {
             return Err(Error::NotFound("channel".into()));
         };
+        sql::execute(tx, SWEEP, params![self.tenant.as_str()]).await?;
+        sql::one(tx, TURN, params![self.tenant.as_str()]).await?;
+        if !room(tx, self.tenant).await? {
+            return Err(Error::NotFound("room for a channel".into()));
+        }
         let id = ManagedChannelId(new_uuid(now));
         let state = match wish.create_not_before {
             Some(at) if at > now => ChannelState::Scheduled,
@@ -236,7 +274,6 @@ impl Work<'_> {
         if sql::execute(tx, INSERT, values).await? == 0 {
             return Err(Error::Contended("channels".into()));
         }
-        sql::execute(tx, SWEEP, params![self.tenant.as_str()]).await?;
         Ok(id)
     }
 

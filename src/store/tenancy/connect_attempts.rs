@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 use super::installations::{self, NewInstallation};
 use crate::domain::access::sharing::Allowed;
 use crate::domain::ids::{InstallationId, TenantId};
+use crate::domain::limits::CONNECT_LINKS;
 use crate::domain::time::{Timestamp, micros};
 use crate::store::database::sql::{self, Row, params};
 use crate::store::database::transaction::{Tx, scoped};
@@ -82,7 +83,8 @@ pub struct ConnectAttempt {
 
 impl Tenancy<'_> {
     /// Stores a new OAuth state for `ttl`; no `scopes`: those of the settings. The tenant must
-    /// exist. Attempts that expired over a week ago are deleted.
+    /// exist. Attempts that expired over a week ago are deleted, and so are the oldest ones beyond
+    /// [`CONNECT_LINKS`] that are allowed the same.
     pub async fn begin_connect(
         self,
         tenant: &TenantId,
@@ -99,6 +101,14 @@ impl Tenancy<'_> {
                 (tenant, state_hash, redirect_uri, created_at, expires_at, shared_with, scopes)
             VALUES ($1, $2, $3, {greatest}({now}, COALESCE((SELECT MAX(created_at) + 1
                 FROM connect_attempts WHERE tenant = $1), 0)), {now} + $4, $5, $6)";
+        let excess = &format!(
+            "DELETE FROM connect_attempts
+            WHERE tenant = $1 AND COALESCE(shared_with, '') = $2 AND created_at <= (
+                SELECT created_at FROM connect_attempts
+                WHERE tenant = $1 AND COALESCE(shared_with, '') = $2
+                ORDER BY created_at DESC LIMIT 1 OFFSET {CONNECT_LINKS})"
+        );
+        let kind = &params![tenant.as_str(), allowed.code().unwrap_or_default()];
         let scopes = (!scopes.is_empty()).then(|| scopes.join(","));
         let values = &params![
             tenant.as_str(),
@@ -112,6 +122,7 @@ impl Tenancy<'_> {
             scoped(async move {
                 sql::execute(tx, FORGET, values[..1].to_vec()).await?;
                 sql::execute(tx, INSERT, values.clone()).await?;
+                sql::execute(tx, excess, kind.clone()).await?;
                 self.store.record(tx).await
             })
         });

@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream;
+use herald::domain::limits;
 use herald::rpc::pb;
 use herald::rpc::pb::herald_service_client::HeraldServiceClient;
 use http::Request;
@@ -66,7 +67,7 @@ type Attack = fn(Ports, &Sent) -> JoinSet<()>;
 
 /// All attacks. The first one is the floor: it takes the same time from the processors and asks
 /// nothing.
-pub(super) const ATTACKS: [&str; 9] = [
+pub(super) const ATTACKS: [&str; 10] = [
     "0: nothing",
     "1: expressions that use up their fuel",
     "2: strangers with 10 MiB",
@@ -76,6 +77,7 @@ pub(super) const ATTACKS: [&str; 9] = [
     "3: the key of one person without a pause",
     "3: all streams that there are",
     "4: silent connections and half of a request",
+    "5: a channel with a thousand members without a pause",
 ];
 
 const BEGIN: [Attack; ATTACKS.len()] = [
@@ -94,6 +96,10 @@ const BEGIN: [Attack; ATTACKS.len()] = [
     },
     streams,
     connections,
+    |ports, sent| {
+        let method = "herald.v1.ChannelService/EnsureChannel";
+        calls(ports, sent, Some("attacker"), method, &thousand_members())
+    },
 ];
 
 impl Sent {
@@ -190,6 +196,24 @@ fn request(who: Option<&str>, method: &str, message: &Bytes) -> Request<Body> {
 
 fn empty_recipients(megabytes: usize) -> Bytes {
     [0x22, 0].repeat(megabytes << 19).into()
+}
+
+/// A wish for a channel with as many members as one call may name.
+fn thousand_members() -> Bytes {
+    let member = |number: usize| pb::ChannelMember {
+        target: Some(pb::channel_member::Target::UserId(format!("member-{number}"))),
+        roles: vec!["enrolled".into()],
+    };
+    let members = (0..limits::CHANNEL_MEMBERS_PER_CALL).map(member).collect();
+    let wish = pb::ChannelWish { name: "Track".into(), ..pb::ChannelWish::default() };
+    let request = pb::EnsureChannelRequest {
+        tenant_id: "evil".into(),
+        channel_key: "track".into(),
+        wish: Some(wish),
+        members: Some(pb::ChannelMembers { members }),
+        ..pb::EnsureChannelRequest::default()
+    };
+    request.encode_to_vec().into()
 }
 
 fn costly(ports: Ports, sent: &Sent) -> JoinSet<()> {

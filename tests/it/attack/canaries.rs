@@ -18,6 +18,7 @@ use tonic::transport::Channel;
 use tonic::{Request, Status};
 use url::Url;
 
+use super::canary_channel::{self, CHANNEL, PlantedChannel};
 use super::dump::{dump, found};
 use super::planted::Planted;
 use crate::crash::service;
@@ -29,7 +30,7 @@ use crate::telemetry::Collector;
 
 pub(super) const TENANT: &str = "acme";
 pub(super) const API_KEY: &str = "herald_canaryapikey0123456789";
-const USER_KEY: &str = "herald_canaryuserkey0123456789";
+pub(super) const USER_KEY: &str = "herald_canaryuserkey0123456789";
 const WRONG_KEY: &str = "herald_canarywrongkey0123456789";
 const CLIENT_SECRET: &str = "canary-client-secret";
 const SIGNING_SECRET: &str = "canary-signing-secret";
@@ -67,6 +68,7 @@ struct Coop {
     state: String,
     /// The id in the link of a preview, which is a secret.
     preview: String,
+    made: PlantedChannel,
     _dirs: [TempDir; 2],
 }
 
@@ -89,6 +91,7 @@ async fn coops() -> Vec<Coop> {
             time_scale: 0.01,
             client_secret: Secret::new(CLIENT_SECRET),
             signing_secret: Secret::new(SIGNING_SECRET),
+            granted_scopes: Some(canary_channel::earlier_scopes()),
             seed_members: vec![json!({
                 "id": MEMBER, "name": "canary", "real_name": NAME,
                 "profile": { "email": EMAIL, "display_name": NAME },
@@ -118,6 +121,7 @@ async fn coops() -> Vec<Coop> {
             data_dir: store.data_dir,
             state: String::new(),
             preview: String::new(),
+            made: PlantedChannel::default(),
             _dirs: [dir, settings],
         };
         coop.plant().await;
@@ -223,6 +227,8 @@ impl Coop {
             actor: None,
         };
         herald.test_slack(with(USER_KEY, test)).await.unwrap();
+        self.made = canary_channel::plant(&self.channel, &self.sandbox, person(USER)).await;
+        self.tell_nothing(&self.made.refused);
         self.preview().await;
         self.fail(known).await;
         self.send_events().await;
@@ -326,23 +332,34 @@ impl Coop {
     fn tell_nothing(&self, answers: &[Status]) {
         for status in answers {
             let told = format!("{status:?} {}", String::from_utf8_lossy(status.details()));
-            let canaries = SECRETS.into_iter().chain(PEOPLE).chain(self.planted.secrets());
+            let canaries = SECRETS.into_iter().chain(PEOPLE).chain(CHANNEL);
+            let canaries = canaries.chain(self.planted.secrets());
             nothing("the answer", &told, canaries);
         }
     }
 
-    /// One event from Slack, and one with a forged signature.
+    /// Events from Slack about a member and a channel, each also with a forged signature.
     async fn send_events(&self) {
-        let slack = sandbox::Config::default();
         let now = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_secs()).unwrap();
+        let of_member = json!({
+            "type": "user_change", "event_ts": format!("{now}.000100"),
+            "user": { "id": MEMBER, "updated": now, "name": "canary",
+                "profile": { "email": EMAIL, "display_name": NAME } },
+        });
+        let name = format!("{}-winter", canary_channel::NAME);
+        let of_channel = json!({
+            "type": "channel_rename", "event_ts": format!("{now}.000200"),
+            "channel": { "id": self.made.id, "is_channel": true, "name": name, "created": now },
+        });
+        self.send_event("Ev1", now, of_member).await;
+        self.send_event("Ev2", now, of_channel).await;
+    }
+
+    async fn send_event(&self, id: &str, now: i64, event: serde_json::Value) {
+        let slack = sandbox::Config::default();
         let body = json!({
             "token": "t", "team_id": slack.team.id, "api_app_id": slack.app_id,
-            "type": "event_callback", "event_id": "Ev1", "event_time": now,
-            "event": {
-                "type": "user_change", "event_ts": format!("{now}.000100"),
-                "user": { "id": MEMBER, "updated": now, "name": "canary",
-                    "profile": { "email": EMAIL, "display_name": NAME } },
-            },
+            "type": "event_callback", "event_id": id, "event_time": now, "event": event,
             "authorizations": [{ "team_id": slack.team.id, "is_bot": true }],
         })
         .to_string();
@@ -400,19 +417,21 @@ async fn no_canary_is_in_logs_spans_metrics_arguments_or_copies_of_the_database(
         assert!(log.contains("\"target\":\"audit\""));
         assert!(sent.contains("slack.call"));
         let secrets = || {
-            let made = coop.planted.secrets().chain([coop.state.as_str(), coop.preview.as_str()]);
-            SECRETS.into_iter().chain(made)
+            let links = [&coop.state, &coop.preview, &coop.made.state].map(String::as_str);
+            SECRETS.into_iter().chain(coop.planted.secrets()).chain(links)
         };
-        let all = || secrets().chain(PEOPLE);
+        let all = || secrets().chain(PEOPLE).chain(CHANNEL);
         nothing("the log", &log, all());
         nothing("spans and metrics", &sent, all());
         nothing("the metrics", &metrics, all());
         nothing("the arguments", &arguments, all());
-        for canary in secrets().chain(SEALED) {
+        for canary in secrets().chain(SEALED).chain(canary_channel::SEALED) {
             assert_eq!(found(&copy, canary), Vec::<String>::new(), "{canary}");
         }
         // Otherwise nothing was planted.
-        assert!(!found(&copy, USER).is_empty());
+        for readable in [USER, canary_channel::KEY] {
+            assert!(!found(&copy, readable).is_empty(), "{readable}");
+        }
         coop.sandbox.stop().await;
     }
 }

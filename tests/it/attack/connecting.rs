@@ -1,6 +1,7 @@
 //! Attempts to connect another tenant's workspace, or to connect for another tenant.
 
 use herald::domain::access::sharing::Sharing;
+use herald::domain::limits;
 use herald::rpc::RoleConfig;
 use herald::rpc::pb::{self, ConnectState, Settings};
 use herald::sandbox::browser::{Browser, Decision, Page};
@@ -261,6 +262,53 @@ async fn only_a_caller_for_all_tenants_lets_a_tenant_in_by_the_link() {
     .await;
 }
 
+/// The link in the refusal of a wish for which the workspace lacks scopes.
+async fn link_for_scopes(world: &World) -> Url {
+    let wish = pb::ChannelWish { name: "Track".into(), ..pb::ChannelWish::default() };
+    let request = pb::EnsureChannelRequest {
+        tenant_id: TENANT.into(),
+        channel_key: "track:1".into(),
+        wish: Some(wish),
+        ..pb::EnsureChannelRequest::default()
+    };
+    let refused = world.client.ensure_channel(request).await.unwrap_err();
+    assert_eq!(reason(&refused), "MISSING_SCOPES");
+    assert!(!refused.message().contains("state="), "{refused:?}");
+    let details = refused.get_error_details();
+    Url::parse(&details.error_info().unwrap().metadata["connect_url"]).unwrap()
+}
+
+/// Each refusal stores a link, and a service may be refused as often as it calls.
+#[tokio::test(flavor = "multi_thread")]
+async fn links_of_refused_wishes_do_not_pile_up() {
+    fresh()
+        .run(async |world| {
+            let begun = link(world, TENANT).await;
+            world.sandbox.configure(|it| it.granted_scopes = Some(vec!["chat:write".into()]));
+            assert_eq!(connect(world, TENANT).await.status, 200);
+            let oldest = link_for_scopes(world).await;
+            let bytes = if world.is_postgres() { "bytea" } else { "BLOB" };
+            let more = limits::CONNECT_LINKS - 1;
+            let copies = format!(
+                "INSERT INTO connect_attempts (tenant, state_hash, redirect_uri, created_at, \
+                 expires_at, shared_with, scopes) \
+                 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {more}) \
+                 SELECT tenant, CAST('copy' || n.i AS {bytes}), redirect_uri, created_at + n.i, \
+                 expires_at, shared_with, scopes FROM connect_attempts, n WHERE shared_with = '='"
+            );
+            assert_eq!(world.execute(&copies).await.unwrap(), u64::from(more));
+            let open = async |link: &Url| Browser::new().unwrap().open(link).await.unwrap().status;
+            assert_eq!(open(&oldest).await, 200);
+            let newest = link_for_scopes(world).await;
+            let kept = "SELECT COUNT(*) FROM connect_attempts WHERE shared_with = '='";
+            assert_eq!(world.count(kept).await, i64::from(limits::CONNECT_LINKS));
+            // The oldest one had to go. A link of an administrator's is of another kind.
+            assert_ne!(open(&oldest).await, 200);
+            assert_eq!((open(&newest).await, open(&begun).await), (200, 200));
+        })
+        .await;
+}
+
 /// A service that states a wish gets a link for the scopes that the wish needs. It must not connect
 /// the tenant to a workspace of the service's choice, which takes an administrator.
 #[tokio::test]
@@ -269,22 +317,11 @@ async fn a_link_for_more_scopes_connects_no_other_workspace() {
         .run(async |world| {
             world.sandbox.configure(|it| it.granted_scopes = Some(vec!["chat:write".into()]));
             assert_eq!(connect(world, TENANT).await.status, 200);
-            let wish = pb::ChannelWish { name: "Track".into(), ..pb::ChannelWish::default() };
-            let request = pb::EnsureChannelRequest {
-                tenant_id: TENANT.into(),
-                channel_key: "track:1".into(),
-                wish: Some(wish),
-                ..pb::EnsureChannelRequest::default()
-            };
-            let refused = world.client.ensure_channel(request.clone()).await.unwrap_err();
-            assert_eq!(reason(&refused), "MISSING_SCOPES");
-            let details = refused.get_error_details();
-            let link = details.error_info().unwrap().metadata["connect_url"].clone();
-            assert!(!refused.message().contains("state="), "{refused:?}");
+            let link = link_for_scopes(world).await;
             // The sandbox has one workspace: from now on, the tenant's is another one.
             world.execute("UPDATE installations SET team_id = 'T0OTHER'").await.unwrap();
             let mut browser = Browser::new().unwrap();
-            let back = approved(&mut browser, &Url::parse(&link).unwrap()).await;
+            let back = approved(&mut browser, &link).await;
             let page = browser.open(&back).await.unwrap();
             assert_eq!(page.status, 409, "{}", page.html);
             assert!(page.html.contains("not the connected workspace"), "{}", page.html);

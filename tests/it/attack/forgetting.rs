@@ -17,7 +17,11 @@ const SUBJECT: &str = "canary-subject-4711";
 /// Ben's Slack account in the demo workspace, which is the person's.
 const MEMBER: &str = "U0DEMOBEN";
 
-const CANARIES: [&str; 6] = [USER, NAME, WORDS, REQUEST, SUBJECT, "victim.example"];
+/// In a channel, which stays.
+const ROLE: &str = "canary-role-4711";
+const CHANNEL: &str = "track:4711";
+
+const CANARIES: [&str; 7] = [USER, NAME, WORDS, REQUEST, SUBJECT, ROLE, "victim.example"];
 
 fn person() -> pb::Person {
     pb::Person {
@@ -67,6 +71,7 @@ async fn plant(world: &World) -> String {
         actor: None,
     };
     client.pin_identity(pin).await.unwrap();
+    join_channel(world).await;
     until("the trail has their entries", async || {
         let list = pb::ListAuditRequest { tenant_id: TENANT.into(), ..Default::default() };
         let told = client.list_audit(list).await.unwrap().entries;
@@ -74,6 +79,38 @@ async fn plant(world: &World) -> String {
     })
     .await;
     sent.notification_id
+}
+
+/// The person is in a channel, by a call that names no other.
+async fn join_channel(world: &World) {
+    let client = &world.client;
+    let wish = pb::ChannelWish { name: "Track 4711".into(), ..Default::default() };
+    let ensure = pb::EnsureChannelRequest {
+        tenant_id: TENANT.into(),
+        channel_key: CHANNEL.into(),
+        wish: Some(wish),
+        ..Default::default()
+    };
+    client.ensure_channel(ensure).await.unwrap();
+    let target = Some(pb::channel_member::Target::UserId(USER.into()));
+    let add = pb::AddChannelMembersRequest {
+        tenant_id: TENANT.into(),
+        channel_key: CHANNEL.into(),
+        members: vec![pb::ChannelMember { target, roles: vec![ROLE.into()] }],
+        actor: None,
+    };
+    client.add_channel_members(add).await.unwrap();
+    until("the person is in the channel", async || {
+        let list = pb::ListChannelMembersRequest {
+            tenant_id: TENANT.into(),
+            channel_key: CHANNEL.into(),
+            ..Default::default()
+        };
+        let members = client.list_channel_members(list).await.unwrap().members;
+        let inside = |one: &pb::ChannelMemberStatus| one.slack_user_id == MEMBER;
+        members.iter().any(inside).then_some(())
+    })
+    .await;
 }
 
 async fn delete(world: &World) -> pb::DeletePersonResponse {
@@ -87,7 +124,7 @@ async fn no_byte_of_the_database_is_left_of_a_person() {
     for_each_database(async |world| {
         let notification = plant(world).await;
         let before = dump(world).await;
-        for readable in [USER, REQUEST, SUBJECT] {
+        for readable in [USER, REQUEST, SUBJECT, ROLE] {
             assert!(!found(&before, readable).is_empty(), "{readable} was not planted");
         }
         let deleted = delete(world).await;
@@ -147,6 +184,8 @@ async fn the_trail_stays_whole_and_names_the_deleted_no_more() {
             assert!(preference.actor_erased && preference.subject_erased);
             let pin = told.iter().find(|one| one.action == "PinIdentity").unwrap();
             assert!(pin.subject_erased && pin.subject_detail.is_empty());
+            let joined = told.iter().find(|one| one.action == "AddChannelMembers").unwrap();
+            assert!(joined.subject_erased && joined.object.ends_with(CHANNEL));
             world.drain().await;
             let store = herald::store::Store::open(&world.settings().store).await.unwrap();
             assert_eq!(store.audit().verify().await.unwrap().broken, None);

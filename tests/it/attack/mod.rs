@@ -4,6 +4,7 @@
 mod attackers;
 mod audit;
 mod canaries;
+mod canary_channel;
 mod changes;
 mod commands;
 mod connecting;

@@ -211,8 +211,12 @@ async fn one_key_does_not_take_all_streams() {
         tenants(world).await;
         let administrator = world.client(0, Some("administrator")).await;
         let busy = world.client(0, Some("busy")).await;
+        // A stream of channels counts like any other.
+        let channels = busy.watch_channels(TENANT, None).await.unwrap();
         let (held, status) = streams(&busy, TENANT).await;
-        assert_eq!(held.len(), 16);
+        assert_eq!(held.len(), 15);
+        assert_eq!(limit(&status), is("OVERLOADED", "rpc.max_watches"));
+        let status = busy.watch_channels(TENANT, None).await.unwrap_err();
         assert_eq!(limit(&status), is("OVERLOADED", "rpc.max_watches"));
         // Nor do two keys of one tenant take all.
         let too = world.client(0, Some("busy-too")).await;
@@ -224,7 +228,7 @@ async fn one_key_does_not_take_all_streams() {
         let stranger = world.client(0, Some("nobody")).await;
         let refused = stranger.watch_deliveries(TENANT, None).await.unwrap_err();
         assert_eq!(refused.code(), Code::Unauthenticated);
-        drop(held);
+        drop((held, channels));
         until("the ended streams are free", async || {
             busy.watch_deliveries(TENANT, None).await.ok()
         })

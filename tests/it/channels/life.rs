@@ -122,6 +122,32 @@ async fn a_channel_is_archived_after_a_notice_unless_a_wish_stops_it() {
     .await;
 }
 
+/// Channels whose notices cannot be sent do not hold back those of others.
+#[tokio::test]
+async fn a_notice_is_sent_behind_many_that_cannot_be() {
+    for_each_database(async |world| {
+        let channels = Channels::new(world);
+        let made = channels.made(wish(NAME), Vec::new()).await;
+        let end = in_seconds(world, 3600).await;
+        // More than are read at once, all of them due for longer. Made without Herald: a copy
+        // cannot be read, because its row is another one.
+        let copies = format!(
+            "INSERT INTO channels (id, tenant, channel_key, wish, progress, state, seen, \
+             archive_after, notice_due, touched_at, created_at, changed_at) \
+             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 450) \
+             SELECT 'row' || n.i, tenant, 'copy:' || n.i, wish, progress, state, seen, \
+             {}, 1, touched_at, created_at, changed_at FROM channels, n \
+             WHERE channel_key = '{KEY}'",
+            end.seconds * 1_000_000
+        );
+        assert_eq!(world.execute(&copies).await.unwrap(), 450);
+        channels.wish(KEY, ChannelWish { archive_after: Some(end), ..wish(NAME) }).await;
+        assert_eq!(noticed(world).await.state(), pb::DeliveryState::Sent);
+        assert_eq!(world.messages(1).await[0].conversation, made.channel_id);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_channel_is_archived_by_the_call_once() {
     for_each_database(async |world| {

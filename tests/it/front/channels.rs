@@ -1,10 +1,11 @@
 //! The answers of ChannelService before Slack is asked: obstacles of the workspace, dry runs,
 //! counts and the audit trail.
 
+use herald::domain::limits;
 use herald::rpc::pb::{self, ChannelObstacle as Obstacle, ChannelState as State};
 use tonic::Code;
 
-use crate::support::client::reason;
+use crate::support::client::{bad_fields, reason};
 use crate::support::world::{Plan, TENANT, World, until};
 
 const KEY: &str = "track:1";
@@ -83,6 +84,56 @@ async fn a_dry_run_shows_the_obstacle_and_stores_nothing() {
             assert_eq!(reason(&refused), "MISSING_SCOPES");
             assert_eq!(attempts(world).await, before + 1);
             assert_eq!(world.count("SELECT COUNT(*) FROM channels").await, 1);
+        })
+        .await;
+}
+
+/// Rows like that of [`KEY`], in a state that no reconciler of this release touches. Made without
+/// Herald: ten thousand calls would take long.
+async fn copies(world: &World, count: u32) {
+    let text = format!(
+        "INSERT INTO channels (id, tenant, channel_key, wish, progress, state, touched_at, \
+         created_at, changed_at) \
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) \
+         SELECT 'row' || n.i, tenant, 'copy:' || n.i, wish, progress, 'newer', touched_at, \
+         created_at, changed_at FROM channels, n WHERE channel_key = '{KEY}'"
+    );
+    assert_eq!(world.execute(&text).await.unwrap(), u64::from(count));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_has_a_limited_number_of_channels() {
+    unready()
+        .run(async |world| {
+            let client = &world.client;
+            let other = |number: u32| pb::EnsureChannelRequest {
+                channel_key: format!("other:{number}"),
+                ..ensured()
+            };
+            client.ensure_channel(ensured()).await.unwrap();
+            copies(world, limits::CHANNELS_OF_TENANT - 1).await;
+            let tried = pb::EnsureChannelRequest { dry_run: true, ..other(1) };
+            for request in [tried, other(1)] {
+                let refused = client.ensure_channel(request).await.unwrap_err();
+                assert_eq!(bad_fields(&refused), ["channel_key"]);
+                assert!(refused.message().contains("10000 channels"), "{}", refused.message());
+            }
+            // Those that exist can be changed, and other tenants have room of their own.
+            client.ensure_channel(ensured()).await.unwrap();
+            let elsewhere = pb::EnsureChannelRequest { tenant_id: "globex".into(), ..other(1) };
+            client.ensure_channel(elsewhere).await.unwrap();
+            // Calls at the same time do not exceed it either.
+            let release = pb::ReleaseChannelRequest {
+                tenant_id: TENANT.into(),
+                channel_key: KEY.into(),
+                actor: None,
+            };
+            client.release_channel(release).await.unwrap();
+            let calls = (0..8).map(|number| client.ensure_channel(other(number)));
+            let answers = futures_util::future::join_all(calls).await;
+            assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1);
+            let count = format!("SELECT COUNT(*) FROM channels WHERE tenant = '{TENANT}'");
+            assert_eq!(world.count(&count).await, i64::from(limits::CHANNELS_OF_TENANT));
         })
         .await;
 }

@@ -2,6 +2,7 @@
 
 mod channels;
 mod channels_clock;
+mod channels_turns;
 mod contract;
 mod directory;
 mod events;
