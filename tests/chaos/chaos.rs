@@ -119,7 +119,8 @@ enum Order {
 }
 
 /// Faults that only this release survives, or that need all replicas to be of one release.
-const NEW: [Kind; 5] = [Kind::Dark, Kind::Frozen, Kind::Step, Kind::Tenants, Kind::Failover];
+const NEW: [Kind; 6] =
+    [Kind::Dark, Kind::Frozen, Kind::Step, Kind::Newer, Kind::Tenants, Kind::Failover];
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -295,6 +296,8 @@ mod tests {
         assert!(all.contains(&Kind::Step) && !all.contains(&Kind::Failover));
         assert_eq!(kinds("chaos --failover").len(), all.len() + 1);
         assert_eq!(kinds("chaos --faults dark"), [Kind::Dark]);
+        let mixed = kinds("chaos --before herald");
+        assert!(all.contains(&Kind::Newer) && !mixed.contains(&Kind::Newer));
     }
 
     /// The options of the runs in step_chaos of tests/run, except for seeds and folders.
