@@ -1,5 +1,6 @@
-//! Repairs after events outside the store: `clock`, after the database's clock stepped back;
-//! `recovery`, after a copy of the database took over. Also `health`, for metrics.
+//! Repairs after events outside the store: `clock`, after the database's clock stepped back, with
+//! `ahead`, tables gone through by their keys; `recovery`, after a copy of the database took over.
+//! Also `health`, for metrics.
 
 pub(in crate::store) mod ahead;
 pub(in crate::store) mod clock;
