@@ -33,7 +33,7 @@ const IN_VAIN: u32 = 10;
 struct Moving {
     rounds: u32,
     in_vain: u32,
-    /// How far the present round has come, and what it did.
+    /// How far the present round has come, and its result so far.
     outbox: store::ClockPass,
     lists: store::ClockPass,
     done: store::TimesMoved,

@@ -35,7 +35,7 @@ INSERT INTO deliveries (id, tenant, notification, user_id, position, state, atte
 VALUES (gen_random_uuid(), '{tenant}', gen_random_uuid(), 'newer', 2, 'resolving', 0, 0, 0, 1,
     9000000000000000, 0, 'normal', 'hologram', 'task.assigned', 1, 1);
 ";
-/// Whoever works on one of these lanes holds its row, so the lanes are locked first.
+/// A worker of one of these lanes may hold its row, so the lanes are locked first.
 const NEWER_GONE: &str = "
 SELECT 1 FROM lanes WHERE lane LIKE 'CNEWER%' ORDER BY installation, lane FOR UPDATE;
 DELETE FROM deliveries WHERE user_id = 'newer';
