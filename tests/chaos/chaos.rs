@@ -352,6 +352,16 @@ mod tests {
         }
     }
 
+    /// As tests/run reads it.
+    #[test]
+    fn the_release_before_is_one_commit() {
+        let lines = include_str!("before").lines().filter(|line| !line.starts_with('#'));
+        let commits: Vec<&str> = lines.collect();
+        let [commit] = commits[..] else { panic!("{commits:?}") };
+        let is_hash = commit.len() == 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
+        assert!(is_hash, "{commit}");
+    }
+
     /// docs/chaos.md also names a seed with which no run failed.
     #[test]
     fn every_seed_that_the_document_names_as_failed_is_run_again() {
