@@ -99,10 +99,10 @@ pub(crate) async fn run_drained(database: Database, effort: Effort) {
         println!("  {people} conversations wait; statistics were taken when {when}");
         rates.push(woken(&stage, people).await);
     }
-    let row = format!("delivery to {people} conversations, stale statistics");
+    let row = format!("delivery to {people} conversations, statistics of a drained outbox");
     tell_ratio(&row, database.name(), rates[1], rates[0], ">= 0.8 x");
     let sent = percentiles(measure(&stage, effort, people).await.sent);
-    let row = format!("commit to Slack request, {people} conversations, stale statistics");
+    let row = format!("commit to Slack request, beside {people} such conversations");
     tell(&row, database.name(), &sent, "-", "-", "as on an idle server");
 }
 

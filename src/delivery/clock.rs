@@ -28,12 +28,38 @@ const ROUNDS: u32 = 60;
 /// not one of them.
 const IN_VAIN: u32 = 10;
 
-/// The rounds of moving that are left.
+/// The rounds of moving that are left. A round looks at all rows; with very many of them it takes
+/// several readings of the clock.
 struct Moving {
     rounds: u32,
     in_vain: u32,
-    /// Where the search for lanes whose times must follow those of their heads continues.
-    lane: Option<store::LaneKey>,
+    /// How far the present round has come, and its result so far.
+    outbox: store::ClockPass,
+    lists: store::ClockPass,
+    done: store::TimesMoved,
+}
+
+impl Moving {
+    /// Ends after so many rounds that found nothing to move.
+    fn new(in_vain: u32) -> Self {
+        Self {
+            rounds: ROUNDS,
+            in_vain,
+            outbox: store::ClockPass::default(),
+            lists: store::ClockPass::default(),
+            done: store::TimesMoved::default(),
+        }
+    }
+
+    /// Counts the present round if it is complete.
+    fn count(&mut self) {
+        if self.outbox.is_complete() && self.lists.is_complete() {
+            self.rounds -= 1;
+            if std::mem::take(&mut self.done) == store::TimesMoved::default() {
+                self.in_vain -= 1;
+            }
+        }
+    }
 }
 
 /// Compares the database's clock with this process's own, which does not step.
@@ -69,7 +95,7 @@ impl Steady {
 impl Delivery {
     pub(super) async fn follow_clock(self, stop: CancellationToken) {
         let mut last = None;
-        let mut left = Moving { rounds: ROUNDS, in_vain: 1, lane: None };
+        let mut left = Moving::new(1);
         let watched = self.watch("clock", EVERY);
         while !stop.is_cancelled() {
             watched.next();
@@ -95,21 +121,31 @@ impl Delivery {
             && let Some(by) = stepped_back(before, read.duration_since(at), now)
         {
             tracing::warn!(?by, "the database's clock stepped back");
-            *left = Moving { rounds: ROUNDS, in_vain: IN_VAIN, lane: None };
+            *left = Moving::new(IN_VAIN);
         }
         if left.rounds > 0 && left.in_vain > 0 {
-            let lease = self.inner.timing.lease.max(EVERY) * 2;
-            let mut done = store.upkeep().follow_clock(lease, &mut left.lane).await?;
-            let lists = self.inner.directory.longest_bookings();
-            done.include(store.upkeep().follow_clock_of_lists(&lists).await?);
-            left.rounds -= 1;
-            if done.moved > 0 {
-                let moved = done.moved;
-                tracing::info!(moved, "stored times were moved back after the clock's step");
-            } else if done.left == 0 && left.lane.is_none() {
-                left.in_vain -= 1;
-            }
+            self.move_times(left).await?;
         }
+        Ok(())
+    }
+
+    /// A part of a round, or a whole one.
+    async fn move_times(&self, left: &mut Moving) -> Result<(), store::Error> {
+        let upkeep = self.inner.store.upkeep();
+        let before = left.done.moved;
+        if left.lists.is_complete() {
+            let lease = self.inner.timing.lease.max(EVERY) * 2;
+            left.done.include(upkeep.follow_clock(lease, &mut left.outbox).await?);
+        }
+        if left.outbox.is_complete() {
+            let most = self.inner.directory.longest_bookings();
+            left.done.include(upkeep.follow_clock_of_lists(&most, &mut left.lists).await?);
+        }
+        let moved = left.done.moved - before;
+        if moved > 0 {
+            tracing::info!(moved, "stored times were moved back after the clock's step");
+        }
+        left.count();
         Ok(())
     }
 }

@@ -142,7 +142,8 @@ pub use tenancy::templates::{
 };
 pub use turns::intend::RecoverOutcome;
 pub use turns::settle::{DeliveryTrace, LanePace, SettleContext};
-pub use upkeep::clock::{ListBookings, TimesMoved};
+pub use upkeep::ahead::TimesMoved;
+pub use upkeep::clock::{ClockPass, ListBookings};
 pub use upkeep::health::OutboxHealth;
 pub use upkeep::recovery::Recovery;
 pub use waiting::channels::KeyedChannel;

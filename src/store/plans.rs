@@ -19,6 +19,7 @@ use super::ends::erase::{OF_CHANNEL, OF_DELIVERY, out_of};
 use super::lanes::claim::lease_token;
 use super::lanes::order::RESOLVES_DUE;
 use super::lanes::repair::page;
+use super::upkeep::clock::{deliveries, lanes};
 use super::{
     Accept, Config, DeliveryKind, DeliveryTrace, LanePace, NewDelivery, NotificationTerms,
     ResolveOutcome, Settle, SettleContext, Store, Target, WaitScope,
@@ -171,7 +172,27 @@ async fn channels_that_are_due_are_found_by_their_indexes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn lanes_to_repair_are_searched_by_key_whatever_the_statistics_say() {
     let Some((_store, raw)) = fresh("repair").await else { return };
-    let text = sql::expand(DbBackend::Postgres, &page(1_000));
+    let values: [Value; 2] = [WORKSPACE.into(), "F5".into()];
+    judge_pages(&raw, &[(page(1_000), values.to_vec())]).await;
+}
+
+/// Otherwise each page of the repair after a step of the clock reads a whole table.
+#[tokio::test(flavor = "multi_thread")]
+async fn times_ahead_are_searched_by_key_whatever_the_statistics_say() {
+    let Some((_store, raw)) = fresh("clock").await else { return };
+    let (lanes, deliveries) = (lanes(1), deliveries());
+    let lane: [Value; 2] = [WORKSPACE.into(), "F5".into()];
+    let numbers: [Value; 2] = [5_i64.into(), 2_005_i64.into()];
+    let pages = [
+        (lanes.page(), [&lanes.values[..], &lane[..]].concat()),
+        (deliveries.page(), [&deliveries.values[..], &numbers[..1]].concat()),
+        (deliveries.text(), [&deliveries.values[..], &numbers[..]].concat()),
+    ];
+    judge_pages(&raw, &pages).await;
+}
+
+/// Statements that go through a table page by page, with their values.
+async fn judge_pages(raw: &DatabaseConnection, pages: &[(String, Vec<Value>)]) {
     let mut wrong = Vec::new();
     for (outbox, changes) in [
         ("full", &[FILL, "VACUUM ANALYZE"][..]),
@@ -181,9 +202,11 @@ async fn lanes_to_repair_are_searched_by_key_whatever_the_statistics_say() {
         for change in changes {
             raw.execute_unprepared(change).await.unwrap();
         }
-        let values: [Value; 2] = [WORKSPACE.into(), "F5".into()];
-        for plan in [custom(&raw, &text, &values).await, generic(&raw, &text, &values).await] {
-            wrong.extend(plan.err().map(|found| format!("{outbox}: {found}")));
+        for (text, values) in pages {
+            let text = sql::expand(DbBackend::Postgres, text);
+            for plan in [custom(raw, &text, values).await, generic(raw, &text, values).await] {
+                wrong.extend(plan.err().map(|found| format!("{outbox}: {found}\n{text}")));
+            }
         }
     }
     assert!(wrong.is_empty(), "{} plans:\n{}", wrong.len(), wrong.join("\n\n"));

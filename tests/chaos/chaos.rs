@@ -123,7 +123,8 @@ enum Order {
 }
 
 /// Faults that only this release survives, or that need all replicas to be of one release.
-const NEW: [Kind; 5] = [Kind::Dark, Kind::Frozen, Kind::Step, Kind::Tenants, Kind::Failover];
+const NEW: [Kind; 6] =
+    [Kind::Dark, Kind::Frozen, Kind::Step, Kind::Newer, Kind::Tenants, Kind::Failover];
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -299,6 +300,8 @@ mod tests {
         assert!(all.contains(&Kind::Step) && !all.contains(&Kind::Failover));
         assert_eq!(kinds("chaos --failover").len(), all.len() + 1);
         assert_eq!(kinds("chaos --faults dark"), [Kind::Dark]);
+        let mixed = kinds("chaos --before herald");
+        assert!(all.contains(&Kind::Newer) && !mixed.contains(&Kind::Newer));
     }
 
     /// The options of the runs in step_chaos of tests/run, except for seeds and folders.
@@ -351,6 +354,16 @@ mod tests {
             let options = Options::try_parse_from(words).unwrap();
             assert!(options.seed.is_some() && !finding.is_empty(), "{line}");
         }
+    }
+
+    /// As tests/run reads it.
+    #[test]
+    fn the_release_before_is_one_commit() {
+        let lines = include_str!("before").lines().filter(|line| !line.starts_with('#'));
+        let commits: Vec<&str> = lines.collect();
+        let [commit] = commits[..] else { panic!("{commits:?}") };
+        let is_hash = commit.len() == 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
+        assert!(is_hash, "{commit}");
     }
 
     /// docs/chaos.md also names a seed with which no run failed.

@@ -13,82 +13,61 @@
 
 use std::time::Duration;
 
-use sea_orm::Value;
-
+use crate::domain::delivery::State;
 use crate::domain::time::micros;
 use crate::store::budgets::clock::{CALLS_AHEAD, CHANGES_AHEAD, POSTS_AHEAD};
-use crate::store::database::sql::{self, params};
-use crate::store::records::deliveries::IN_LANE;
-use crate::store::{Error, LaneKey, Upkeep};
+use crate::store::database::sql::params;
+use crate::store::lanes::order::STILL_RESOLVES;
+use crate::store::records::deliveries::StateIn;
+use crate::store::upkeep::ahead::{Ahead, KeyColumns, RowKey, TimesMoved};
+use crate::store::{Error, Upkeep};
 
-/// Rows of one statement.
-const BATCH: u64 = 500;
-/// Statements per table and call. Between calls, the caller reports that it is still alive.
-const BATCHES: usize = 100;
+/// Pages per call. Between calls, the caller reports that it is still alive.
+const PAGES: usize = 100;
 /// Lanes that one statement looks at for the time of their heads.
 const LANES: u32 = 1_000;
 /// The clocks seen over different connections to one database differ by less than this, in
 /// microseconds; `$1` below.
 const NOISE: i64 = 1_000_000;
 
-/// The result of a round.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct TimesMoved {
-    /// Rows whose times were moved back.
-    pub moved: u64,
-    /// Rows that still must be looked at: other transactions held them, or there are too many for
-    /// one round. Counted up to a bound.
-    pub left: u64,
+/// How far a pass over all rows has come. The default is the end of one, and the beginning of the
+/// next.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ClockPass {
+    /// The steps that are complete.
+    steps: usize,
+    /// The last row that the current step looked at; `None`: it has not begun.
+    after: Option<RowKey>,
 }
 
-impl TimesMoved {
-    /// Adds the result for other rows.
-    pub fn include(&mut self, other: Self) {
-        self.moved += other.moved;
-        self.left += other.left;
+impl ClockPass {
+    /// Whether all rows were looked at.
+    pub fn is_complete(&self) -> bool {
+        *self == Self::default()
     }
 }
 
-/// The rows of a table whose times may lie too far ahead.
-struct Ahead {
-    table: &'static str,
-    /// The primary key. Rows are locked in its order.
-    key: &'static str,
-    /// The new times, by `clock.now`.
-    set: String,
-    /// Whether the times of a row lie too far ahead. Names all of `values`.
-    which: String,
-    values: Vec<Value>,
-}
-
-impl Ahead {
-    /// Moves rows that no other transaction holds.
-    fn text(&self) -> String {
-        let Self { table, key, set, which, .. } = self;
-        format!(
-            "UPDATE {table} SET {set} FROM (SELECT {{now}} AS now) AS clock WHERE ({key}) IN \
-             (SELECT {key} FROM {table} WHERE {which} ORDER BY {key} LIMIT {BATCH} {{skip_locked}})"
-        )
-    }
-
-    /// Counts rows without locks, up to a batch.
-    fn count(&self) -> String {
-        let Self { table, which, .. } = self;
-        format!("SELECT COUNT(*) FROM (SELECT 1 FROM {table} WHERE {which} LIMIT {BATCH}) AS ahead")
-    }
+/// One step of a pass.
+enum PassStep {
+    Rows(Ahead),
+    /// Lanes that would come up later than their heads.
+    Heads,
 }
 
 /// Except deliveries that wait for a time named by the caller: that time is by the clock as it is
-/// now.
-fn deliveries() -> Ahead {
+/// now. States are compared in words of no index, so that PostgreSQL scans none of those that have
+/// all waiting deliveries.
+pub(in crate::store) fn deliveries() -> Ahead {
+    const STATE: &str = "(state || '')";
+    let in_lane = StateIn(STATE, State::IN_LANE);
     Ahead {
         table: "deliveries",
-        key: "sequence",
+        key: KeyColumns::Number("sequence"),
         set: "due_at = due_at - (updated_at - clock.now), updated_at = clock.now".into(),
         which: format!(
-            "updated_at > {{now}} + $1 AND (({IN_LANE} AND lane IS NOT NULL) OR state = 'held' \
-             OR (state = 'resolving' AND (due_at <= updated_at OR updated_at > created_at \
-             OR lease_token IS NOT NULL)))"
+            "updated_at > {{now}} + $1 AND (({in_lane} AND lane IS NOT NULL) \
+             OR {STATE} = 'held' OR ({STILL_RESOLVES} AND (due_at <= updated_at \
+             OR updated_at > created_at OR lease_token IS NOT NULL)))"
         ),
         values: params![NOISE],
     }
@@ -96,7 +75,7 @@ fn deliveries() -> Ahead {
 
 /// By the lane's last claim, or the end of that claim. A lease may have been extended since; it
 /// ends after `$2` at the latest.
-fn lanes(longest: i64) -> Ahead {
+pub(in crate::store) fn lanes(longest: i64) -> Ahead {
     let moved = |column: &str| {
         format!(
             "CASE WHEN {column} > clock.now \
@@ -107,7 +86,7 @@ fn lanes(longest: i64) -> Ahead {
     let (next, ready) = (moved("next_at"), moved("ready_at"));
     Ahead {
         table: "lanes",
-        key: "installation, lane",
+        key: KeyColumns::Pair(["installation", "lane"]),
         set: format!(
             "paced_until = {paced}, ready_at = {ready}, \
              lease_until = {{least}}({lease}, clock.now + $2), \
@@ -126,7 +105,7 @@ fn lanes(longest: i64) -> Ahead {
 fn channels() -> Ahead {
     Ahead {
         table: "channels",
-        key: "id",
+        key: KeyColumns::Text("id"),
         set: "due_at = due_at - (touched_at - clock.now), lease_until = CASE WHEN lease_until > 0 \
             THEN {greatest}(lease_until - (touched_at - clock.now), 1) ELSE 0 END, \
             touched_at = clock.now"
@@ -140,7 +119,7 @@ fn channels() -> Ahead {
 fn channel_members() -> Ahead {
     Ahead {
         table: "channel_members",
-        key: "channel, user_id",
+        key: KeyColumns::Pair(["channel", "user_id"]),
         set: "due_at = due_at - (touched_at - clock.now), touched_at = clock.now".into(),
         which: "touched_at > {now} + $1 AND due_at IS NOT NULL".into(),
         values: params![NOISE],
@@ -157,7 +136,7 @@ fn posting() -> Ahead {
         window_at = {least}(window_at, clock.now)";
     Ahead {
         table: "posting",
-        key: "installation",
+        key: KeyColumns::Text("installation"),
         set: SET.into(),
         which: "window_at > {now} + $1 OR spent_until > {now} + $2".into(),
         values: params![NOISE, POSTS_AHEAD],
@@ -167,7 +146,7 @@ fn posting() -> Ahead {
 fn budgets() -> Ahead {
     Ahead {
         table: "budgets",
-        key: "installation, method",
+        key: KeyColumns::Pair(["installation", "method"]),
         set: "next_at = clock.now".into(),
         which: "next_at > {now} + \
             CASE WHEN method IN ('chat.update', 'chat.delete') THEN $1 ELSE $2 END"
@@ -180,7 +159,7 @@ fn budgets() -> Ahead {
 fn pauses() -> Ahead {
     Ahead {
         table: "budgets",
-        key: "installation, method",
+        key: KeyColumns::Pair(["installation", "method"]),
         set: "paused_until = paused_until - (paused_at - clock.now), paused_at = clock.now".into(),
         which: "paused_at > {now} + $1".into(),
         values: params![NOISE],
@@ -190,7 +169,7 @@ fn pauses() -> Ahead {
 fn events() -> Ahead {
     Ahead {
         table: "seen_events",
-        key: "installation, event_id",
+        key: KeyColumns::Pair(["installation", "event_id"]),
         set: "due_at = due_at - (seen_at - clock.now), seen_at = clock.now".into(),
         which: "state = 'waiting' AND seen_at > {now} + $1".into(),
         values: params![NOISE],
@@ -207,7 +186,7 @@ fn sweeps() -> Ahead {
             ELSE lease_until END";
     Ahead {
         table: "held_sweeps",
-        key: "tenant",
+        key: KeyColumns::Text("tenant"),
         set: SET.into(),
         which: "(lease_token IS NULL AND lease_until > {now} + $1) \
             OR (lease_token IS NOT NULL AND next_at > {now} + $1)"
@@ -220,7 +199,7 @@ fn sweeps() -> Ahead {
 fn leases(table: &'static str, key: &'static str, longest: i64) -> Ahead {
     Ahead {
         table,
-        key,
+        key: KeyColumns::Text(key),
         set: "lease_until = clock.now".into(),
         which: "lease_until > {now} + $1".into(),
         values: params![longest],
@@ -253,7 +232,7 @@ fn readings(most: &ListBookings) -> Ahead {
         published_at = {least}(published_at, clock.now)";
     Ahead {
         table: "directory",
-        key: "installation",
+        key: KeyColumns::Text("installation"),
         set: SET.into(),
         which: "published_at > {now} + $1 OR next_refresh_at > {now} + $1 + \
             CASE WHEN generation = 0 AND crawl_failures = 0 THEN 0 ELSE $2 END"
@@ -269,7 +248,7 @@ fn fields(most: &ListBookings) -> Ahead {
         soon_at = {least}(soon_at, clock.now + CASE WHEN needed = 0 THEN $4 ELSE $3 END)";
     Ahead {
         table: "field_passes",
-        key: "installation",
+        key: KeyColumns::Text("installation"),
         set: SET.into(),
         which: "due_at > {now} + $1 + CASE WHEN needed = 0 THEN $4 ELSE $2 END \
             OR soon_at > {now} + $1 + CASE WHEN needed = 0 THEN $4 ELSE $3 END"
@@ -284,81 +263,91 @@ fn fields(most: &ListBookings) -> Ahead {
 }
 
 impl Upkeep<'_> {
-    /// Moves back times that lie further ahead than could have been booked, up to a limit of rows.
-    /// `longest` is the longest lease that is taken. The times of lanes also follow those of their
-    /// heads: `lane` is the place from which the search for such lanes continues, `None` when it is
-    /// complete.
+    /// Moves back times that lie further ahead than could have been booked. Looks at a bounded
+    /// number of rows: `pass` is where the next call continues. `longest` is the longest lease that
+    /// is taken. The times of lanes also follow those of their heads.
     pub async fn follow_clock(
         self,
         longest: Duration,
-        lane: &mut Option<LaneKey>,
+        pass: &mut ClockPass,
     ) -> Result<TimesMoved, Error> {
         let longest = micros(longest);
-        let mut done = TimesMoved::default();
-        // The accounts first: every claim of their workspaces needs them.
-        for ahead in [posting(), budgets(), pauses(), lanes(longest), deliveries()] {
-            done.include(self.move_back(&ahead).await?);
-        }
-        // Lanes that got deliveries and were not claimed since.
-        for _ in 0..BATCHES {
-            let repair = self.store.lanes().repair(lane.as_ref(), LANES).await?;
-            done.left += repair.skipped;
-            *lane = repair.next;
-            if lane.is_none() {
-                break;
-            }
-        }
+        // The accounts first: every claim of their workspaces needs them. The deliveries last:
+        // there may be very many, and the repair of lanes expects them to have times ahead.
+        let steps = [
+            PassStep::Rows(posting()),
+            PassStep::Rows(budgets()),
+            PassStep::Rows(pauses()),
+            PassStep::Rows(lanes(longest)),
+            // Lanes that got deliveries and were not claimed since.
+            PassStep::Heads,
+            PassStep::Rows(sweeps()),
+            PassStep::Rows(leases("held_sweeps", "tenant", longest)),
+            PassStep::Rows(channels()),
+            PassStep::Rows(channel_members()),
+            PassStep::Rows(events()),
+            PassStep::Rows(deliveries()),
+        ];
+        let done = self.go_through(&steps, pass).await?;
         if done.moved > 0 {
             self.store.wake();
-        }
-        for ahead in [
-            channels(),
-            channel_members(),
-            events(),
-            sweeps(),
-            leases("held_sweeps", "tenant", longest),
-        ] {
-            done.include(self.move_back(&ahead).await?);
-        }
-        if done.moved > 0 {
             self.store.inner.channels_woken.notify_one();
         }
         Ok(done)
     }
 
     /// The same for the work on member lists.
-    pub async fn follow_clock_of_lists(self, most: &ListBookings) -> Result<TimesMoved, Error> {
+    pub async fn follow_clock_of_lists(
+        self,
+        most: &ListBookings,
+        pass: &mut ClockPass,
+    ) -> Result<TimesMoved, Error> {
         let longest = micros(most.lease);
+        let steps = [
+            PassStep::Rows(readings(most)),
+            PassStep::Rows(fields(most)),
+            PassStep::Rows(leases("directory", "installation", longest)),
+            PassStep::Rows(leases("field_passes", "installation", longest)),
+        ];
+        self.go_through(&steps, pass).await
+    }
+
+    /// Looks at some pages, up to the end of the pass.
+    async fn go_through(
+        self,
+        steps: &[PassStep],
+        pass: &mut ClockPass,
+    ) -> Result<TimesMoved, Error> {
         let mut done = TimesMoved::default();
-        for ahead in [
-            readings(most),
-            fields(most),
-            leases("directory", "installation", longest),
-            leases("field_passes", "installation", longest),
-        ] {
-            done.include(self.move_back(&ahead).await?);
+        for _ in 0..PAGES {
+            let Some(step) = steps.get(pass.steps) else { break };
+            let (page, last) = match step {
+                PassStep::Rows(ahead) => ahead.move_page(self.store, pass.after.as_ref()).await?,
+                PassStep::Heads => self.repair_page(pass.after.as_ref()).await?,
+            };
+            done.include(page);
+            pass.after = last;
+            if pass.after.is_none() {
+                pass.steps += 1;
+            }
+        }
+        if pass.steps == steps.len() {
+            *pass = ClockPass::default();
         }
         Ok(done)
     }
 
-    /// Each batch is a transaction of its own, so that its rows are locked briefly.
-    async fn move_back(self, ahead: &Ahead) -> Result<TimesMoved, Error> {
-        let (text, count) = (ahead.text(), ahead.count());
-        let mut done = TimesMoved::default();
-        for _ in 0..BATCHES {
-            let row = sql::one(self.store.reader(), &count, ahead.values.clone()).await?;
-            let row = row.ok_or_else(|| Error::Bug("a count without a row".into()))?;
-            done.left = u64::try_from(row.get::<i64>(0)?).unwrap_or(0);
-            if done.left == 0 {
-                break;
-            }
-            let moved = sql::execute(self.store.writer(), &text, ahead.values.clone()).await?;
-            done.moved += moved;
-            // Other transactions hold the rest.
-            if moved == 0 {
-                break;
-            }
-        }
-        Ok(done)
+    /// Looks at the next lanes and their heads.
+    async fn repair_page(
+        self,
+        after: Option<&RowKey>,
+    ) -> Result<(TimesMoved, Option<RowKey>), Error> {
+        let after = match after {
+            Some(RowKey::Pair(lane)) => Some(lane),
+            _ => None,
+        };
+        let repair = self.store.lanes().repair(after, LANES).await?;
+        let done = TimesMoved { moved: 0, left: repair.skipped };
+        Ok((done, repair.next.map(RowKey::Pair)))
     }
 }

@@ -11,9 +11,36 @@ use super::{Kind, Stage};
 use crate::dice::Dice;
 use crate::link::Weather;
 use crate::postgres::Postgres;
+use crate::tenant::Tenant;
 
 /// The time in the list of faults, before the time factor.
 const AWAY: Duration = Duration::from_secs(300);
+
+/// Rows as a newer release may write them, all of them due: a lane of an unknown class, one of an
+/// unknown budget, one whose first delivery has an unknown kind, and a delivery with an unknown
+/// action that waits for its member.
+const NEWER: &str = "
+INSERT INTO lanes (installation, lane, tenant, class, budget, next_at)
+SELECT installation, name, tenant, class, budget, 1 FROM tenant_links,
+    (VALUES ('CNEWER1', 9, 0), ('CNEWER2', 2, 9), ('CNEWER3', 2, 0)) AS newer (name, class, budget)
+WHERE tenant = '{tenant}';
+INSERT INTO deliveries (id, tenant, notification, user_id, installation, lane, position, state,
+    attempt, probes, crashes, due_at, expires_at, priority, kind, action, event_type, created_at,
+    updated_at)
+SELECT gen_random_uuid(), tenant, gen_random_uuid(), 'newer', installation, 'CNEWER3', 1,
+    'pending', 0, 0, 0, 1, 9000000000000000, 0, 'hologram', NULL, 'task.assigned', 1, 1
+FROM tenant_links WHERE tenant = '{tenant}';
+INSERT INTO deliveries (id, tenant, notification, user_id, position, state, attempt, probes,
+    crashes, due_at, expires_at, priority, kind, action, event_type, created_at, updated_at)
+VALUES (gen_random_uuid(), '{tenant}', gen_random_uuid(), 'newer', 2, 'resolving', 0, 0, 0, 1,
+    9000000000000000, 0, 'normal', 'hologram', 'task.assigned', 1, 1);
+";
+/// A worker of one of these lanes may hold its row, so the lanes are locked first.
+const NEWER_GONE: &str = "
+SELECT 1 FROM lanes WHERE lane LIKE 'CNEWER%' ORDER BY installation, lane FOR UPDATE;
+DELETE FROM deliveries WHERE user_id = 'newer';
+DELETE FROM lanes WHERE lane LIKE 'CNEWER%';
+";
 
 impl Stage {
     pub(super) async fn break_database(&self, dice: &mut Dice) -> io::Result<()> {
@@ -88,6 +115,18 @@ impl Stage {
         self.postgres.set_clock(offset)?;
         sleep(dice.millis(500, 4_000)).await;
         self.postgres.set_clock(0)?;
+        blow.over();
+        Ok(())
+    }
+
+    /// As during an upgrade: replicas of this release meet rows that they cannot read.
+    pub(super) async fn write_newer_rows(&self, dice: &mut Dice) -> io::Result<()> {
+        let _held = self.postgres.held().await;
+        let blow = self.book.strike(Kind::Newer.name(), None, "rows of a newer release");
+        let rows = NEWER.replace("{tenant}", &Tenant::MAIN.name());
+        self.postgres(move |postgres| postgres.ask(&rows)).await?;
+        sleep(dice.millis(2_500, 4_000)).await;
+        self.postgres(|postgres| postgres.ask(NEWER_GONE)).await?;
         blow.over();
         Ok(())
     }

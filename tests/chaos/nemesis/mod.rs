@@ -74,6 +74,9 @@ pub(crate) enum Kind {
     Frozen,
     /// The database's clock steps by ten minutes, in either direction, and back.
     Step,
+    /// Rows that only a newer release can read.
+    #[value(alias = "44")]
+    Newer,
     /// Other tenants, with a slow Slack, broadcast to many people.
     Tenants,
     /// The database fails over to a copy that lags, once, in the middle of the run.
@@ -102,6 +105,7 @@ impl Kind {
             Self::Dark => "dark",
             Self::Frozen => "frozen",
             Self::Step => "step",
+            Self::Newer => "newer",
             Self::Tenants => "tenants",
             Self::Failover => "failover",
             Self::Upgrade => "upgrade",
@@ -146,6 +150,7 @@ impl Kind {
             Self::Dark => (22_000, 40_000),
             Self::Frozen => (8_000, 16_000),
             Self::Step => (7_000, 15_000),
+            Self::Newer => (8_000, 16_000),
             Self::Upgrade => (4_000, 8_000),
             Self::Cancel | Self::Tenants | Self::Failover => (1_000, 1_000),
         }
@@ -260,6 +265,7 @@ impl Stage {
             Kind::Dark => self.darken(),
             Kind::Frozen => self.freeze_inside(dice).await?,
             Kind::Step => self.step_clock(dice).await?,
+            Kind::Newer => self.write_newer_rows(dice).await?,
             Kind::Failover => self.fail_over(dice).await?,
             Kind::Upgrade => self.upgrade(dice).await?,
         }

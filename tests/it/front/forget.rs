@@ -1,7 +1,8 @@
 //! DeletePerson: no row has data of the person any longer, and the counts stay.
 
 use herald::rpc::pb::{self, DeliveryState};
-use tonic::Code;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 
 use crate::support::client::{demo_person, notify_targets, task};
 use crate::support::world::{TENANT, World, for_each_database};
@@ -18,10 +19,17 @@ const ROWS: &[(&str, &str)] = &[
     ("deliveries_history", "lane"),
 ];
 
+/// The messages of one person that one call erases.
+const ONE_CALL: i64 = 10_000;
+
 async fn delete(world: &World, user: &str) -> pb::DeletePersonResponse {
+    try_to_delete(world, user).await.unwrap()
+}
+
+async fn try_to_delete(world: &World, user: &str) -> Result<pb::DeletePersonResponse, Status> {
     let (tenant_id, user_id) = (TENANT.into(), user.into());
     let request = pb::DeletePersonRequest { tenant_id, user_id, actor: None };
-    world.client.delete_person(request).await.unwrap()
+    world.client.delete_person(request).await
 }
 
 #[tokio::test]
@@ -85,6 +93,44 @@ async fn a_person_is_forgotten_everywhere() {
         assert_eq!(verdict.recipient, Some(recipient));
         let again = delete(world, "ben").await;
         assert_eq!(again, pb::DeletePersonResponse::default());
+    })
+    .await;
+}
+
+/// Each is the only one of its notification, which retention has removed: small rows, and quickly
+/// written.
+async fn write_old_messages(world: &World, user: &str, count: i64) {
+    let rows = format!(
+        "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < {count}) \
+         INSERT INTO deliveries_history (sequence, id, tenant, notification, user_id, position, \
+         state, attempt, probes, crashes, due_at, expires_at, priority, kind, event_type, \
+         created_at, updated_at) \
+         SELECT -n, 'd' || n, '{TENANT}', 'n' || n, '{user}', n, 'expired', 0, 0, 0, 1, 1, 0, \
+         'normal', 'task.assigned', 1, 1 FROM n"
+    );
+    assert_eq!(world.execute(&rows).await, Ok(u64::try_from(count).unwrap()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_erases_so_many_messages_and_repeated_calls_the_rest() {
+    const REST: i64 = 20;
+    for_each_database(async |world| {
+        world.client.load(&["ben"]).await;
+        write_old_messages(world, "ben", ONE_CALL + REST).await;
+        let left = "SELECT COUNT(*) FROM deliveries_history WHERE user_id = 'ben'";
+        let known = "SELECT COUNT(*) FROM people WHERE user_id = 'ben'";
+
+        let part = try_to_delete(world, "ben").await.unwrap_err();
+        assert_eq!(part.code(), Code::Unavailable, "{part:?}");
+        assert!(part.message().contains("a repeated call continues"), "{}", part.message());
+        let retry = part.get_details_retry_info().unwrap();
+        assert!(retry.retry_delay.is_some_and(|wait| !wait.is_zero()));
+        assert_eq!((world.count(left).await, world.count(known).await), (REST, 1));
+
+        let erased = delete(world, "ben").await;
+        assert!(erased.deleted);
+        assert_eq!(erased.erased_deliveries, REST);
+        assert_eq!((world.count(left).await, world.count(known).await), (0, 0));
     })
     .await;
 }

@@ -11,10 +11,10 @@ use herald::domain::ids::SubjectKey;
 use herald::domain::reason::NoMatch;
 use herald::domain::time::Timestamp;
 use herald::store::{
-    LaneClaim, LanePace, ListBookings, NewEvent, NotificationTerms, QueueKey, Settle, Target,
-    Throttled, TimesMoved, WaitScope, lease_token,
+    ClockPass, LaneClaim, LanePace, ListBookings, NewEvent, NotificationTerms, QueueKey, Settle,
+    Target, Throttled, TimesMoved, WaitScope, lease_token,
 };
-use sea_orm::ConnectionTrait as _;
+use sea_orm::{ConnectionTrait as _, Statement};
 
 use super::clock_of_lists::MOST;
 use super::queues::key;
@@ -49,6 +49,22 @@ pub(crate) async fn step_back(store: &TestStore) {
     }
 }
 
+/// Moves times back, as replicas do after a step, in one pass over all rows.
+pub(super) async fn follow(store: &TestStore, longest: Duration) -> TimesMoved {
+    let mut pass = ClockPass::default();
+    let done = store.upkeep().follow_clock(longest, &mut pass).await.unwrap();
+    assert!(pass.is_complete());
+    done
+}
+
+/// The same for the work on member lists.
+pub(super) async fn follow_lists(store: &TestStore, most: &ListBookings) -> TimesMoved {
+    let mut pass = ClockPass::default();
+    let done = store.upkeep().follow_clock_of_lists(most, &mut pass).await.unwrap();
+    assert!(pass.is_complete());
+    done
+}
+
 /// The time until a lane can be claimed.
 pub(super) async fn wait(store: &TestStore, lane: &str) -> Duration {
     let next = store.lanes().backlog(installation(), lane).await.unwrap().next_at.unwrap();
@@ -76,8 +92,8 @@ async fn after_a_step_back_nothing_waits_for_longer_than_it_was_to() {
         step_back(&store).await;
         assert!(store.lanes().claim(10, LEASE).await.unwrap().is_empty());
 
-        assert!(store.upkeep().follow_clock(LEASE, &mut None).await.unwrap().moved > 0);
-        let again = store.upkeep().follow_clock(LEASE, &mut None).await.unwrap();
+        assert!(follow(&store, LEASE).await.moved > 0);
+        let again = follow(&store, LEASE).await;
         assert_eq!(again, TimesMoved::default(), "once is enough");
         // Its second counts from the claim.
         assert!(wait(&store, "U1").await <= LONG);
@@ -109,7 +125,7 @@ async fn after_a_step_back_posts_go_on_and_a_pause_lasts_as_long_as_slack_asked(
             .await;
         assert_eq!(claims.unwrap().len(), 1);
         step_back(&store).await;
-        store.upkeep().follow_clock(LEASE, &mut None).await.unwrap();
+        follow(&store, LEASE).await;
         let posting = store.budgets().posting(installation()).await.unwrap().unwrap();
         let now = store.now().await.unwrap();
         assert!(posting.spent_until <= now && posting.window_at <= now, "{posting:?}");
@@ -125,7 +141,7 @@ async fn after_a_step_back_posts_go_on_and_a_pause_lasts_as_long_as_slack_asked(
             store.budgets().note_throttled(&throttled).await.unwrap();
         }
         step_back(&store).await;
-        store.upkeep().follow_clock(LEASE, &mut None).await.unwrap();
+        follow(&store, LEASE).await;
         let posting = store.budgets().posting(installation()).await.unwrap().unwrap();
         let left = posting.paused_until.since(store.now().await.unwrap());
         assert!(left <= STEP / 2 + LONG && left + LONG > STEP / 2, "{left:?}");
@@ -195,7 +211,7 @@ async fn a_turn_that_ends_after_the_step_leaves_no_time_ahead() {
         step_back(&store).await;
         let released = store.now().await.unwrap();
         assert!(store.lanes().release(&held, SECOND).await.unwrap());
-        store.upkeep().follow_clock(LEASE, &mut None).await.unwrap();
+        follow(&store, LEASE).await;
         let due = record(&store, id).await.due_at;
         assert!(due.since(store.now().await.unwrap()) <= SECOND, "{due:?}");
         assert!(due >= released.plus(SECOND), "it is due too early: {due:?}");
@@ -228,7 +244,7 @@ async fn what_is_written_while_the_clock_is_ahead_is_moved_back() {
         claimed_before(&store).await;
         assert!(store.lanes().heartbeat(&held, LEASE).await.unwrap());
         step_back(&store).await;
-        store.upkeep().follow_clock(LEASE, &mut None).await.unwrap();
+        follow(&store, LEASE).await;
         post(&store, "U1").await;
         assert!(wait(&store, "U1").await <= SECOND * 2);
         assert!(wait(&store, "U2").await <= LEASE);
@@ -243,7 +259,7 @@ async fn what_was_being_sent_waits_for_no_time_by_the_clock_before() {
         post(&store, "U1").await;
         let (held, _) = sending(&store).await;
         step_back(&store).await;
-        store.upkeep().follow_clock(LEASE, &mut None).await.unwrap();
+        follow(&store, LEASE).await;
         assert!(store.lanes().release(&held, Duration::ZERO).await.unwrap());
         assert!(wait(&store, "U1").await.is_zero());
     }
@@ -262,7 +278,7 @@ async fn the_end_of_a_turn_after_the_step_keeps_no_pace_by_the_clock_before() {
         let held = claim(&store, LEASE).await;
         step_back(&store).await;
         assert!(store.lanes().release(&held, Duration::ZERO).await.unwrap());
-        store.upkeep().follow_clock(LEASE, &mut None).await.unwrap();
+        follow(&store, LEASE).await;
         assert!(wait(&store, "U1").await <= SECOND * 2);
     }
 }
@@ -273,10 +289,59 @@ async fn a_pause_of_a_method_lasts_as_long_as_slack_asked() {
     for store in test_stores().await {
         store.budgets().pause(installation(), HISTORY, STEP / 2).await.unwrap();
         step_back(&store).await;
-        store.upkeep().follow_clock(LEASE, &mut None).await.unwrap();
+        follow(&store, LEASE).await;
         let left = store.budgets().pause_left(installation(), HISTORY).await.unwrap();
         assert!(left <= STEP / 2 && left + LONG > STEP / 2, "{left:?}");
     }
+}
+
+/// More lanes than one call looks at; of those ahead, more than one statement looks at or moves.
+#[tokio::test]
+async fn every_row_of_large_tables_is_moved_back() {
+    const IDLE: u32 = 100_000;
+    const AHEAD: u32 = 4_500;
+    for store in test_stores().await {
+        let raw = store.raw().await;
+        let ahead = store.now().await.unwrap().plus(STEP).0;
+        let (idle, busy) = (numbers(IDLE), numbers(AHEAD));
+        let who = installation();
+        for rows in [
+            format!(
+                "{idle} INSERT INTO lanes (installation, lane, tenant, class, budget) \
+                 SELECT '{who}', 'A' || n, 'acme', 2, 0 FROM n"
+            ),
+            format!(
+                "{busy} INSERT INTO lanes (installation, lane, tenant, class, budget, next_at, \
+                 claimed_at) SELECT '{who}', 'C' || n, 'acme', 2, 0, {ahead}, {ahead} FROM n"
+            ),
+            format!(
+                "{busy} INSERT INTO deliveries (id, tenant, notification, installation, lane, \
+                 position, state, attempt, probes, crashes, due_at, expires_at, priority, kind, \
+                 event_type, created_at, updated_at) \
+                 SELECT 'd' || n, 'acme', 'n' || n, '{who}', 'C' || n, n, 'pending', 0, 0, 0, \
+                 {ahead}, {ahead}, 0, 'normal', 'task.assigned', {ahead}, {ahead} FROM n"
+            ),
+        ] {
+            raw.execute_unprepared(&rows).await.unwrap();
+        }
+        let (mut pass, mut done) = (ClockPass::default(), TimesMoved::default());
+        done.include(store.upkeep().follow_clock(LEASE, &mut pass).await.unwrap());
+        assert!(!pass.is_complete(), "the next call continues");
+        while !pass.is_complete() {
+            done.include(store.upkeep().follow_clock(LEASE, &mut pass).await.unwrap());
+        }
+        assert_eq!(done, TimesMoved { moved: u64::from(2 * AHEAD), left: 0 });
+        for late in ["lanes WHERE claimed_at", "deliveries WHERE due_at"] {
+            let late = format!("SELECT 1 FROM {late} >= {ahead} LIMIT 1");
+            let late = Statement::from_string(raw.get_database_backend(), late);
+            assert!(raw.query_one_raw(late).await.unwrap().is_none());
+        }
+    }
+}
+
+/// A table `n` of the numbers from 1 to `last`, as the beginning of a statement.
+fn numbers(last: u32) -> String {
+    format!("WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < {last})")
 }
 
 #[tokio::test]
@@ -292,7 +357,7 @@ async fn what_waits_for_a_named_time_is_not_moved() {
         let resolving = later.deliveries[0].id;
         store.outbox().accept(later).await.unwrap();
         step_back(&store).await;
-        store.upkeep().follow_clock(LEASE, &mut None).await.unwrap();
+        follow(&store, LEASE).await;
         for id in [id, resolving] {
             assert_eq!(record(&store, id).await.due_at, at.plus(STEP));
         }
@@ -330,9 +395,9 @@ async fn after_a_step_back_leases_do_not_last_for_longer_than_they_may() {
         assert!(store.custom_fields().acquire(installation(), LEASE).await.unwrap().is_none());
         assert!(store.slack_events().claim(LEASE).await.unwrap().is_empty());
 
-        store.upkeep().follow_clock(SECOND, &mut None).await.unwrap();
+        follow(&store, SECOND).await;
         let most = ListBookings { lease: SECOND, ..MOST };
-        store.upkeep().follow_clock_of_lists(&most).await.unwrap();
+        follow_lists(&store, &most).await;
         assert!(store.waiting().claim_held_sweep(LEASE).await.unwrap().is_some(), "the sweep");
         let crawl = store.member_lists().acquire_crawl(installation(), "two", LEASE).await.unwrap();
         assert!(crawl.is_some(), "the crawl's lease lasts too long");

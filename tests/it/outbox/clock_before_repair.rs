@@ -10,7 +10,7 @@ use herald::domain::time::Timestamp;
 use herald::store::{Accept, LanePace, QueueKey, Target, lease_token};
 use sea_orm::{ConnectionTrait as _, TransactionTrait as _};
 
-use super::clock::{LONG, step_back, wait};
+use super::clock::{LONG, follow, step_back, wait};
 use super::queues::key;
 use super::{LEASE, call, claim, delivered, delivery, installation, post, sending};
 use crate::support::store::{TestStore, test_stores};
@@ -52,7 +52,7 @@ async fn a_locked_row_of_one_tenant_does_not_hold_up_the_repair_of_others() {
             format!("SELECT 1 FROM {table} WHERE installation = '{}' FOR UPDATE", installation());
         held.execute_unprepared(&lock).await.unwrap();
     }
-    let done = store.upkeep().follow_clock(LEASE, &mut None).await.unwrap();
+    let done = follow(&store, LEASE).await;
     assert!(done.moved > 0 && done.left > 0, "{done:?}");
     let claims = store.lanes().claim_queue(&other_key(), lease_token(), 1, LEASE, pace).await;
     assert_eq!(claims.unwrap().len(), 1);
@@ -60,11 +60,11 @@ async fn a_locked_row_of_one_tenant_does_not_hold_up_the_repair_of_others() {
     assert!(posting.window_at <= store.now().await.unwrap(), "{posting:?}");
 
     held.rollback().await.unwrap();
-    assert!(store.upkeep().follow_clock(LEASE, &mut None).await.unwrap().moved > 0);
+    assert!(follow(&store, LEASE).await.moved > 0);
     let claims =
         store.lanes().claim_queue(&key(Class::Normal), lease_token(), 1, LEASE, pace).await;
     assert_eq!(claims.unwrap().len(), 1);
-    let done = store.upkeep().follow_clock(LEASE, &mut None).await.unwrap();
+    let done = follow(&store, LEASE).await;
     assert_eq!((done.moved, done.left), (0, 0));
 }
 

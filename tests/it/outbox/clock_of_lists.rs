@@ -7,7 +7,7 @@ use herald::domain::reason::NoMatch;
 use herald::store::{CrawlLease, FieldsEnd, ListBookings, Resume, Target, TimesMoved};
 use sea_orm::ConnectionTrait as _;
 
-use super::clock::{LONG, SECOND, STEP, step_back};
+use super::clock::{LONG, SECOND, STEP, follow, follow_lists, step_back};
 use super::{LEASE, call, delivery, installation, tenant};
 use crate::support::store::{TestStore, publish_list, test_stores};
 
@@ -21,8 +21,8 @@ pub(super) const MOST: ListBookings = ListBookings {
 };
 
 async fn lists_follow(store: &TestStore) {
-    assert!(store.upkeep().follow_clock_of_lists(&MOST).await.unwrap().moved > 0);
-    let again = store.upkeep().follow_clock_of_lists(&MOST).await.unwrap();
+    assert!(follow_lists(store, &MOST).await.moved > 0);
+    let again = follow_lists(store, &MOST).await;
     assert_eq!(again, TimesMoved::default(), "once is enough");
 }
 
@@ -72,11 +72,7 @@ async fn after_a_step_back_a_reading_that_failed_is_tried_again_in_time() {
         let failed =
             store.member_lists().fail_crawl(&lease, "refused", MOST.reading, Resume::Start).await;
         assert!(failed.unwrap());
-        assert_eq!(
-            store.upkeep().follow_clock_of_lists(&MOST).await.unwrap().moved,
-            0,
-            "it may wait so long"
-        );
+        assert_eq!(follow_lists(&store, &MOST).await.moved, 0, "it may wait so long");
         step_back(&store).await;
         lists_follow(&store).await;
         let wait = until_read(&store).await;
@@ -107,11 +103,7 @@ async fn after_a_step_back_custom_fields_are_looked_for_in_time() {
                 error: None,
             };
             assert!(store.custom_fields().end(&lease, &end).await.unwrap());
-            assert_eq!(
-                store.upkeep().follow_clock_of_lists(&MOST).await.unwrap().moved,
-                0,
-                "as was booked"
-            );
+            assert_eq!(follow_lists(&store, &MOST).await.moved, 0, "as was booked");
             step_back(&store).await;
             lists_follow(&store).await;
             let progress = store.custom_fields().progress(installation()).await.unwrap().unwrap();
@@ -148,8 +140,8 @@ async fn after_a_step_back_a_sweep_comes_when_it_was_to() {
         assert!(store.waiting().end_held_sweep(&sweep, STEP / 2).await.unwrap());
         sweep_is_needed(&store).await;
         step_back(&store).await;
-        store.upkeep().follow_clock(LEASE, &mut None).await.unwrap();
-        let again = store.upkeep().follow_clock(LEASE, &mut None).await.unwrap();
+        follow(&store, LEASE).await;
+        let again = follow(&store, LEASE).await;
         assert_eq!(again, TimesMoved::default(), "once is enough");
         assert!(
             store.waiting().claim_held_sweep(LEASE).await.unwrap().is_none(),
@@ -175,7 +167,7 @@ async fn after_a_step_back_a_sweep_that_was_claimed_is_due() {
         sweep_is_needed(&store).await;
         store.waiting().claim_held_sweep(SECOND).await.unwrap().unwrap();
         step_back(&store).await;
-        store.upkeep().follow_clock(SECOND, &mut None).await.unwrap();
+        follow(&store, SECOND).await;
         assert!(store.waiting().claim_held_sweep(LEASE).await.unwrap().is_some());
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use herald::domain::channels::state::ChannelMemberState;
-use herald::store::MemberUpdate;
+use herald::store::{ClockPass, MemberUpdate};
 use sea_orm::ConnectionTrait as _;
 
 use super::channels::{LONG, claim, ensure, key, tenant, update};
@@ -37,8 +37,9 @@ async fn after_a_step_back_channels_and_members_are_due_when_they_were_to_be() {
         }
         assert!(store.channels().next_due().await.unwrap().unwrap() > LONG);
 
-        assert!(store.upkeep().follow_clock(LONG, &mut None).await.unwrap().moved > 0);
-        let again = store.upkeep().follow_clock(LONG, &mut None).await.unwrap();
+        let mut pass = ClockPass::default();
+        assert!(store.upkeep().follow_clock(LONG, &mut pass).await.unwrap().moved > 0);
+        let again = store.upkeep().follow_clock(LONG, &mut pass).await.unwrap();
         assert_eq!((again.moved, again.left), (0, 0), "once is enough");
         let now = store.now().await.unwrap();
         assert!(store.channels().next_due().await.unwrap().unwrap() <= LONG / 2);
