@@ -136,7 +136,7 @@ const DATABASE_RETRY: Duration = Duration::from_secs(1);
 /// An event type whose definition only a newer release can read.
 const NEWER_EVENT_TYPE: &str = "an event type of a newer release";
 
-/// What is left after DeletePerson erased as many messages as one call does.
+/// The work left after DeletePerson erased as many messages as one call does.
 const THE_REST: &str = "the rest of the deletion, which a repeated call continues,";
 
 /// A template that only a newer release can read.

@@ -306,7 +306,7 @@ impl ChannelWork {
         match owning {
             Owning::Created(_) => {
                 self.progress.created(seen, wish);
-                // The app is in its new channel, and nobody besides it.
+                // The app is the only member of its new channel.
                 self.progress.app_removed = false;
                 self.progress.members_read = true;
             }

@@ -28,8 +28,8 @@ impl PersonRows<'_> {
     pub(in crate::store) fn of(&self, alias: &str) -> String {
         match self.notifications {
             None => format!("{alias}tenant = $1 AND {alias}user_id = $2"),
-            // Found by the notifications: no index has this text for the person, of whom there may
-            // be very many rows.
+            // Found by the notifications: no index has this text for the person, who may have very
+            // many rows.
             Some(some) => format!(
                 "{alias}tenant = $1 AND ({alias}user_id || '') = $2 \
                  AND {alias}notification IN ({})",

@@ -44,7 +44,7 @@ async fn a_message_of_an_own_type_shows_its_name_and_its_fields() {
         assert_eq!(messages[0].text, "&lt;!channel&gt; gone: First aid");
         let shown = messages.iter().map(|message| message.blocks.to_string()).collect::<Vec<_>>();
         for blocks in &shown {
-            assert!(blocks.contains("First aid") && blocks.contains("3 Dec 2026"), "{blocks}");
+            assert!(blocks.contains("First aid") && blocks.contains("Dec 3, 2026"), "{blocks}");
             assert!(!blocks.contains("<!channel>"), "{blocks}");
         }
         assert!(!shown[0].contains("button") && shown[1].contains("courses/1"), "{shown:?}");

@@ -104,7 +104,7 @@ async fn a_person_with_thousands_of_messages_is_erased_in_parts() {
     }
 }
 
-/// All in one call, and what is counted.
+/// All in one call, and the counts.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_parts_of_an_erasure_are_counted_together() {
     for store in test_stores().await {
