@@ -120,7 +120,8 @@ pub fn inspected(seen: &SeenChannel, inspection: &Inspection<'_>, progress: &mut
 }
 
 fn read_mark(seen: &SeenChannel, inspection: &Inspection<'_>, progress: &mut Progress) {
-    let mark = stamp::read(&seen.purpose);
+    let mark = stamp::read(&seen.purpose)
+        .filter(|mark| *mark == inspection.id || Some(*mark) != progress.replaces);
     progress.foreign = mark.is_some_and(|mark| mark != inspection.id);
     progress.stamped = mark == Some(inspection.id);
     if progress.stamped {

@@ -1,6 +1,8 @@
 //! The record of the work done in Slack for a channel, as it is stored, encrypted, with the
 //! channel's row; and the values that Slack returns about a channel.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::name::{is_form_of, legal, suffixed};
@@ -79,6 +81,12 @@ pub struct Progress {
     pub found_purpose: String,
     /// Steps that were refused and are not tried again before a certain time.
     pub refusals: Vec<StepRefusal>,
+    /// When the channel was last doubted, or became this row's: see [`Progress::next_check`].
+    pub checked_at: Option<Timestamp>,
+    /// Calls that asked for refused steps to be tried at once.
+    pub asked: u64,
+    /// The mark of a released channel that an adopted channel had: it counts as none.
+    pub replaces: Option<ManagedChannelId>,
 }
 
 /// A create that was committed before the request, so that its channel is found whatever happens.
@@ -108,6 +116,9 @@ pub struct CreateAttempt {
     /// Slack answered that the name is taken, perhaps by the channel of an earlier request.
     #[serde(default)]
     pub taken: bool,
+    /// No request is known: the database may be an older copy than Slack.
+    #[serde(default)]
+    pub recovered: bool,
 }
 
 /// A refused step. It is not tried again before `until`, unless it changes.
@@ -176,6 +187,7 @@ impl Progress {
             since,
             sent: sent.saturating_add(1),
             taken: false,
+            recovered: false,
         });
     }
 
@@ -225,19 +237,21 @@ impl Progress {
             named_for,
             rename_to,
             owned: true,
+            asked: self.asked,
             ..Self::of(seen)
         };
     }
 
     /// An existing channel is taken for this row. It is the row's own once the mark was read back.
     pub fn adopt(&mut self, seen: &SeenChannel, wish: &ChannelWish) {
-        let is_marked = stamp::read(&seen.purpose).is_some();
         *self = Self {
             is_private: seen.is_private,
             adopted: true,
             named_for: legal(&wish.name),
             reopening: seen.is_archived,
-            found_purpose: if is_marked { String::new() } else { unescaped(&seen.purpose) },
+            found_purpose: stamp::without(&unescaped(&seen.purpose)),
+            asked: self.asked,
+            replaces: stamp::read(&seen.purpose),
             ..Self::of(seen)
         };
     }
@@ -256,6 +270,51 @@ impl Progress {
     pub fn doubt(&mut self) {
         self.members_read = false;
         self.inspect_again();
+    }
+
+    /// When the channel and its members are to be read again although no event reported a change:
+    /// at the latest this long after the last time. The channels that were made together are read
+    /// at times of their own in the last quarter of that.
+    #[must_use]
+    pub fn next_check(&self, of: ManagedChannelId, within: Duration) -> Option<Timestamp> {
+        let quarter = within / 4;
+        // The last byte of an id is random.
+        let share = quarter * u32::from(of.0.as_bytes()[15]) / 255;
+        let checked_at = self.checked_at.filter(|_| !self.deleted)?;
+        Some(checked_at.plus(within.saturating_sub(quarter) + share))
+    }
+
+    /// A call states the wish again: refused steps are tried at once. They stay known as refused,
+    /// so that a repetition that is refused too is no change of the state.
+    pub fn try_again(&mut self) {
+        self.asked = self.asked.saturating_add(1);
+        self.expire_refusals();
+    }
+
+    pub fn expire_refusals(&mut self) {
+        for refusal in &mut self.refusals {
+            refusal.until = Timestamp::default();
+        }
+    }
+
+    /// The database may be an older copy that does not know that the channel was created, or its
+    /// request was made: it is looked for before anything is created. `since`: when the row was
+    /// made.
+    pub fn recovered(&mut self, wish: &ChannelWish, of: ManagedChannelId, since: Timestamp) {
+        let Some(name) = legal(&wish.name).filter(|_| self.attempt.is_none()) else { return };
+        self.attempt = Some(CreateAttempt {
+            name,
+            at: since,
+            unclear: true,
+            looked: LOOKS - 1,
+            is_private: wish.is_private,
+            of: Some(of),
+            installation: None,
+            since,
+            sent: 1,
+            taken: false,
+            recovered: true,
+        });
     }
 
     pub(super) fn inspect_again(&mut self) {
@@ -363,4 +422,28 @@ impl ChannelWish {
 /// The text without Slack's escapes.
 fn unescaped(text: &str) -> String {
     text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    fn id(last: u128) -> ManagedChannelId {
+        ManagedChannelId(uuid::Uuid::from_u128(last))
+    }
+
+    #[test]
+    fn a_check_comes_within_its_time_and_not_for_all_at_once() {
+        let at = Timestamp(1_000_000);
+        let checked = Progress { checked_at: Some(at), ..Progress::default() };
+        assert_eq!(checked.next_check(id(0), DAY), Some(at.plus(DAY * 3 / 4)));
+        assert_eq!(checked.next_check(id(255), DAY), Some(at.plus(DAY)));
+        assert!(checked.next_check(id(100), DAY) < checked.next_check(id(101), DAY));
+        // What does not exist, or not any more, is not read.
+        assert_eq!(Progress::default().next_check(id(0), DAY), None);
+        let deleted = Progress { deleted: true, ..checked };
+        assert_eq!(deleted.next_check(id(0), DAY), None);
+    }
 }

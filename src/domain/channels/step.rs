@@ -141,6 +141,14 @@ impl Step {
     }
 }
 
+/// Whether this very step was refused before and may be tried again by now: until its answer is
+/// known, the channel stays as it is shown.
+#[must_use]
+pub fn is_repeated(step: &Step, wish: &ChannelWish, progress: &Progress) -> bool {
+    let key = step.key(wish);
+    progress.refusals.iter().any(|refusal| refusal.key == key)
+}
+
 /// The step that creates the channel, or looks for the one to adopt. `None`: the wish has no legal
 /// name, which only a wish of another release can lack.
 pub(super) fn creation(wish: &ChannelWish, progress: &Progress) -> Option<Step> {
@@ -150,4 +158,48 @@ pub(super) fn creation(wish: &ChannelWish, progress: &Progress) -> Option<Step> 
     }
     let name = progress.candidate(&base, wish.name_taken);
     Some(Step::Create { name, is_private: wish.is_private })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::channels::progress::StepRefusal;
+
+    fn wish(name: &str) -> ChannelWish {
+        ChannelWish {
+            name: name.into(),
+            is_private: false,
+            topic: String::new(),
+            purpose: String::new(),
+            name_taken: NameTaken::Fail,
+            follow_name: false,
+            remove_unlisted: false,
+            create_not_before: None,
+            archive_after: None,
+            archive_notice: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn a_call_lifts_refusals_and_the_step_stays_known_as_refused() {
+        let (taken, mut progress) = (wish("Course"), Progress::default());
+        let step = creation(&taken, &progress).unwrap();
+        assert!(!is_repeated(&step, &taken, &progress));
+        progress.note_refusal(StepRefusal {
+            key: step.key(&taken),
+            obstacle: ChannelObstacle::NameTaken,
+            code: "name_taken".into(),
+            until: Timestamp(2),
+        });
+        let refusal = |progress: &Progress| {
+            progress.refusal(&step.key(&taken), Timestamp(1)).map(|it| it.obstacle)
+        };
+        assert_eq!(refusal(&progress), Some(ChannelObstacle::NameTaken));
+        progress.try_again();
+        assert_eq!((refusal(&progress), progress.asked), (None, 1));
+        assert!(is_repeated(&step, &taken, &progress));
+        let other = wish("Other");
+        let step = creation(&other, &progress).unwrap();
+        assert!(!is_repeated(&step, &other, &progress), "another wish begins anew");
+    }
 }
