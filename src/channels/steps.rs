@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::turn::{ChannelWork, Denied, Interruption, Owning};
 use crate::domain::channels::members::retry_after;
-use crate::domain::channels::next::{Inspection, Step, inspected, next};
+use crate::domain::channels::next::{Inspection, Step, inspected, next, repeated};
 use crate::domain::channels::state::{ChannelMemberState, ChannelObstacle, ChannelState};
 use crate::domain::time::Timestamp;
 use crate::workspace::Method;
@@ -86,8 +86,15 @@ impl ChannelWork {
                 self.changed = true;
             }
         }
-        if self.lease.recheck {
+        if self.lease.recheck && self.place.is_none() {
+            // Only a recovery doubts a channel that is not known to exist.
+            let channel = &self.lease.channel;
+            self.progress.recovered(&channel.wish, channel.id, channel.created_at);
+        }
+        let now = self.now();
+        if self.lease.recheck || self.next_check().is_some_and(|at| at <= now) {
             self.progress.doubt();
+            self.progress.checked_at = Some(now);
             self.changed = true;
         }
         self.followed = true;
@@ -97,7 +104,7 @@ impl ChannelWork {
     /// How the turn ends: when the channel is due again.
     async fn conclude(&mut self, ended: Ended) -> Ended {
         let wait = match ended {
-            Ok(due) => return Ok(due),
+            Ok(due) => return Ok(due.into_iter().chain(self.next_check()).min()),
             Err(Interruption::Stopped | Interruption::Again) => Duration::ZERO,
             Err(Interruption::Later(after)) => after,
             Err(Interruption::Temporary(code)) => {
@@ -158,9 +165,14 @@ impl ChannelWork {
         let prepared = self.prepare(Method::ConversationsCreate).await?;
         let (installation, patience) = (prepared.installation, prepared.patience);
         let now = self.now();
+        let (state, obstacle) = match repeated(step, &self.lease.channel.wish, &self.progress) {
+            // No news until the answer is another one.
+            Some(obstacle) => (ChannelState::Blocked, Some(obstacle)),
+            None => (ChannelState::Creating, None),
+        };
         self.progress.attempt(name, is_private, self.lease.id, installation, now);
         self.changed = true;
-        self.settle(ChannelState::Creating, None).await?;
+        self.settle(state, obstacle).await?;
         let request = prepared.workspaces.create_channel(installation, name, is_private, patience);
         match self.asked(&prepared, request).await {
             Ok(Ok(seen)) => self.own(step, installation, &Owning::Created(seen)).await,

@@ -188,6 +188,12 @@ impl ChannelWork {
         (works && workspace.id == *installation).then_some(id)
     }
 
+    /// When the channel is to be read although no event reported a change.
+    pub(super) fn next_check(&self) -> Option<Timestamp> {
+        self.here()?;
+        self.progress.next_check(self.lease.id, self.timing().check)
+    }
+
     /// Slack's id of the channel, for a request.
     pub(super) fn channel(&self) -> Result<ChannelId, Interruption> {
         self.here().cloned().ok_or(Interruption::Again)
@@ -312,6 +318,7 @@ impl ChannelWork {
             Owning::Found(_) => self.progress.created(seen, wish),
             Owning::Adopted(_) => self.progress.adopt(seen, wish),
         }
+        self.progress.checked_at = Some(self.now());
         self.place = Some((installation, seen.id.clone()));
         self.changed = true;
         let kept = match owning {

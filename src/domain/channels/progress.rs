@@ -91,6 +91,7 @@ pub struct Progress {
 
 /// A create that was committed before the request, so that its channel is found whatever happens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct CreateAttempt {
     pub name: String,
     /// When the latest request was committed.
@@ -301,7 +302,13 @@ impl Progress {
     /// request was made: it is looked for before anything is created. `since`: when the row was
     /// made.
     pub fn recovered(&mut self, wish: &ChannelWish, of: ManagedChannelId, since: Timestamp) {
-        let Some(name) = legal(&wish.name).filter(|_| self.attempt.is_none()) else { return };
+        if let Some(attempt) = &mut self.attempt {
+            attempt.recovered = true;
+            attempt.looked = attempt.looked.min(LOOKS - 1);
+            attempt.since = since;
+            return;
+        }
+        let Some(name) = legal(&wish.name) else { return };
         self.attempt = Some(CreateAttempt {
             name,
             at: since,

@@ -108,6 +108,9 @@ codes! {
     }
 }
 
+/// The code of a member who left: Slack does not say whether a person removed them.
+pub const LEFT: &str = "left";
+
 impl ChannelObstacle {
     /// The sentence for people, with what to do. `detail`: Slack's code, or the scopes that are
     /// missing, with a space between them; empty if there is none.
@@ -188,6 +191,10 @@ pub fn member_sentence(code: &str) -> String {
     }
     let sentence = match code {
         "" => "",
+        LEFT => {
+            "The person left the channel, or was removed from it in Slack. Herald invites them \
+             again only if AddChannelMembers names them."
+        }
         "user_disabled" | "account_inactive" => "The person's Slack account is deactivated.",
         "user_not_found" | "users_not_found" | "no_user" | "user_not_visible" => {
             "The Slack account does not exist in this workspace; Herald looks for the person again."
@@ -261,5 +268,6 @@ mod tests {
         assert_eq!(member_sentence("no_member"), NoMatch::NoMember.sentence());
         assert!(member_sentence("brand_new_code").contains("`brand_new_code`"));
         assert_eq!(member_sentence(""), "");
+        assert!(member_sentence(LEFT).contains("AddChannelMembers"));
     }
 }

@@ -141,12 +141,13 @@ impl Step {
     }
 }
 
-/// Whether this very step was refused before and may be tried again by now: until its answer is
-/// known, the channel stays as it is shown.
+/// The obstacle if this very step was refused before and may be tried again by now: it is shown
+/// until the answer is known.
 #[must_use]
-pub fn is_repeated(step: &Step, wish: &ChannelWish, progress: &Progress) -> bool {
+pub fn repeated(step: &Step, wish: &ChannelWish, progress: &Progress) -> Option<ChannelObstacle> {
     let key = step.key(wish);
-    progress.refusals.iter().any(|refusal| refusal.key == key)
+    let refusal = progress.refusals.iter().find(|refusal| refusal.key == key);
+    refusal.map(|refusal| refusal.obstacle)
 }
 
 /// The step that creates the channel, or looks for the one to adopt. `None`: the wish has no legal
@@ -184,7 +185,7 @@ mod tests {
     fn a_call_lifts_refusals_and_the_step_stays_known_as_refused() {
         let (taken, mut progress) = (wish("Course"), Progress::default());
         let step = creation(&taken, &progress).unwrap();
-        assert!(!is_repeated(&step, &taken, &progress));
+        assert_eq!(repeated(&step, &taken, &progress), None);
         progress.note_refusal(StepRefusal {
             key: step.key(&taken),
             obstacle: ChannelObstacle::NameTaken,
@@ -197,9 +198,9 @@ mod tests {
         assert_eq!(refusal(&progress), Some(ChannelObstacle::NameTaken));
         progress.try_again();
         assert_eq!((refusal(&progress), progress.asked), (None, 1));
-        assert!(is_repeated(&step, &taken, &progress));
+        assert_eq!(repeated(&step, &taken, &progress), Some(ChannelObstacle::NameTaken));
         let other = wish("Other");
         let step = creation(&other, &progress).unwrap();
-        assert!(!is_repeated(&step, &other, &progress), "another wish begins anew");
+        assert_eq!(repeated(&step, &other, &progress), None, "another wish begins anew");
     }
 }

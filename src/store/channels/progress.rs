@@ -212,6 +212,11 @@ fn merged(stored: &ManagedChannel, claimed: &ManagedChannel, new: Progress) -> P
     if now.reopening && !before.reopening {
         progress.reopen();
     }
+    if now.asked != before.asked {
+        // Also those that the holder met since: the next turn tries them.
+        progress.asked = now.asked;
+        progress.expire_refusals();
+    }
     progress
 }
 
@@ -280,6 +285,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::domain::channels::progress::StepRefusal;
     use crate::domain::channels::wish::{ChannelWish, NameTaken};
     use crate::domain::ids::{ChannelKey, TenantId};
     use crate::store::channels::rows::MemberCounts;
@@ -351,6 +357,25 @@ mod tests {
         assert_eq!(rename("new"), None);
         assert_eq!(merged(&claimed, &claimed, created("old")).rename_to, None, "the same name");
         assert_eq!(merged(&stored, &claimed, none()).rename_to, None, "it does not exist yet");
+    }
+
+    #[test]
+    fn a_call_lifts_the_refusals_that_a_holder_met_meanwhile() {
+        let refused = |asked| Progress {
+            asked,
+            refusals: vec![StepRefusal {
+                key: "create".into(),
+                obstacle: ChannelObstacle::NameTaken,
+                code: "name_taken".into(),
+                until: Timestamp(9),
+            }],
+            ..Progress::default()
+        };
+        let (claimed, stored) = (channel("a", refused(1)), channel("a", refused(2)));
+        let kept = merged(&claimed, &claimed, refused(1));
+        assert_eq!((kept.asked, kept.refusals[0].until), (1, Timestamp(9)));
+        let lifted = merged(&stored, &claimed, refused(1));
+        assert_eq!((lifted.asked, lifted.refusals[0].until), (2, Timestamp(0)));
     }
 
     #[test]

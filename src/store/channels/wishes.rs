@@ -109,13 +109,19 @@ impl Channels<'_> {
 /// The channel's row goes first: nothing is then reported for its members.
 async fn forget(tx: &Tx, row: Vec<Value>) -> Result<Option<Released>, Error> {
     const CHANNEL: &str = "DELETE FROM channels WHERE tenant = $1 AND channel_key = $2 \
-        RETURNING id, slack_channel";
+        RETURNING id, slack_channel, tenant";
     const MEMBERS: &str = "DELETE FROM channel_members WHERE channel = $1";
+    const RELEASED: &str = "INSERT INTO channel_releases (id, tenant, released_at) \
+        VALUES ($1, $2, {now})";
     let Some(row) = sql::one(tx, CHANNEL, row).await? else { return Ok(None) };
     let mut columns = Columns::of(&row);
     let id: String = columns.take()?;
-    sql::execute(tx, MEMBERS, params![id]).await?;
-    Ok(Some(Released { slack_channel: columns.optional_id(ChannelId::parse)? }))
+    sql::execute(tx, MEMBERS, params![id.as_str()]).await?;
+    let slack_channel = columns.optional_id(ChannelId::parse)?;
+    if slack_channel.is_some() {
+        sql::execute(tx, RELEASED, params![id, columns.take::<String>()?]).await?;
+    }
+    Ok(Some(Released { slack_channel }))
 }
 
 impl Store {
@@ -254,6 +260,9 @@ impl Work<'_> {
         let before = self.store.open_asked(sealed).await?;
         let (mut wish, mut progress) = (before.wish.clone(), before.progress.clone());
         let mut wants_archived = before.wants_archived;
+        if !matches!(self.edit, Edit::Members(_)) {
+            progress.try_again();
+        }
         match self.edit {
             Edit::Members(_) => {}
             Edit::Wish(new, _) => {
