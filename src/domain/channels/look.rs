@@ -27,8 +27,8 @@ pub enum OwnLook {
 
 /// Which of the channels with the attempt's name are those of its requests: created by this bot
 /// since the first of them, and neither owned by another row (`owned`) nor marked for one. After a
-/// recovery, one with the row's mark counts whatever its name is. As many channels count as requests
-/// are not settled; those with the row's mark come first, then the oldest.
+/// recovery, one with the row's mark counts whatever its name is. As many channels count as
+/// requests are not settled; those with the row's mark come first, then the oldest.
 #[must_use]
 pub fn settled_by_look(
     attempt: &CreateAttempt,
@@ -42,8 +42,8 @@ pub fn settled_by_look(
         let is_from_it = channel.name == attempt.name
             && channel.created_at.plus(CLOCKS) >= attempt.since
             && (mark.is_none() || is_marked);
-        channel.creator.as_ref() == Some(bot)
-            && channel.is_private == attempt.is_private
+        channel.is_private == attempt.is_private
+            && channel.creator.as_ref() == Some(bot)
             && !owned.contains(&channel.id)
             && (is_from_it || (is_marked && attempt.recovered))
     };

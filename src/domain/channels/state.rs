@@ -139,17 +139,18 @@ impl ChannelObstacle {
                 it or open it in Slack, or wish for another name."
                 .into(),
             Self::OwnedByAnother => "The existing channel belongs to another key or to another \
-                tenant, or its purpose has the mark of a channel that was released. Wish for \
-                another name, or remove the mark that begins with `herald-` from its purpose in \
-                Slack if it was released."
+                tenant, or its purpose has the mark of another Herald, or of a channel that \
+                another tenant released. Wish for another name, or, if no one uses the mark any \
+                more, remove it from the purpose in Slack: it begins with `herald-`."
                 .into(),
             Self::RefusedBySlack => format!(
                 "Slack does not allow the app to do it{}. {}",
                 in_brackets(detail),
                 advice(detail)
             ),
-            Self::ArchivedInSlack => "A person archived the channel in Slack. Call \
-                UnarchiveChannel to open it again."
+            Self::ArchivedInSlack => "A person archived the channel in Slack. Let a person who may \
+                do it unarchive it there: Herald then continues. UnarchiveChannel asks Slack to \
+                open it, which at present refuses that to apps."
                 .into(),
             Self::DeletedInSlack => {
                 "A person deleted the channel in Slack. Call ReleaseChannel to \
@@ -173,9 +174,12 @@ fn in_brackets(detail: &str) -> String {
 /// Advice about a refusal with this code of Slack's.
 fn advice(code: &str) -> &'static str {
     match code {
-        "not_in_channel" | "not_authorized" => {
-            "A member of the workspace who may do it has to do it in Slack."
+        // Of `conversations.unarchive`: the code means another obstacle for other steps.
+        "not_in_channel" => {
+            "At present Slack does not let apps unarchive channels: a member of the workspace who \
+             may do it has to unarchive the channel in Slack, and Herald then continues."
         }
+        "not_authorized" => "A member of the workspace who may do it has to do it in Slack.",
         "too_long" => "Shorten the topic or the purpose.",
         "purpose_not_kept" => "Slack does not keep the purpose; ask an administrator of Slack why.",
         code if code.starts_with("invalid_name") => "Wish for another name.",

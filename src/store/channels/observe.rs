@@ -12,8 +12,8 @@ use crate::store::database::sql::{self, params};
 use crate::store::database::transaction::{Tx, scoped};
 use crate::store::{Channels, Error};
 
-/// How much later than its row's change an event may be noted by Slack's clock, and earlier: within
-/// that, the order of the two is not known.
+/// The difference between Slack's clock, which dates an event, and the database's, which dates the
+/// change of a row.
 const CLOCKS: Duration = Duration::from_secs(5);
 
 /// An event about one channel.
@@ -62,10 +62,10 @@ impl Channels<'_> {
         let text = &format!(
             "UPDATE channels SET recheck = recheck + 1, touched_at = {{now}}, \
              due_at = {{least}}(COALESCE(due_at, {SPREAD}), {SPREAD}) \
-             FROM (SELECT id, ROW_NUMBER() OVER (ORDER BY id) AS place \
+             FROM (SELECT id AS which, ROW_NUMBER() OVER (ORDER BY id) AS place \
              FROM (SELECT id FROM channels WHERE installation = $1 AND id > $2 \
              ORDER BY id LIMIT {BATCH} {{for_update}}) AS locked) AS spread \
-             WHERE channels.id = spread.id RETURNING channels.id"
+             WHERE id = spread.which RETURNING id"
         );
         let half = micros(within / 2);
         let mut after = String::new();
@@ -86,7 +86,7 @@ impl Channels<'_> {
 /// Channels that one statement of [`Channels::note_lost_events`] changes.
 const BATCH: usize = 500;
 /// When the channel at this place of a batch is due.
-const SPREAD: &str = "{greatest}({now} + $3 + $3 * spread.place / 500, channels.lease_until)";
+const SPREAD: &str = "{greatest}({now} + $3 + $3 * spread.place / 500, lease_until)";
 
 async fn locked(tx: &Tx, place: Vec<sea_orm::Value>) -> Result<Option<ManagedChannelId>, Error> {
     const SQL: &str = "SELECT id FROM channels WHERE installation = $1 AND slack_channel = $2 \

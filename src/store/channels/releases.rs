@@ -1,5 +1,5 @@
-//! Channels that were released. In Slack they keep their marks, which belong to no row any more: the
-//! tenant may adopt them.
+//! Channels that were released. In Slack they keep their marks, which belong to no row any more:
+//! the tenant may adopt them.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -36,7 +36,7 @@ pub(super) fn user(name: &str) -> UserId {
     UserId::parse(name).unwrap()
 }
 
-fn slack(id: &str) -> ChannelId {
+pub(super) fn slack(id: &str) -> ChannelId {
     ChannelId::parse(id).unwrap()
 }
 
@@ -91,7 +91,7 @@ pub(super) fn update(name: &str, state: ChannelMemberState) -> MemberUpdate {
     }
 }
 
-async fn states(store: &Store, name: &str) -> Vec<(String, ChannelMemberState)> {
+pub(super) async fn states(store: &Store, name: &str) -> Vec<(String, ChannelMemberState)> {
     let of = store.channels().members(&tenant(), &key(name), None, None, 100).await.unwrap();
     let shown = |user: &UserId| user.as_str().to_owned();
     of.unwrap().iter().map(|member| (shown(&member.user), member.state)).collect()

@@ -2,6 +2,7 @@
 
 mod channels;
 mod channels_clock;
+mod channels_events;
 mod contract;
 mod directory;
 mod events;
