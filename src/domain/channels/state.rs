@@ -148,10 +148,12 @@ impl ChannelObstacle {
                 in_brackets(detail),
                 advice(detail)
             ),
-            Self::ArchivedInSlack => "A person archived the channel in Slack. Let a person who may \
+            Self::ArchivedInSlack => {
+                "A person archived the channel in Slack. Let a person who may \
                 do it unarchive it there: Herald then continues. UnarchiveChannel asks Slack to \
                 open it, which at present refuses that to apps."
-                .into(),
+                    .into()
+            }
             Self::DeletedInSlack => {
                 "A person deleted the channel in Slack. Call ReleaseChannel to \
                 forget it; EnsureChannel then creates a new one."
