@@ -216,6 +216,11 @@ impl Progress {
         if let Some(attempt) = &mut self.attempt {
             attempt.looked = attempt.looked.saturating_add(1);
         }
+        // Nothing was requested, as far as is known: see `recovered`.
+        let is_idle = self.pending().is_none();
+        if is_idle && self.attempt.as_ref().is_some_and(|attempt| attempt.installation.is_none()) {
+            self.attempt = None;
+        }
     }
 
     /// The create that may have been carried out and must be settled by looking.
@@ -452,5 +457,35 @@ mod tests {
         assert_eq!(Progress::default().next_check(id(0), DAY), None);
         let deleted = Progress { deleted: true, ..checked };
         assert_eq!(deleted.next_check(id(0), DAY), None);
+    }
+
+    #[test]
+    fn after_a_recovery_one_look_is_enough_unless_a_request_is_known() {
+        let wish = ChannelWish {
+            name: "Course".into(),
+            is_private: true,
+            topic: String::new(),
+            purpose: String::new(),
+            name_taken: NameTaken::Suffix,
+            follow_name: false,
+            remove_unlisted: false,
+            create_not_before: None,
+            archive_after: None,
+            archive_notice: Duration::ZERO,
+        };
+        let mut progress = Progress::default();
+        progress.recovered(&wish, id(1), Timestamp(5));
+        let looked_for = progress.pending().unwrap();
+        assert_eq!((looked_for.name.as_str(), looked_for.since), ("course", Timestamp(5)));
+        progress.not_there();
+        assert_eq!(progress.attempt, None);
+
+        let here = InstallationId(uuid::Uuid::from_u128(9));
+        progress.attempt("course", true, id(1), here, Timestamp(7));
+        progress.not_there();
+        progress.recovered(&wish, id(1), Timestamp(5));
+        assert!(progress.pending().is_some_and(|it| it.recovered && it.at == Timestamp(7)));
+        progress.not_there();
+        assert!(progress.pending().is_none() && progress.attempt.is_some(), "it may be late");
     }
 }
