@@ -11,7 +11,7 @@ use super::turn::{ChannelWork, Denied, Interruption};
 use crate::domain::channels::members::{
     INVITE_BATCH, InviteFate, LAST_INVITE, invite_fate, retry_after,
 };
-use crate::domain::channels::next::{Step, at_rest};
+use crate::domain::channels::next::{Step, at_rest, next};
 use crate::domain::channels::state::ChannelMemberState;
 use crate::domain::ids::{SlackUserId, UserId};
 use crate::domain::time::Timestamp;
@@ -20,8 +20,6 @@ use crate::workspace::Method;
 
 /// People looked at with one read.
 const PEOPLE: u32 = 200;
-/// Members read at once to find the next time.
-const ROWS: u32 = 1000;
 /// Attempts after which a person that Slack does not know waits for a change of the member list.
 const ATTEMPTS: u32 = 5;
 
@@ -35,6 +33,11 @@ impl ChannelWork {
                 self.remove_all(step).await?;
                 self.done(step);
                 let rest = self.settle_at_rest().await?;
+                // With many members the turn takes so long that another step may be due by now,
+                // whose time the rest no longer has.
+                if next(&self.facts()) != *step {
+                    return Err(Interruption::Again);
+                }
                 Ok(rest.into_iter().chain(self.next_member().await?).min())
             }
             // A spent budget of one method does not hold up the other.
@@ -123,6 +126,8 @@ impl ChannelWork {
         };
         match denied {
             Denied::Refused(code) if is_about_a_person(&code) && members.len() > 1 => {
+                // The turn may end before the other half has its turn.
+                self.unmark(&part).await?;
                 let halves = part.split_at(part.len() / 2);
                 Ok(Some([halves.0.to_vec(), halves.1.to_vec()]))
             }
@@ -276,29 +281,12 @@ impl ChannelWork {
         held.then_some(()).ok_or(Interruption::Lost)
     }
 
-    /// When a member who waits is due next.
+    /// When a member who waits is due next. One who became due during this turn is so again soon.
     async fn next_member(&mut self) -> Result<Option<Timestamp>, Interruption> {
-        const WAITING: [ChannelMemberState; 2] =
-            [ChannelMemberState::Queued, ChannelMemberState::NotInSlack];
-        let mut soonest: Option<Timestamp> = None;
-        for state in WAITING {
-            let mut after: Option<UserId> = None;
-            loop {
-                self.hold().await?;
-                let (store, channel) = (&self.channels.inner.store, &self.lease.channel);
-                let rows = store
-                    .channels()
-                    .members(&channel.tenant, &channel.key, Some(state), after.as_ref(), ROWS)
-                    .await?
-                    .ok_or(Interruption::Lost)?;
-                let times = rows.iter().filter_map(|row| row.retry_at);
-                soonest = soonest.into_iter().chain(times).min();
-                match rows.last() {
-                    Some(last) if rows.len() == ROWS as usize => after = Some(last.user.clone()),
-                    _ => break,
-                }
-            }
-        }
-        Ok(soonest)
+        self.hold().await?;
+        let store = &self.channels.inner.store;
+        let next = store.channels().next_member(&self.lease).await?;
+        let now = self.now();
+        Ok(next.map(|at| if at > now { at } else { now.plus(self.timing().soon) }))
     }
 }

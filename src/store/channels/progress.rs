@@ -7,13 +7,13 @@ use sea_orm::{ConnectionTrait as _, Value};
 
 use super::claim::ChannelLease;
 use super::members::MemberRecord;
-use super::rows::{COLUMNS, ManagedChannel, placed, read, recount, seal};
+use super::rows::{COLUMNS, ManagedChannel, codes, placed, read, recount, seal};
 use crate::domain::channels::name::legal;
 use crate::domain::channels::progress::Progress;
 use crate::domain::channels::state::{ChannelMemberState, ChannelObstacle, ChannelState};
 use crate::domain::ids::{ChannelId, InstallationId, ManagedChannelId, SlackUserId, UserId};
 use crate::domain::time::Timestamp;
-use crate::store::database::rows::{Column, given};
+use crate::store::database::rows::{Column, Columns, given};
 use crate::store::database::sql::{self, params, placeholders};
 use crate::store::database::transaction::{Tx, scoped};
 use crate::store::seal::data_keys::{KeyScope, ScopeKeys};
@@ -112,6 +112,23 @@ impl Channels<'_> {
         limit: u32,
     ) -> Result<Vec<MemberRecord>, Error> {
         self.store.members_of(lease.id, states, true, after, limit).await
+    }
+
+    /// When the first of the members who wait for something is due; a time that has passed if one
+    /// became due meanwhile, or if it is not known what became of an invitation.
+    pub async fn next_member(self, lease: &ChannelLease) -> Result<Option<Timestamp>, Error> {
+        const WAITING: &[ChannelMemberState] = &[
+            ChannelMemberState::Queued,
+            ChannelMemberState::NotInSlack,
+            ChannelMemberState::Inviting,
+            ChannelMemberState::Removing,
+        ];
+        let text = format!(
+            "SELECT MIN(due_at) FROM channel_members WHERE channel = $1 AND state IN ({})",
+            codes(WAITING)
+        );
+        let row = sql::one(self.store.reader(), &text, params![lease.id.to_string()]).await?;
+        row.map_or(Ok(None), |row| Columns::of(&row).optional_time())
     }
 
     /// Writes what was found out about members, except about those that a call queued or removed

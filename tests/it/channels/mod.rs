@@ -5,6 +5,7 @@ mod support;
 mod ambiguous;
 mod feed;
 mod life;
+mod long_turns;
 mod members;
 mod notify;
 mod pace;

@@ -1,0 +1,73 @@
+//! Turns that take long because of the members: whatever becomes due meanwhile is not forgotten.
+
+use herald::rpc::pb::{
+    self, ChannelMemberState as MemberState, ChannelState as State, ChannelWish,
+};
+use herald::sandbox::{Fault, FaultKind, fixture};
+use serde_json::Value;
+
+use super::support::{Channels, KEY, NAME, acts, by_id, counts, in_slack, wish, with_records};
+use crate::held::newcomer;
+use crate::support::client::person;
+use crate::support::world::{Plan, World, for_each_database};
+
+/// One more than one invitation takes.
+const PEOPLE: usize = 101;
+
+/// The answer to a request comes late, although Slack carried it out.
+fn late(method: &str, seconds: f64) -> Fault {
+    Fault::new(method, FaultKind::Delay { seconds }).times(1).after()
+}
+
+fn member(number: usize) -> Value {
+    newcomer(&format!("U0P{number:03}"), &format!("p{number:03}@firm.example"))
+}
+
+fn everyone() -> Vec<pb::ChannelMember> {
+    let users = (0..PEOPLE).map(|number| format!("p{number:03}"));
+    with_records(users.map(|user| person(&user, &format!("{user}@firm.example"))).collect())
+}
+
+/// The time of the next attempt passes while others are invited. Red if
+/// `store/channels/progress.rs`, `next_member`, considers only times to come.
+#[tokio::test]
+async fn a_person_whose_time_comes_during_the_turn_is_invited_again() {
+    let members = fixture::demo_members().into_iter().chain((0..PEOPLE).map(member)).collect();
+    let plan = Plan { members: Some(members), ..Plan::default() };
+    plan.run(async |world: &mut World| {
+        let errors = [("U0P000".to_owned(), "internal_error".to_owned())].into();
+        let refused = Fault::new("conversations.invite", FaultKind::InviteErrors { errors });
+        world.sandbox.script(refused.times(1));
+        // The first attempt is repeated after 0.6 seconds.
+        let slow = late("conversations.invite", 1.5);
+        world.sandbox.script(Fault { after_calls: 1, ..slow });
+        let channels = Channels::new(world);
+        channels.ensure(KEY, wish(NAME), everyone()).await.unwrap();
+        channels.member_in(KEY, "p000", MemberState::Member).await;
+        let made = channels.settled(KEY).await;
+        assert_eq!(usize::try_from(counts(&made).members), Ok(PEOPLE));
+    })
+    .await;
+}
+
+/// The end of the channel comes while people are invited. Red without the look at the next step
+/// after the members (`channels/members.rs`, `members`): the channel rests, and no time wakes it.
+#[tokio::test]
+async fn a_channel_whose_end_comes_during_the_turn_is_archived() {
+    for_each_database(async |world| {
+        world.client.load(&["ben"]).await;
+        world.sandbox.script(late("conversations.invite", 4.0));
+        let channels = Channels::new(world);
+        let end = world.now().await.0 / 1_000_000 + 3;
+        let ending = ChannelWish {
+            archive_after: Some(prost_types::Timestamp { seconds: end, nanos: 0 }),
+            archive_notice: Some(prost_types::Duration { seconds: 0, nanos: 0 }),
+            ..wish(NAME)
+        };
+        channels.ensure(KEY, ending, by_id(&["ben"])).await.unwrap();
+        let archived = channels.in_state(KEY, State::Archived).await;
+        assert_eq!(in_slack(world, &archived.channel_id)["is_archived"], true);
+        assert_eq!(acts(world, "archive").len(), 1);
+    })
+    .await;
+}
