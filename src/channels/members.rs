@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::people::{FoundPeople, Invitee};
-use super::seen::{is_about_a_person, is_out, stays};
+use super::seen::{is_about_a_person, is_about_the_channel, is_out, stays};
 use super::turn::{ChannelWork, Denied, Interruption};
 use crate::domain::channels::members::{
     INVITE_BATCH, InviteFate, LAST_INVITE, invite_fate, retry_after,
@@ -64,10 +64,8 @@ impl ChannelWork {
             &[ChannelMemberState::Queued, ChannelMemberState::NotInSlack];
         let mut after: Option<UserId> = None;
         loop {
-            if self.is_stopping() {
-                return Err(Interruption::Stopped);
-            }
-            let due = self.due(DUE, after.as_ref()).await?;
+            self.still_wished().await?;
+            let due = self.due(DUE, after.as_ref(), PEOPLE).await?;
             let Some(last) = due.last() else { return Ok(()) };
             after = Some(last.user.clone());
             let FoundPeople { invitees, others } = self.find(due).await?;
@@ -160,7 +158,7 @@ impl ChannelWork {
         let mut marked = BTreeSet::new();
         let mut after: Option<UserId> = None;
         loop {
-            let rows = self.due(&[ChannelMemberState::Inviting], after.as_ref()).await?;
+            let rows = self.due(&[ChannelMemberState::Inviting], after.as_ref(), PEOPLE).await?;
             let Some(last) = rows.last() else { break };
             after = Some(last.user.clone());
             marked.extend(rows.into_iter().map(|row| row.user));
@@ -214,21 +212,32 @@ impl ChannelWork {
         part.iter().map(outcome).collect()
     }
 
-    /// Removes those who are no longer wished for.
+    /// Removes those who are no longer wished for. Each is read shortly before the request: a call
+    /// may wish for the person again while others are removed.
     async fn remove_all(&mut self, step: &Step) -> Result<(), Interruption> {
         let mut after: Option<UserId> = None;
         loop {
-            let due = self.due(&[ChannelMemberState::Removing], after.as_ref()).await?;
-            let Some(last) = due.last() else { return Ok(()) };
-            after = Some(last.user.clone());
-            for row in due {
-                if self.is_stopping() {
-                    return Err(Interruption::Stopped);
-                }
-                let update = self.remove(step, row).await?;
-                self.write(&[update]).await?;
-            }
+            self.still_wished().await?;
+            let due = self.due(&[ChannelMemberState::Removing], after.as_ref(), 1).await?;
+            let Some(row) = due.into_iter().next() else { return Ok(()) };
+            after = Some(row.user.clone());
+            let update = self.remove(step, row).await?;
+            self.write(&[update]).await?;
         }
+    }
+
+    /// Ends the turn of many members, which takes up to hours, if the process stops, the end of the
+    /// channel comes, or a call changed the wish.
+    async fn still_wished(&self) -> Result<(), Interruption> {
+        if self.is_stopping() {
+            return Err(Interruption::Stopped);
+        }
+        if self.facts().ends() {
+            return Err(Interruption::Again);
+        }
+        let store = &self.channels.inner.store;
+        let is_current = store.channels().is_current(&self.lease).await?;
+        is_current.then_some(()).ok_or(Interruption::Overtaken)
     }
 
     /// The person's row after the removal.
@@ -246,6 +255,11 @@ impl ChannelWork {
             retry_at: None,
         };
         let Some(member) = row.slack_user_id else { return Ok(gone) };
+        let store = &self.channels.inner.store;
+        if store.channels().is_shared(&self.lease, &gone.user, &member).await? {
+            // Another user of this account is wished for, or is removed after this one.
+            return Ok(gone);
+        }
         let channel = self.channel()?;
         let prepared = self.prepare(Method::ConversationsKick).await?;
         let request =
@@ -253,23 +267,39 @@ impl ChannelWork {
         match self.asked(&prepared, request).await? {
             Ok(()) => Ok(gone),
             Err(Denied::Refused(code)) if is_out(&code) => Ok(gone),
-            Err(Denied::Refused(code)) if stays(&code) => Ok(MemberUpdate {
-                state: Some(ChannelMemberState::Failed),
-                code: Some(code),
-                ..gone
-            }),
+            // Perhaps the app is not in the channel: its members are read, once the app is in it.
+            Err(Denied::Refused(code)) if code == "not_in_channel" => {
+                self.progress.members_read = false;
+                Err(self.denied(step, Denied::Refused(code)))
+            }
+            Err(Denied::Refused(code)) if !is_about_the_channel(&code) => {
+                Ok(self.not_removed(gone, code))
+            }
             Err(denied) => Err(self.denied(step, denied)),
         }
+    }
+
+    /// The row of a person whose removal Slack refuses. A code that may pass holds up no one else.
+    fn not_removed(&self, row: MemberUpdate, code: String) -> MemberUpdate {
+        let attempts = row.attempts.saturating_add(1);
+        let row = MemberUpdate { code: Some(code), attempts, ..row };
+        if row.code.as_deref().is_some_and(stays) || attempts >= LAST_INVITE {
+            return MemberUpdate { state: Some(ChannelMemberState::Failed), ..row };
+        }
+        let after = retry_after(attempts).mul_f64(self.timing().scale);
+        let retry_at = Some(self.now().plus(after));
+        MemberUpdate { state: Some(ChannelMemberState::Removing), retry_at, ..row }
     }
 
     async fn due(
         &mut self,
         states: &[ChannelMemberState],
         after: Option<&UserId>,
+        limit: u32,
     ) -> Result<Vec<MemberRecord>, Interruption> {
         self.hold().await?;
         let store = &self.channels.inner.store;
-        Ok(store.channels().members_to_do(&self.lease, states, after, PEOPLE).await?)
+        Ok(store.channels().members_to_do(&self.lease, states, after, limit).await?)
     }
 
     async fn write(&self, updates: &[MemberUpdate]) -> Result<(), Interruption> {

@@ -98,7 +98,9 @@ impl ChannelWork {
     async fn conclude(&mut self, ended: Ended) -> Ended {
         let wait = match ended {
             Ok(due) => return Ok(due),
-            Err(Interruption::Stopped | Interruption::Again) => Duration::ZERO,
+            Err(Interruption::Stopped | Interruption::Overtaken | Interruption::Again) => {
+                Duration::ZERO
+            }
             Err(Interruption::Later(after)) => after,
             Err(Interruption::Temporary(code)) => {
                 let wait = retry_after(self.progress.failures).mul_f64(self.timing().scale);

@@ -33,6 +33,8 @@ pub(super) enum Interruption {
     Lost,
     /// The process is stopping.
     Stopped,
+    /// A call changed the wish: the next turn begins at once, with the new one.
+    Overtaken,
     /// A budget is spent, or something must settle first: come back after this time. It counts as
     /// no attempt.
     Later(Duration),

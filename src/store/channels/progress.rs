@@ -131,6 +131,36 @@ impl Channels<'_> {
         row.map_or(Ok(None), |row| Columns::of(&row).optional_time())
     }
 
+    /// Whether another user of this Slack account is wished for in the channel, or is still to be
+    /// removed from it.
+    pub async fn is_shared(
+        self,
+        lease: &ChannelLease,
+        user: &UserId,
+        member: &SlackUserId,
+    ) -> Result<bool, Error> {
+        const IN: &[ChannelMemberState] = &[
+            ChannelMemberState::Queued,
+            ChannelMemberState::Inviting,
+            ChannelMemberState::Member,
+            ChannelMemberState::Removing,
+        ];
+        let text = format!(
+            "SELECT 1 FROM channel_members WHERE channel = $1 AND slack_user = $2 \
+             AND user_id <> $3 AND state IN ({}) LIMIT 1",
+            codes(IN)
+        );
+        let values = params![lease.id.to_string(), member.as_str(), user.as_str()];
+        Ok(sql::one(self.store.reader(), &text, values).await?.is_some())
+    }
+
+    /// Whether the wish is still the one that was claimed.
+    pub async fn is_current(self, lease: &ChannelLease) -> Result<bool, Error> {
+        const SQL: &str = "SELECT 1 FROM channels WHERE id = $1 AND wish_version = $2";
+        let values = params![lease.id.to_string(), lease.channel.wish_version];
+        Ok(sql::one(self.store.reader(), SQL, values).await?.is_some())
+    }
+
     /// Writes what was found out about members, except about those that a call queued or removed
     /// since the claim. `false`: the lease was lost; nothing was written.
     pub async fn save_members(

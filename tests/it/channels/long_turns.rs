@@ -71,3 +71,24 @@ async fn a_channel_whose_end_comes_during_the_turn_is_archived() {
     })
     .await;
 }
+
+/// Red if `channels/members.rs`, `remove_all`, reads many people at once, or does not ask whether
+/// the wish changed: Daichi is thrown out although the call returned before.
+#[tokio::test]
+async fn a_person_who_is_added_again_while_others_are_removed_stays() {
+    for_each_database(async |world| {
+        let users = ["ben", "clara", "daichi"];
+        world.client.load(&users).await;
+        let channels = Channels::new(world);
+        channels.made(wish(NAME), by_id(&users)).await;
+        world.sandbox.script(late("conversations.kick", 5.0));
+        channels.remove_members(KEY, &users).await;
+        world.called("conversations.kick", 1).await;
+        channels.add_members(KEY, by_id(&["daichi"])).await;
+        channels.until(KEY, "two are removed", |channel| channel.settled).await;
+        assert_eq!(channels.members(KEY).await.keys().collect::<Vec<_>>(), ["daichi"]);
+        let left = acts(world, "kick").into_iter().flat_map(|act| act.left);
+        assert_eq!(left.collect::<Vec<_>>(), ["U0DEMOBEN", "U0DEMOCLA"]);
+    })
+    .await;
+}

@@ -11,6 +11,7 @@ mod notify;
 mod pace;
 mod policies;
 mod reconcile;
+mod removals;
 mod scopes;
 mod strangers;
 mod track;
