@@ -86,7 +86,7 @@ pub(super) struct ReadyRequest {
 /// A turn of one channel.
 pub(super) struct ChannelWork {
     pub(super) channels: Channels,
-    /// As it was claimed.
+    /// As it was claimed, but for the place, which is as this turn last stored it.
     pub(super) lease: ChannelLease,
     pub(super) progress: Progress,
     pub(super) state: ChannelState,
@@ -162,7 +162,22 @@ impl ChannelWork {
         self.told = store.now().await?;
         self.told_at = Instant::now();
         self.workspace = store.tenancy().installation_of(&self.lease.channel.tenant).await?;
-        Ok(())
+        self.follow_id().await.map(drop)
+    }
+
+    /// Takes over the id in Slack that an event brought meanwhile. Returns whether there was one.
+    pub(super) async fn follow_id(&mut self) -> Result<bool, Interruption> {
+        let store = &self.channels.inner.store;
+        let stored = match &self.place {
+            Some(_) => store.waiting().channel_place(self.lease.id).await?,
+            None => None,
+        };
+        let changed = stored.is_some() && stored != self.place;
+        if changed {
+            self.place.clone_from(&stored);
+            self.lease.channel.place = stored;
+        }
+        Ok(changed)
     }
 
     pub(super) fn facts(&self) -> ChannelFacts<'_> {
@@ -254,11 +269,16 @@ impl ChannelWork {
         answer
     }
 
-    /// Slack's id of the app's bot.
-    pub(super) fn bot(&self) -> Result<SlackUserId, Interruption> {
-        let workspace = self.workspace.as_ref().ok_or(Interruption::Again)?;
-        let bot = SlackUserId::parse(workspace.bot_user_id.as_str());
-        Ok(bot.map_err(|_| store::Error::Bug("a stored id of a bot".into()))?)
+    /// Slack's id of the app's bot. Slack is asked if it did not say when the workspace was
+    /// connected.
+    pub(super) async fn bot(&self) -> Result<SlackUserId, Interruption> {
+        let installation = self.workspace.as_ref().map(|of| of.id).ok_or(Interruption::Again)?;
+        let bot = Box::pin(self.channels.inner.workspaces.bot_user(installation)).await;
+        bot.map_err(|error| match error {
+            workspace::Error::Busy { after } => Interruption::Later(after),
+            workspace::Error::Store(error) => Interruption::Failed(error.into()),
+            _ => Interruption::Later(self.timing().look_again),
+        })
     }
 
     /// The consequence of a denied step.
@@ -362,6 +382,8 @@ impl ChannelWork {
             ChannelSaved::PlaceTaken => return Err(Interruption::PlaceTaken),
         }
         (self.state, self.obstacle, self.changed) = (state, obstacle, false);
+        // From now on the stored one counts, which an event may change.
+        self.lease.channel.place.clone_from(&self.place);
         if state == ChannelState::Ready
             && let Some((installation, id)) = &self.place
         {

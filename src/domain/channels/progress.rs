@@ -1,6 +1,8 @@
 //! The record of the work done in Slack for a channel, as it is stored, encrypted, with the
 //! channel's row; and the values that Slack returns about a channel.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::name::{is_form_of, legal, suffixed};
@@ -252,6 +254,27 @@ impl Progress {
         }
     }
 
+    /// Times that lie ahead of the clock were stored before it was set back: a request counts as
+    /// made now, and a refusal holds no longer than one of now. Returns whether anything changed.
+    pub fn follow_clock(&mut self, now: Timestamp, longest: Duration) -> bool {
+        let latest = now.plus(longest);
+        let mut changed = false;
+        let mut follow = |time: &mut Timestamp, latest: Timestamp| {
+            if *time > latest {
+                *time = latest;
+                changed = true;
+            }
+        };
+        if let Some(attempt) = &mut self.attempt {
+            follow(&mut attempt.at, now);
+            follow(&mut attempt.since, now);
+        }
+        for refusal in &mut self.refusals {
+            follow(&mut refusal.until, latest);
+        }
+        changed
+    }
+
     /// Something may have changed in Slack: the channel and its members are read again.
     pub fn doubt(&mut self) {
         self.members_read = false;
@@ -363,4 +386,33 @@ impl ChannelWish {
 /// The text without Slack's escapes.
 fn unescaped(text: &str) -> String {
     text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_000_000_000);
+    const BLOCKED: Duration = Duration::from_secs(600);
+
+    fn refusal(key: &str, until: Timestamp) -> StepRefusal {
+        let (key, code) = (key.to_owned(), "restricted_action".to_owned());
+        StepRefusal { key, obstacle: ChannelObstacle::RefusedBySlack, code, until }
+    }
+
+    #[test]
+    fn after_a_step_back_of_the_clock_nothing_waits_for_the_length_of_the_step() {
+        let (before, soon) = (NOW.plus(BLOCKED * 12), NOW.plus(BLOCKED / 10));
+        let mut progress = Progress::default();
+        let installation = InstallationId(uuid::Uuid::nil());
+        let of = ManagedChannelId(uuid::Uuid::nil());
+        progress.attempt("course", false, of, installation, before);
+        progress.refusals = vec![refusal("archive", before), refusal("set_topic t", soon)];
+        assert!(progress.follow_clock(NOW, BLOCKED));
+        let attempt = progress.attempt.as_ref().unwrap();
+        assert_eq!((attempt.at, attempt.since), (NOW, NOW));
+        let times: Vec<Timestamp> = progress.refusals.iter().map(|it| it.until).collect();
+        assert_eq!(times, [NOW.plus(BLOCKED), soon]);
+        assert!(!progress.follow_clock(NOW, BLOCKED));
+    }
 }

@@ -3,10 +3,12 @@
 use herald::rpc::pb::{
     self, ChannelMemberState as MemberState, ChannelState as State, ChannelWish,
 };
-use herald::sandbox::{Fault, FaultKind, fixture};
+use herald::sandbox::{ChannelChange, Fault, FaultKind, fixture};
 use serde_json::Value;
 
-use super::support::{Channels, KEY, NAME, acts, by_id, counts, in_slack, wish, with_records};
+use super::support::{
+    Channels, KEY, NAME, acts, by_id, counts, in_slack, listen, people_change, wish, with_records,
+};
 use crate::held::newcomer;
 use crate::support::client::person;
 use crate::support::world::{Plan, World, for_each_database};
@@ -89,6 +91,27 @@ async fn a_person_who_is_added_again_while_others_are_removed_stays() {
         assert_eq!(channels.members(KEY).await.keys().collect::<Vec<_>>(), ["daichi"]);
         let left = acts(world, "kick").into_iter().flat_map(|act| act.left);
         assert_eq!(left.collect::<Vec<_>>(), ["U0DEMOBEN", "U0DEMOCLA"]);
+    })
+    .await;
+}
+
+/// The channel gets another id in the turn that made it. Red if `channels/turn.rs`, `settle`, does
+/// not note what it stored: the next save of the turn restores the old id, which leads nowhere.
+#[tokio::test]
+async fn an_id_that_changes_in_the_turn_that_made_the_channel_is_kept() {
+    for_each_database(async |world| {
+        listen(world);
+        world.sandbox.script(late("conversations.setPurpose", 3.0));
+        let channels = Channels::new(world);
+        channels.ensure(KEY, wish(NAME), Vec::new()).await.unwrap();
+        world.called("conversations.setPurpose", 1).await;
+        let made = channels.get(KEY).await.unwrap();
+        let moved = ChannelChange { id: Some("C0MOVED".into()), ..ChannelChange::default() };
+        people_change(world, &made.channel_id, &moved);
+        channels.until(KEY, "moved", |channel| channel.channel_id == "C0MOVED").await;
+        let settled = channels.settled(KEY).await;
+        assert_eq!((settled.state(), settled.channel_id.as_str()), (State::Ready, "C0MOVED"));
+        assert_eq!(acts(world, "create").len(), 1);
     })
     .await;
 }
