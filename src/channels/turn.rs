@@ -19,9 +19,7 @@ use crate::domain::channels::state::{ChannelObstacle, ChannelState};
 use crate::domain::ids::{ChannelId, InstallationId, SlackUserId};
 use crate::domain::time::Timestamp;
 use crate::slack;
-use crate::store::{
-    self, ChannelLease, ChannelSave, ChannelSaved, Installation, InstallationState,
-};
+use crate::store::{ChannelLease, ChannelSave, ChannelSaved, Installation, InstallationState};
 use crate::workspace::{self, Method, Workspaces};
 
 /// Why a turn does not simply go on.
