@@ -26,9 +26,9 @@ pub enum OwnLook {
 }
 
 /// Which of the channels with the attempt's name are those of its requests: created by this bot
-/// since the first of them, and neither owned by another row (`owned`) nor marked for one. As many
-/// channels count as requests are not settled; those with the row's mark come first, then the
-/// oldest.
+/// since the first of them, and neither owned by another row (`owned`) nor marked for one. One with
+/// the row's mark counts whenever it was created. As many channels count as requests are not
+/// settled; those with the mark come first, then the oldest.
 #[must_use]
 pub fn settled_by_look(
     attempt: &CreateAttempt,
@@ -42,7 +42,7 @@ pub fn settled_by_look(
         channel.name == attempt.name
             && channel.creator.as_ref() == Some(bot)
             && channel.is_private == attempt.is_private
-            && channel.created_at.plus(CLOCKS) >= attempt.since
+            && (is_marked || channel.created_at.plus(CLOCKS) >= attempt.since)
             && !owned.contains(&channel.id)
             && (mark.is_none() || is_marked)
     };
@@ -132,6 +132,7 @@ mod tests {
             since: Timestamp(10_000_000_000),
             sent,
             taken: false,
+            compared: false,
         }
     }
 
@@ -163,6 +164,11 @@ mod tests {
         assert_eq!(of(&good), OwnLook::Ours(good.clone()));
         let marked = channel("C1", |it| it.purpose = stamp::stamped("p", OURS));
         assert_eq!(of(&marked), OwnLook::Ours(marked.clone()));
+        let old = channel("C1", |it| {
+            it.purpose = stamp::stamped("p", OURS);
+            it.created_at = Timestamp(1);
+        });
+        assert_eq!(of(&old), OwnLook::Ours(old.clone()), "the copy of the database is older");
         // The clocks may differ by a little.
         let early = channel("C1", |it| it.created_at = it.created_at.minus(CLOCKS));
         assert_eq!(of(&early), OwnLook::Ours(early.clone()));

@@ -71,7 +71,9 @@ pub struct Progress {
     pub foreign: bool,
     /// To be opened although a person archived it.
     pub reopening: bool,
-    /// Something may have changed in Slack: read the channel before anything else.
+    /// Something may have changed in Slack: read the channel before anything else. Of a channel
+    /// that does not exist: after a recovery from a copy, it may have been created in the lost
+    /// time.
     pub unsure: bool,
     /// Readings in a row without the mark, although it had been written.
     pub unmarked: u32,
@@ -110,6 +112,9 @@ pub struct CreateAttempt {
     /// Slack answered that the name is taken, perhaps by the channel of an earlier request.
     #[serde(default)]
     pub taken: bool,
+    /// The name was taken before, and the channels that have it were looked at.
+    #[serde(default)]
+    pub compared: bool,
 }
 
 /// A refused step. It is not tried again before `until`, unless it changes.
@@ -165,7 +170,9 @@ impl Progress {
         let earlier = self
             .attempt
             .take()
-            .filter(|it| it.name == name && it.installation == Some(installation) && !it.taken);
+            .filter(|it| it.name == name && it.installation == Some(installation));
+        let compared = earlier.as_ref().is_some_and(|it| it.taken);
+        let earlier = earlier.filter(|it| !it.taken);
         let (since, sent) = earlier.map_or((now, 0), |it| (it.since, it.sent));
         self.attempt = Some(CreateAttempt {
             name: name.to_owned(),
@@ -178,6 +185,7 @@ impl Progress {
             since,
             sent: sent.saturating_add(1),
             taken: false,
+            compared,
         });
     }
 
@@ -275,7 +283,9 @@ impl Progress {
         changed
     }
 
-    /// Something may have changed in Slack: the channel and its members are read again.
+    /// Something may have changed in Slack: the channel and its members are read again. If there is
+    /// none, it may have been created without a trace here: if its name is taken, the channel that
+    /// has it is looked at first.
     pub fn doubt(&mut self) {
         self.members_read = false;
         self.inspect_again();
