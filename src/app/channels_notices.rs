@@ -25,7 +25,7 @@ use crate::telemetry::Rounds;
 const PRINCIPAL: &str = "herald";
 /// How often to look for channels whose notice is due.
 const LOOK: Duration = Duration::from_secs(60);
-/// Channels of one look.
+/// Channels that are read at once.
 const BATCH: u32 = 200;
 /// The longest time that one notice takes in good health.
 const STEP: Duration = Duration::from_secs(60);
@@ -54,21 +54,26 @@ impl App {
         }
     }
 
-    /// One look. A notice that cannot be sent does not hold back the others; it is tried again at
-    /// the next look, and the last error is returned.
+    /// One look at all that are due. A notice that cannot be sent does not hold back the others; it
+    /// is tried again at the next look, and the last error is returned.
     async fn send_notices(&self, rounds: &Rounds, stop: &CancellationToken) -> Result<(), Error> {
-        let due = self.store.channels().notices_due(BATCH).await?;
-        let mut outcome = Ok(());
-        for channel in due {
-            if stop.is_cancelled() {
-                break;
+        let (mut outcome, mut after) = (Ok(()), None);
+        loop {
+            let due = self.store.channels().notices_due(after.as_ref(), BATCH).await?;
+            for channel in due.channels {
+                if stop.is_cancelled() {
+                    return outcome;
+                }
+                rounds.next();
+                if let Err(error) = self.send_notice(&channel).await {
+                    outcome = Err(error);
+                }
             }
-            rounds.next();
-            if let Err(error) = self.send_notice(&channel).await {
-                outcome = Err(error);
+            after = due.next;
+            if after.is_none() {
+                return outcome;
             }
         }
-        outcome
     }
 
     async fn send_notice(&self, channel: &ManagedChannel) -> Result<(), Error> {

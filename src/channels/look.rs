@@ -25,7 +25,7 @@ impl ChannelWork {
         }
         self.looked = true;
         let seen = self.listed(step, name).await?;
-        let bot = self.bot()?;
+        let bot = self.bot().await?;
         let Some(installation) = self.workspace.as_ref().map(|of| of.id) else {
             return Err(Interruption::Again);
         };

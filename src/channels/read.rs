@@ -20,7 +20,7 @@ impl ChannelWork {
     pub(super) async fn read_members(&mut self, step: &Step) -> Result<(), Interruption> {
         let channel = self.channel()?;
         let prepared = self.prepare(Method::ConversationsMembers).await?;
-        let bot = self.bot()?;
+        let bot = self.bot().await?;
         let (mut present, mut cursor) = (HashSet::new(), None::<String>);
         for number in 0.. {
             if number == PAGES {

@@ -62,6 +62,8 @@ impl ChannelWork {
     /// Follows up what the claim reported. It is stored with the progress before the lease ends.
     async fn begin(&mut self) -> Result<(), Interruption> {
         self.refresh().await?;
+        let (now, longest) = (self.now(), self.timing().blocked);
+        self.changed |= self.progress.follow_clock(now, longest);
         let store = &self.channels.inner.store;
         if self.lease.appeared {
             if !store.channels().wake_members(&self.lease).await? {
@@ -105,7 +107,9 @@ impl ChannelWork {
     async fn conclude(&mut self, ended: Ended) -> Ended {
         let wait = match ended {
             Ok(due) => return Ok(due.into_iter().chain(self.next_check()).min()),
-            Err(Interruption::Stopped | Interruption::Again) => Duration::ZERO,
+            Err(Interruption::Stopped | Interruption::Overtaken | Interruption::Again) => {
+                Duration::ZERO
+            }
             Err(Interruption::Later(after)) => after,
             Err(Interruption::Temporary(code)) => {
                 let wait = retry_after(self.progress.failures).mul_f64(self.timing().scale);
@@ -256,7 +260,13 @@ impl ChannelWork {
         let request = prepared.workspaces.channel_info(installation, &channel, patience);
         let seen = match self.asked(&prepared, request).await? {
             Ok(seen) => seen,
-            Err(denied) => return Err(self.denied(step, denied)),
+            Err(denied) => {
+                // It is not gone if it has another id by now.
+                if self.follow_id().await? {
+                    return Err(Interruption::Again);
+                }
+                return Err(self.denied(step, denied));
+            }
         };
         let inspection = Inspection {
             id: self.lease.id,

@@ -77,7 +77,7 @@ pub use budgets::posts::{Posting, Throttled};
 pub use channels::{
     ChannelChange, ChannelChangeKind, ChannelChangePage, ChannelCounts, ChannelEdit, ChannelLease,
     ChannelObservation, ChannelSave, ChannelSaved, ChannelTotals, ManagedChannel, MemberCounts,
-    MemberRecord, MemberUpdate, MembersChange, Released, WishedMember,
+    MemberRecord, MemberUpdate, MembersChange, NoticePlace, NoticesDue, Released, WishedMember,
 };
 pub use config::{Config, Pooler};
 pub use database::backend::Backend;

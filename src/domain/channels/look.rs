@@ -26,9 +26,10 @@ pub enum OwnLook {
 }
 
 /// Which of the channels with the attempt's name are those of its requests: created by this bot
-/// since the first of them, and neither owned by another row (`owned`) nor marked for one. After a
-/// recovery, one with the row's mark counts whatever its name is. As many channels count as
-/// requests are not settled; those with the row's mark come first, then the oldest.
+/// since the first of them, and neither owned by another row (`owned`) nor marked for one. One with
+/// the row's mark counts whenever it was created, and after a recovery whatever its name is. As
+/// many channels count as requests are not settled; those with the mark come first, then the
+/// oldest.
 #[must_use]
 pub fn settled_by_look(
     attempt: &CreateAttempt,
@@ -40,7 +41,7 @@ pub fn settled_by_look(
         let mark = stamp::read(&channel.purpose);
         let is_marked = mark.is_some() && mark == attempt.of;
         let is_from_it = channel.name == attempt.name
-            && channel.created_at.plus(CLOCKS) >= attempt.since
+            && (is_marked || channel.created_at.plus(CLOCKS) >= attempt.since)
             && (mark.is_none() || is_marked);
         channel.is_private == attempt.is_private
             && channel.creator.as_ref() == Some(bot)
@@ -137,6 +138,7 @@ mod tests {
             sent,
             taken: false,
             recovered: false,
+            compared: false,
         }
     }
 
@@ -168,6 +170,11 @@ mod tests {
         assert_eq!(of(&good), OwnLook::Ours(good.clone()));
         let marked = channel("C1", |it| it.purpose = stamp::stamped("p", OURS));
         assert_eq!(of(&marked), OwnLook::Ours(marked.clone()));
+        let old = channel("C1", |it| {
+            it.purpose = stamp::stamped("p", OURS);
+            it.created_at = Timestamp(1);
+        });
+        assert_eq!(of(&old), OwnLook::Ours(old.clone()), "the copy of the database is older");
         // The clocks may differ by a little.
         let early = channel("C1", |it| it.created_at = it.created_at.minus(CLOCKS));
         assert_eq!(of(&early), OwnLook::Ours(early.clone()));

@@ -71,7 +71,9 @@ pub struct Progress {
     pub foreign: bool,
     /// To be opened although a person archived it.
     pub reopening: bool,
-    /// Something may have changed in Slack: read the channel before anything else.
+    /// Something may have changed in Slack: read the channel before anything else. Of a channel
+    /// that does not exist: after a recovery from a copy, it may have been created in the lost
+    /// time.
     pub unsure: bool,
     /// Readings in a row without the mark, although it had been written.
     pub unmarked: u32,
@@ -117,6 +119,9 @@ pub struct CreateAttempt {
     /// Slack answered that the name is taken, perhaps by the channel of an earlier request.
     #[serde(default)]
     pub taken: bool,
+    /// The name was taken before, and the channels that have it were looked at.
+    #[serde(default)]
+    pub compared: bool,
     /// No request is known: the database may be an older copy than Slack.
     #[serde(default)]
     pub recovered: bool,
@@ -175,7 +180,9 @@ impl Progress {
         let earlier = self
             .attempt
             .take()
-            .filter(|it| it.name == name && it.installation == Some(installation) && !it.taken);
+            .filter(|it| it.name == name && it.installation == Some(installation));
+        let compared = earlier.as_ref().is_some_and(|it| it.taken);
+        let earlier = earlier.filter(|it| !it.taken);
         let (since, sent) = earlier.map_or((now, 0), |it| (it.since, it.sent));
         self.attempt = Some(CreateAttempt {
             name: name.to_owned(),
@@ -188,6 +195,7 @@ impl Progress {
             since,
             sent: sent.saturating_add(1),
             taken: false,
+            compared,
             recovered: false,
         });
     }
@@ -272,7 +280,33 @@ impl Progress {
         }
     }
 
-    /// Something may have changed in Slack: the channel and its members are read again.
+    /// Times that lie ahead of the clock were stored before it was set back: a request counts as
+    /// made now, and a refusal holds no longer than one of now. Returns whether anything changed.
+    pub fn follow_clock(&mut self, now: Timestamp, longest: Duration) -> bool {
+        let latest = now.plus(longest);
+        let mut changed = false;
+        let mut follow = |time: &mut Timestamp, latest: Timestamp| {
+            if *time > latest {
+                *time = latest;
+                changed = true;
+            }
+        };
+        if let Some(attempt) = &mut self.attempt {
+            follow(&mut attempt.at, now);
+            follow(&mut attempt.since, now);
+        }
+        if let Some(checked_at) = &mut self.checked_at {
+            follow(checked_at, now);
+        }
+        for refusal in &mut self.refusals {
+            follow(&mut refusal.until, latest);
+        }
+        changed
+    }
+
+    /// Something may have changed in Slack: the channel and its members are read again. If there is
+    /// none, it may have been created without a trace here: if its name is taken, the channel that
+    /// has it is looked at first.
     pub fn doubt(&mut self) {
         self.members_read = false;
         self.inspect_again();
@@ -325,6 +359,7 @@ impl Progress {
             since,
             sent: 1,
             taken: false,
+            compared: false,
             recovered: true,
         });
     }

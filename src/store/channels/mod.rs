@@ -27,6 +27,7 @@ mod progress;
 pub use changes::{ChannelChange, ChannelChangeKind, ChannelChangePage};
 pub use claim::ChannelLease;
 pub use members::{MemberRecord, MembersChange, WishedMember};
+pub use notices::{NoticePlace, NoticesDue};
 pub use observe::ChannelObservation;
 pub use progress::{ChannelSave, ChannelSaved, MemberUpdate};
 pub use records::{ChannelCounts, ChannelTotals};

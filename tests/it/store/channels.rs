@@ -417,7 +417,7 @@ async fn a_notice_is_due_once_for_each_end() {
         let (key, keep) = (&key("track:1"), || MembersChange::Keep);
         let channels = store.channels();
         channels.ensure(&tenant(), key, &ends(end), keep(), Vec::new()).await.unwrap();
-        let due = async || store.channels().notices_due(10).await.unwrap().len();
+        let due = async || store.channels().notices_due(None, 10).await.unwrap().channels.len();
         assert_eq!(due().await, 0, "it does not exist in Slack yet");
         let lease = claim(&store).await.unwrap();
         store.channels().save(&lease, &ready(somewhere(), "C1")).await.unwrap();

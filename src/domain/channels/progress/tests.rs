@@ -1,4 +1,4 @@
-//! Checks without events, and looks after a recovery.
+//! Checks without events, looks after a recovery, and a clock that was set back.
 
 use super::*;
 
@@ -49,4 +49,28 @@ fn after_a_recovery_one_look_is_enough_unless_a_request_is_known() {
     assert!(progress.pending().is_some_and(|it| it.recovered && it.at == Timestamp(7)));
     progress.not_there();
     assert!(progress.pending().is_none() && progress.attempt.is_some(), "it may be late");
+}
+
+fn refusal(key: &str, until: Timestamp) -> StepRefusal {
+    let (key, code) = (key.to_owned(), "restricted_action".to_owned());
+    StepRefusal { key, obstacle: ChannelObstacle::RefusedBySlack, code, until }
+}
+
+#[test]
+fn after_a_step_back_of_the_clock_nothing_waits_for_the_length_of_the_step() {
+    const NOW: Timestamp = Timestamp(1_000_000_000);
+    const BLOCKED: Duration = Duration::from_secs(600);
+    let (before, soon) = (NOW.plus(BLOCKED * 12), NOW.plus(BLOCKED / 10));
+    let mut progress = Progress { checked_at: Some(before), ..Progress::default() };
+    let installation = InstallationId(uuid::Uuid::nil());
+    let of = ManagedChannelId(uuid::Uuid::nil());
+    progress.attempt("course", false, of, installation, before);
+    progress.refusals = vec![refusal("archive", before), refusal("set_topic t", soon)];
+    assert!(progress.follow_clock(NOW, BLOCKED));
+    let attempt = progress.attempt.as_ref().unwrap();
+    assert_eq!((attempt.at, attempt.since), (NOW, NOW));
+    assert_eq!(progress.checked_at, Some(NOW));
+    let times: Vec<Timestamp> = progress.refusals.iter().map(|it| it.until).collect();
+    assert_eq!(times, [NOW.plus(BLOCKED), soon]);
+    assert!(!progress.follow_clock(NOW, BLOCKED));
 }
