@@ -36,6 +36,7 @@ pub enum ChannelEdit {
 /// A channel that was forgotten.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Released {
+    pub id: ManagedChannelId,
     /// Slack's id, where it stays; `None`: it was never created.
     pub slack_channel: Option<ChannelId>,
 }
@@ -113,9 +114,9 @@ async fn forget(tx: &Tx, row: Vec<Value>) -> Result<Option<Released>, Error> {
     const MEMBERS: &str = "DELETE FROM channel_members WHERE channel = $1";
     let Some(row) = sql::one(tx, CHANNEL, row).await? else { return Ok(None) };
     let mut columns = Columns::of(&row);
-    let id: String = columns.take()?;
-    sql::execute(tx, MEMBERS, params![id]).await?;
-    Ok(Some(Released { slack_channel: columns.optional_id(ChannelId::parse)? }))
+    let id = columns.uuid(ManagedChannelId::parse)?;
+    sql::execute(tx, MEMBERS, params![id.to_string()]).await?;
+    Ok(Some(Released { id, slack_channel: columns.optional_id(ChannelId::parse)? }))
 }
 
 impl Store {
