@@ -36,6 +36,7 @@ pub enum ChannelEdit {
 /// A channel that was forgotten.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Released {
+    pub id: ManagedChannelId,
     /// Slack's id, where it stays; `None`: it was never created.
     pub slack_channel: Option<ChannelId>,
 }
@@ -115,13 +116,14 @@ async fn forget(tx: &Tx, row: Vec<Value>) -> Result<Option<Released>, Error> {
         VALUES ($1, $2, {now})";
     let Some(row) = sql::one(tx, CHANNEL, row).await? else { return Ok(None) };
     let mut columns = Columns::of(&row);
-    let id: String = columns.take()?;
-    sql::execute(tx, MEMBERS, params![id.as_str()]).await?;
+    let id = columns.uuid(ManagedChannelId::parse)?;
+    sql::execute(tx, MEMBERS, params![id.to_string()]).await?;
     let slack_channel = columns.optional_id(ChannelId::parse)?;
     if slack_channel.is_some() {
-        sql::execute(tx, RELEASED, params![id, columns.take::<String>()?]).await?;
+        let tenant: String = columns.take()?;
+        sql::execute(tx, RELEASED, params![id.to_string(), tenant]).await?;
     }
-    Ok(Some(Released { slack_channel }))
+    Ok(Some(Released { id, slack_channel }))
 }
 
 impl Store {

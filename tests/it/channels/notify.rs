@@ -335,3 +335,29 @@ async fn notices_that_cannot_be_sent_hold_up_no_other() {
     })
     .await;
 }
+
+/// Red if `app/channels/change.rs`, `release_channel`, ends the messages before the release.
+#[tokio::test]
+async fn messages_continue_to_wait_if_the_release_fails() {
+    /// On SQLite, and on PostgreSQL.
+    const REFUSE: [&str; 2] = [
+        "CREATE TRIGGER refuse BEFORE DELETE ON channels BEGIN SELECT RAISE(ABORT, 'no'); END",
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \
+         $$ BEGIN RAISE EXCEPTION 'no'; END $$; CREATE TRIGGER refuse BEFORE DELETE ON channels \
+         FOR EACH ROW EXECUTE FUNCTION refuse()",
+    ];
+    const ALLOW: [&str; 2] = ["DROP TRIGGER refuse", "DROP TRIGGER refuse ON channels"];
+    for_each_database(async |world| {
+        let channels = scheduled(world).await;
+        let id = world.client.notify(to(KEY, "waits")).await.unwrap().notification_id;
+        let own = usize::from(world.is_postgres());
+        world.execute(REFUSE[own]).await.unwrap();
+        channels.release(KEY).await.unwrap_err();
+        assert_eq!(only(world, &id).await.state(), State::Pending);
+        world.execute(ALLOW[own]).await.unwrap();
+        channels.release(KEY).await.unwrap();
+        let ended = world.client.ended(TENANT, &id).await.remove(0);
+        assert_eq!((ended.state(), ended.reason.as_str()), (State::Canceled, "channel_released"));
+    })
+    .await;
+}
