@@ -89,6 +89,7 @@ CREATE TABLE channel_members (
     touched_at   BIGINT NOT NULL,              -- when due_at was written
     wish_version BIGINT NOT NULL,              -- of the last wish that queued or removed them
     changed_at   BIGINT NOT NULL,
+    heard_at     BIGINT,                       -- Slack's time of the last event that counted
     PRIMARY KEY (channel, user_id)
 );
 CREATE INDEX channel_members_in_state ON channel_members (channel, state, user_id);
@@ -103,6 +104,14 @@ CREATE TABLE channel_sweeps (
     seen   TEXT NOT NULL DEFAULT '',
     link   TEXT NOT NULL DEFAULT ''
 );
+
+-- Released channels that existed in Slack: their marks there are nobody's any more.
+CREATE TABLE channel_releases (
+    id          TEXT   NOT NULL PRIMARY KEY,
+    tenant      TEXT   NOT NULL,
+    released_at BIGINT NOT NULL
+);
+CREATE INDEX channel_releases_old ON channel_releases (released_at);
 
 -- Workspaces take turns: the smallest number is next. '': tenants without a workspace.
 CREATE TABLE channel_turns (

@@ -25,6 +25,11 @@ pub struct Config {
     /// Seconds until a person who is not in Slack is looked for again although the member list did
     /// not change; after a change they are looked for at once. Default `3600`.
     pub member_retry_seconds: u64,
+    /// Seconds after which a channel and its members are read again at the latest although no event
+    /// from Slack reported a change, because events can be lost. A reading is one request for the
+    /// channel and one for each page of its members; channels take turns in the last quarter of the
+    /// time. Default `86400`.
+    pub check_seconds: u64,
 }
 
 impl Default for Config {
@@ -35,6 +40,7 @@ impl Default for Config {
             poll_milliseconds: 1000,
             blocked_retry_seconds: 600,
             member_retry_seconds: 3600,
+            check_seconds: 86_400,
         }
     }
 }
@@ -48,6 +54,7 @@ impl Config {
             ("poll_milliseconds", self.poll_milliseconds, 10, 3_600_000),
             ("blocked_retry_seconds", self.blocked_retry_seconds, 10, 86_400),
             ("member_retry_seconds", self.member_retry_seconds, 10, 86_400),
+            ("check_seconds", self.check_seconds, 60, 604_800),
         ];
         for (name, value, least, most) in ranges {
             if !(least..=most).contains(&value) {
@@ -77,6 +84,7 @@ pub(super) struct ChannelTiming {
     pub(super) poll: Duration,
     pub(super) blocked: Duration,
     pub(super) member: Duration,
+    pub(super) check: Duration,
     pub(super) soon: Duration,
     pub(super) look_again: Duration,
     pub(super) idle: Duration,
@@ -94,6 +102,7 @@ impl ChannelTiming {
             poll: scaled(Duration::from_millis(config.poll_milliseconds)),
             blocked: scaled(Duration::from_secs(config.blocked_retry_seconds)),
             member: scaled(Duration::from_secs(config.member_retry_seconds)),
+            check: scaled(Duration::from_secs(config.check_seconds)),
             soon: scaled(SOON),
             look_again: scaled(LOOK_AGAIN),
             idle: scaled(IDLE),

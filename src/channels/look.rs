@@ -4,6 +4,7 @@
 use super::turn::{ChannelWork, Denied, Interruption, Owning};
 use crate::domain::channels::next::{OwnLook, Step, adoptable, settled_by_look};
 use crate::domain::channels::progress::SeenChannel;
+use crate::domain::channels::stamp;
 use crate::domain::ids::ChannelId;
 use crate::workspace::Method;
 
@@ -24,7 +25,7 @@ impl ChannelWork {
         }
         self.looked = true;
         let seen = self.listed(step, name).await?;
-        let bot = self.bot()?;
+        let bot = self.bot().await?;
         let Some(installation) = self.workspace.as_ref().map(|of| of.id) else {
             return Err(Interruption::Again);
         };
@@ -72,15 +73,17 @@ impl ChannelWork {
         let ids: Vec<ChannelId> = seen.iter().map(|seen| seen.id.clone()).collect();
         let store = &self.channels.inner.store;
         let owned = store.channels().owned(self.lease.id, installation, &ids).await?;
-        let wish = &self.lease.channel.wish;
-        match adoptable(&seen, name, wish, &owned, self.lease.id) {
+        let marks: Vec<_> = seen.iter().filter_map(|seen| stamp::read(&seen.purpose)).collect();
+        let (tenant, wish) = (&self.lease.channel.tenant, &self.lease.channel.wish);
+        let released = store.channels().released(tenant, &marks).await?;
+        match adoptable(&seen, name, wish, &owned, &released, self.lease.id) {
             // The row owns the channel from now on, before anything is changed in Slack.
             Ok(found) => self.own(step, installation, &Owning::Adopted(found)).await,
             Err(obstacle) => Err(self.refused(step, obstacle.code())),
         }
     }
 
-    /// The channels of this name.
+    /// The channels of this name, and those with the row's mark.
     async fn listed(&mut self, step: &Step, name: &str) -> Result<Vec<SeenChannel>, Interruption> {
         let prepared = self.prepare(Method::ConversationsList).await?;
         let (mut found, mut cursor) = (Vec::new(), None::<String>);
@@ -96,7 +99,10 @@ impl ChannelWork {
                 Ok(page) => page,
                 Err(denied) => return Err(self.denied(step, denied)),
             };
-            found.extend(page.channels.into_iter().filter(|seen| seen.name == name));
+            let id = Some(self.lease.id);
+            let is_like_it =
+                |seen: &SeenChannel| seen.name == name || stamp::read(&seen.purpose) == id;
+            found.extend(page.channels.into_iter().filter(is_like_it));
             cursor = page.next_cursor.filter(|cursor| !cursor.is_empty());
             if cursor.is_none() {
                 return Ok(found);

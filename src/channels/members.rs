@@ -6,12 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::people::{FoundPeople, Invitee};
-use super::seen::{is_about_a_person, is_out, stays};
+use super::seen::{is_about_a_person, is_about_the_channel, is_out, stays};
 use super::turn::{ChannelWork, Denied, Interruption};
 use crate::domain::channels::members::{
     INVITE_BATCH, InviteFate, LAST_INVITE, invite_fate, retry_after,
 };
-use crate::domain::channels::next::{Step, at_rest};
+use crate::domain::channels::next::{Step, at_rest, next};
 use crate::domain::channels::state::ChannelMemberState;
 use crate::domain::ids::{SlackUserId, UserId};
 use crate::domain::time::Timestamp;
@@ -20,8 +20,6 @@ use crate::workspace::Method;
 
 /// People looked at with one read.
 const PEOPLE: u32 = 200;
-/// Members read at once to find the next time.
-const ROWS: u32 = 1000;
 /// Attempts after which a person that Slack does not know waits for a change of the member list.
 const ATTEMPTS: u32 = 5;
 
@@ -35,6 +33,11 @@ impl ChannelWork {
                 self.remove_all(step).await?;
                 self.done(step);
                 let rest = self.settle_at_rest().await?;
+                // With many members the turn takes so long that another step may be due by now,
+                // whose time the rest no longer has.
+                if next(&self.facts()) != *step {
+                    return Err(Interruption::Again);
+                }
                 Ok(rest.into_iter().chain(self.next_member().await?).min())
             }
             // A spent budget of one method does not hold up the other.
@@ -61,10 +64,8 @@ impl ChannelWork {
             &[ChannelMemberState::Queued, ChannelMemberState::NotInSlack];
         let mut after: Option<UserId> = None;
         loop {
-            if self.is_stopping() {
-                return Err(Interruption::Stopped);
-            }
-            let due = self.due(DUE, after.as_ref()).await?;
+            self.still_wished().await?;
+            let due = self.due(DUE, after.as_ref(), PEOPLE).await?;
             let Some(last) = due.last() else { return Ok(()) };
             after = Some(last.user.clone());
             let FoundPeople { invitees, others } = self.find(due).await?;
@@ -123,6 +124,8 @@ impl ChannelWork {
         };
         match denied {
             Denied::Refused(code) if is_about_a_person(&code) && members.len() > 1 => {
+                // The turn may end before the other half has its turn.
+                self.unmark(&part).await?;
                 let halves = part.split_at(part.len() / 2);
                 Ok(Some([halves.0.to_vec(), halves.1.to_vec()]))
             }
@@ -155,7 +158,7 @@ impl ChannelWork {
         let mut marked = BTreeSet::new();
         let mut after: Option<UserId> = None;
         loop {
-            let rows = self.due(&[ChannelMemberState::Inviting], after.as_ref()).await?;
+            let rows = self.due(&[ChannelMemberState::Inviting], after.as_ref(), PEOPLE).await?;
             let Some(last) = rows.last() else { break };
             after = Some(last.user.clone());
             marked.extend(rows.into_iter().map(|row| row.user));
@@ -209,21 +212,32 @@ impl ChannelWork {
         part.iter().map(outcome).collect()
     }
 
-    /// Removes those who are no longer wished for.
+    /// Removes those who are no longer wished for. Each is read shortly before the request: a call
+    /// may wish for the person again while others are removed.
     async fn remove_all(&mut self, step: &Step) -> Result<(), Interruption> {
         let mut after: Option<UserId> = None;
         loop {
-            let due = self.due(&[ChannelMemberState::Removing], after.as_ref()).await?;
-            let Some(last) = due.last() else { return Ok(()) };
-            after = Some(last.user.clone());
-            for row in due {
-                if self.is_stopping() {
-                    return Err(Interruption::Stopped);
-                }
-                let update = self.remove(step, row).await?;
-                self.write(&[update]).await?;
-            }
+            self.still_wished().await?;
+            let due = self.due(&[ChannelMemberState::Removing], after.as_ref(), 1).await?;
+            let Some(row) = due.into_iter().next() else { return Ok(()) };
+            after = Some(row.user.clone());
+            let update = self.remove(step, row).await?;
+            self.write(&[update]).await?;
         }
+    }
+
+    /// Ends the turn of many members, which takes up to hours, if the process stops, the end of the
+    /// channel comes, or a call changed the wish.
+    async fn still_wished(&self) -> Result<(), Interruption> {
+        if self.is_stopping() {
+            return Err(Interruption::Stopped);
+        }
+        if self.facts().ends() {
+            return Err(Interruption::Again);
+        }
+        let store = &self.channels.inner.store;
+        let is_current = store.channels().is_current(&self.lease).await?;
+        is_current.then_some(()).ok_or(Interruption::Overtaken)
     }
 
     /// The person's row after the removal.
@@ -241,6 +255,11 @@ impl ChannelWork {
             retry_at: None,
         };
         let Some(member) = row.slack_user_id else { return Ok(gone) };
+        let store = &self.channels.inner.store;
+        if store.channels().is_shared(&self.lease, &gone.user, &member).await? {
+            // Another user of this account is wished for, or is removed after this one.
+            return Ok(gone);
+        }
         let channel = self.channel()?;
         let prepared = self.prepare(Method::ConversationsKick).await?;
         let request =
@@ -248,23 +267,39 @@ impl ChannelWork {
         match self.asked(&prepared, request).await? {
             Ok(()) => Ok(gone),
             Err(Denied::Refused(code)) if is_out(&code) => Ok(gone),
-            Err(Denied::Refused(code)) if stays(&code) => Ok(MemberUpdate {
-                state: Some(ChannelMemberState::Failed),
-                code: Some(code),
-                ..gone
-            }),
+            // Perhaps the app is not in the channel: its members are read, once the app is in it.
+            Err(Denied::Refused(code)) if code == "not_in_channel" => {
+                self.progress.members_read = false;
+                Err(self.denied(step, Denied::Refused(code)))
+            }
+            Err(Denied::Refused(code)) if !is_about_the_channel(&code) => {
+                Ok(self.not_removed(gone, code))
+            }
             Err(denied) => Err(self.denied(step, denied)),
         }
+    }
+
+    /// The row of a person whose removal Slack refuses. A code that may pass holds up no one else.
+    fn not_removed(&self, row: MemberUpdate, code: String) -> MemberUpdate {
+        let attempts = row.attempts.saturating_add(1);
+        let row = MemberUpdate { code: Some(code), attempts, ..row };
+        if row.code.as_deref().is_some_and(stays) || attempts >= LAST_INVITE {
+            return MemberUpdate { state: Some(ChannelMemberState::Failed), ..row };
+        }
+        let after = retry_after(attempts).mul_f64(self.timing().scale);
+        let retry_at = Some(self.now().plus(after));
+        MemberUpdate { state: Some(ChannelMemberState::Removing), retry_at, ..row }
     }
 
     async fn due(
         &mut self,
         states: &[ChannelMemberState],
         after: Option<&UserId>,
+        limit: u32,
     ) -> Result<Vec<MemberRecord>, Interruption> {
         self.hold().await?;
         let store = &self.channels.inner.store;
-        Ok(store.channels().members_to_do(&self.lease, states, after, PEOPLE).await?)
+        Ok(store.channels().members_to_do(&self.lease, states, after, limit).await?)
     }
 
     async fn write(&self, updates: &[MemberUpdate]) -> Result<(), Interruption> {
@@ -276,29 +311,12 @@ impl ChannelWork {
         held.then_some(()).ok_or(Interruption::Lost)
     }
 
-    /// When a member who waits is due next.
+    /// When a member who waits is due next. One who became due during this turn is so again soon.
     async fn next_member(&mut self) -> Result<Option<Timestamp>, Interruption> {
-        const WAITING: [ChannelMemberState; 2] =
-            [ChannelMemberState::Queued, ChannelMemberState::NotInSlack];
-        let mut soonest: Option<Timestamp> = None;
-        for state in WAITING {
-            let mut after: Option<UserId> = None;
-            loop {
-                self.hold().await?;
-                let (store, channel) = (&self.channels.inner.store, &self.lease.channel);
-                let rows = store
-                    .channels()
-                    .members(&channel.tenant, &channel.key, Some(state), after.as_ref(), ROWS)
-                    .await?
-                    .ok_or(Interruption::Lost)?;
-                let times = rows.iter().filter_map(|row| row.retry_at);
-                soonest = soonest.into_iter().chain(times).min();
-                match rows.last() {
-                    Some(last) if rows.len() == ROWS as usize => after = Some(last.user.clone()),
-                    _ => break,
-                }
-            }
-        }
-        Ok(soonest)
+        self.hold().await?;
+        let store = &self.channels.inner.store;
+        let next = store.channels().next_member(&self.lease).await?;
+        let now = self.now();
+        Ok(next.map(|at| if at > now { at } else { now.plus(self.timing().soon) }))
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::seen::{Presence, presence};
 use super::turn::{ChannelWork, Denied, Interruption};
 use crate::domain::channels::next::Step;
-use crate::domain::channels::state::ChannelMemberState;
+use crate::domain::channels::state::{ChannelMemberState, LEFT};
 use crate::domain::ids::{SlackUserId, UserId};
 use crate::store::{MemberRecord, MemberUpdate};
 use crate::workspace::Method;
@@ -20,7 +20,7 @@ impl ChannelWork {
     pub(super) async fn read_members(&mut self, step: &Step) -> Result<(), Interruption> {
         let channel = self.channel()?;
         let prepared = self.prepare(Method::ConversationsMembers).await?;
-        let bot = self.bot()?;
+        let bot = self.bot().await?;
         let (mut present, mut cursor) = (HashSet::new(), None::<String>);
         for number in 0.. {
             if number == PAGES {
@@ -88,11 +88,12 @@ impl ChannelWork {
             Presence::Gone => None,
         };
         let queued = state == Some(ChannelMemberState::Queued);
+        let left = state == Some(ChannelMemberState::Left);
         Some(MemberUpdate {
             user: row.user,
             state,
             slack_user_id: row.slack_user_id,
-            code: None,
+            code: left.then(|| LEFT.to_owned()),
             attempts: if queued { row.attempts } else { 0 },
             retry_at: queued.then(|| self.at_once()),
         })

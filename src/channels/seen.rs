@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use crate::domain::channels::members::{InviteFate, invite_fate};
 use crate::domain::channels::state::ChannelMemberState;
 use crate::domain::ids::SlackUserId;
 
@@ -59,9 +60,17 @@ pub(super) fn is_about_a_person(code: &str) -> bool {
     CODES.contains(&code)
 }
 
-/// Whether the refused removal of a member is as good as done.
+/// Whether the refused removal of a member is as good as done. `not_in_channel` is not: it may be
+/// about the app.
 pub(super) fn is_out(code: &str) -> bool {
-    ["not_in_channel", "user_not_found", "user_not_in_channel"].contains(&code)
+    ["user_not_found", "user_not_in_channel"].contains(&code)
+}
+
+/// Whether the code of a refused removal is about the channel or the call: others would be refused
+/// too.
+pub(super) fn is_about_the_channel(code: &str) -> bool {
+    const CODES: &[&str] = &["missing_scope", "method_not_supported_for_channel_type"];
+    CODES.contains(&code) || invite_fate(Some(code)) == InviteFate::Retry
 }
 
 /// Whether a refused removal is about the person: it stays refused, and is reported.
@@ -73,6 +82,17 @@ pub(super) fn stays(code: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refused_removal_is_about_the_person_unless_it_is_known_to_be_about_the_channel() {
+        for code in ["is_archived", "channel_not_found", "missing_scope", "internal_error"] {
+            assert!(is_about_the_channel(code) && !is_out(code) && !stays(code), "{code}");
+        }
+        for code in ["restricted_action", "user_not_found", "brand_new_code"] {
+            assert!(!is_about_the_channel(code), "{code}");
+        }
+        assert!(!is_out("not_in_channel"), "perhaps the app is not in it");
+    }
 
     #[test]
     fn the_list_of_members_settles_invitations_and_departures() {

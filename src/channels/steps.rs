@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::turn::{ChannelWork, Denied, Interruption, Owning};
 use crate::domain::channels::members::retry_after;
-use crate::domain::channels::next::{Inspection, Step, inspected, next};
+use crate::domain::channels::next::{Inspection, Step, inspected, next, repeated};
 use crate::domain::channels::state::{ChannelMemberState, ChannelObstacle, ChannelState};
 use crate::domain::time::Timestamp;
 use crate::workspace::Method;
@@ -62,6 +62,8 @@ impl ChannelWork {
     /// Follows up what the claim reported. It is stored with the progress before the lease ends.
     async fn begin(&mut self) -> Result<(), Interruption> {
         self.refresh().await?;
+        let (now, longest) = (self.now(), self.timing().blocked);
+        self.changed |= self.progress.follow_clock(now, longest);
         let store = &self.channels.inner.store;
         if self.lease.appeared {
             if !store.channels().wake_members(&self.lease).await? {
@@ -86,8 +88,15 @@ impl ChannelWork {
                 self.changed = true;
             }
         }
-        if self.lease.recheck {
+        if self.lease.recheck && self.place.is_none() {
+            // Only a recovery doubts a channel that is not known to exist.
+            let channel = &self.lease.channel;
+            self.progress.recovered(&channel.wish, channel.id, channel.created_at);
+        }
+        let now = self.now();
+        if self.lease.recheck || self.next_check().is_some_and(|at| at <= now) {
             self.progress.doubt();
+            self.progress.checked_at = Some(now);
             self.changed = true;
         }
         self.followed = true;
@@ -97,8 +106,10 @@ impl ChannelWork {
     /// How the turn ends: when the channel is due again.
     async fn conclude(&mut self, ended: Ended) -> Ended {
         let wait = match ended {
-            Ok(due) => return Ok(due),
-            Err(Interruption::Stopped | Interruption::Again) => Duration::ZERO,
+            Ok(due) => return Ok(due.into_iter().chain(self.next_check()).min()),
+            Err(Interruption::Stopped | Interruption::Overtaken | Interruption::Again) => {
+                Duration::ZERO
+            }
             Err(Interruption::Later(after)) => after,
             Err(Interruption::Temporary(code)) => {
                 let wait = retry_after(self.progress.failures).mul_f64(self.timing().scale);
@@ -158,9 +169,14 @@ impl ChannelWork {
         let prepared = self.prepare(Method::ConversationsCreate).await?;
         let (installation, patience) = (prepared.installation, prepared.patience);
         let now = self.now();
+        let (state, obstacle) = match repeated(step, &self.lease.channel.wish, &self.progress) {
+            // No news until the answer is another one.
+            Some(obstacle) => (ChannelState::Blocked, Some(obstacle)),
+            None => (ChannelState::Creating, None),
+        };
         self.progress.attempt(name, is_private, self.lease.id, installation, now);
         self.changed = true;
-        self.settle(ChannelState::Creating, None).await?;
+        self.settle(state, obstacle).await?;
         let request = prepared.workspaces.create_channel(installation, name, is_private, patience);
         match self.asked(&prepared, request).await {
             Ok(Ok(seen)) => self.own(step, installation, &Owning::Created(seen)).await,
@@ -244,7 +260,13 @@ impl ChannelWork {
         let request = prepared.workspaces.channel_info(installation, &channel, patience);
         let seen = match self.asked(&prepared, request).await? {
             Ok(seen) => seen,
-            Err(denied) => return Err(self.denied(step, denied)),
+            Err(denied) => {
+                // It is not gone if it has another id by now.
+                if self.follow_id().await? {
+                    return Err(Interruption::Again);
+                }
+                return Err(self.denied(step, denied));
+            }
         };
         let inspection = Inspection {
             id: self.lease.id,

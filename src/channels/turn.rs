@@ -19,9 +19,7 @@ use crate::domain::channels::state::{ChannelObstacle, ChannelState};
 use crate::domain::ids::{ChannelId, InstallationId, SlackUserId};
 use crate::domain::time::Timestamp;
 use crate::slack;
-use crate::store::{
-    self, ChannelLease, ChannelSave, ChannelSaved, Installation, InstallationState,
-};
+use crate::store::{ChannelLease, ChannelSave, ChannelSaved, Installation, InstallationState};
 use crate::workspace::{self, Method, Workspaces};
 
 /// Why a turn does not simply go on.
@@ -33,6 +31,8 @@ pub(super) enum Interruption {
     Lost,
     /// The process is stopping.
     Stopped,
+    /// A call changed the wish: the next turn begins at once, with the new one.
+    Overtaken,
     /// A budget is spent, or something must settle first: come back after this time. It counts as
     /// no attempt.
     Later(Duration),
@@ -84,7 +84,7 @@ pub(super) struct ReadyRequest {
 /// A turn of one channel.
 pub(super) struct ChannelWork {
     pub(super) channels: Channels,
-    /// As it was claimed.
+    /// As it was claimed, but for the place, which is as this turn last stored it.
     pub(super) lease: ChannelLease,
     pub(super) progress: Progress,
     pub(super) state: ChannelState,
@@ -160,7 +160,22 @@ impl ChannelWork {
         self.told = store.now().await?;
         self.told_at = Instant::now();
         self.workspace = store.tenancy().installation_of(&self.lease.channel.tenant).await?;
-        Ok(())
+        self.follow_id().await.map(drop)
+    }
+
+    /// Takes over the id in Slack that an event brought meanwhile. Returns whether there was one.
+    pub(super) async fn follow_id(&mut self) -> Result<bool, Interruption> {
+        let store = &self.channels.inner.store;
+        let stored = match &self.place {
+            Some(_) => store.waiting().channel_place(self.lease.id).await?,
+            None => None,
+        };
+        let changed = stored.is_some() && stored != self.place;
+        if changed {
+            self.place.clone_from(&stored);
+            self.lease.channel.place = stored;
+        }
+        Ok(changed)
     }
 
     pub(super) fn facts(&self) -> ChannelFacts<'_> {
@@ -186,6 +201,12 @@ impl ChannelWork {
         let (installation, id) = self.place.as_ref()?;
         let works = workspace.state != InstallationState::Dead;
         (works && workspace.id == *installation).then_some(id)
+    }
+
+    /// When the channel is to be read although no event reported a change.
+    pub(super) fn next_check(&self) -> Option<Timestamp> {
+        self.here()?;
+        self.progress.next_check(self.lease.id, self.timing().check)
     }
 
     /// Slack's id of the channel, for a request.
@@ -253,11 +274,16 @@ impl ChannelWork {
         answer
     }
 
-    /// Slack's id of the app's bot.
-    pub(super) fn bot(&self) -> Result<SlackUserId, Interruption> {
-        let workspace = self.workspace.as_ref().ok_or(Interruption::Again)?;
-        let bot = SlackUserId::parse(workspace.bot_user_id.as_str());
-        Ok(bot.map_err(|_| store::Error::Bug("a stored id of a bot".into()))?)
+    /// Slack's id of the app's bot. Slack is asked if it did not say when the workspace was
+    /// connected.
+    pub(super) async fn bot(&self) -> Result<SlackUserId, Interruption> {
+        let installation = self.workspace.as_ref().map(|of| of.id).ok_or(Interruption::Again)?;
+        let bot = Box::pin(self.channels.inner.workspaces.bot_user(installation)).await;
+        bot.map_err(|error| match error {
+            workspace::Error::Busy { after } => Interruption::Later(after),
+            workspace::Error::Store(error) => Interruption::Failed(error.into()),
+            _ => Interruption::Later(self.timing().look_again),
+        })
     }
 
     /// The consequence of a denied step.
@@ -313,6 +339,7 @@ impl ChannelWork {
             Owning::Found(_) => self.progress.created(seen, wish),
             Owning::Adopted(_) => self.progress.adopt(seen, wish),
         }
+        self.progress.checked_at = Some(self.now());
         self.place = Some((installation, seen.id.clone()));
         self.changed = true;
         let kept = match owning {
@@ -361,6 +388,8 @@ impl ChannelWork {
             ChannelSaved::PlaceTaken => return Err(Interruption::PlaceTaken),
         }
         (self.state, self.obstacle, self.changed) = (state, obstacle, false);
+        // From now on the stored one counts, which an event may change.
+        self.lease.channel.place.clone_from(&self.place);
         if state == ChannelState::Ready
             && let Some((installation, id)) = &self.place
         {

@@ -174,7 +174,7 @@ impl Delivery {
             Part::Channels => {
                 let after = progress.channel.take();
                 progress.channel = store.waiting().sweep_channels(after, CHANNELS).await?;
-                progress.channel.is_some()
+                progress.channel.is_some() || full(store.channels().forget_releases(BATCH).await?)
             }
             Part::Overdue => {
                 let expired = store.ends().expire_overdue(BATCH).await?;

@@ -16,6 +16,7 @@ use super::merge::ChangeSource;
 use super::{Directory, Error};
 use crate::domain::directory::member::Member;
 use crate::domain::ids::{InstallationId, SlackUserId};
+use crate::domain::time::Timestamp;
 use crate::slack::MemberJson;
 use crate::slack::channel_events::{ChannelEvent, ChannelNews};
 use crate::store::{ChannelObservation, ClaimedEvent, EventDone, Settlement};
@@ -109,11 +110,9 @@ impl Directory {
             if event.kind == "app_rate_limited" {
                 let within = Duration::from_secs(self.inner.config.refresh_seconds);
                 let within = self.scaled(within);
-                self.inner
-                    .store
-                    .member_lists()
-                    .note_lost_events(event.installation, within)
-                    .await?;
+                let (store, of) = (&self.inner.store, event.installation);
+                store.member_lists().note_lost_events(of, within).await?;
+                store.channels().note_lost_events(of, within).await?;
                 self.done(&event, "lost").await?;
             } else {
                 self.confirm(&event).await?;
@@ -134,7 +133,7 @@ impl Directory {
                 self.park(event, "unreadable").await?;
                 continue;
             };
-            let seen = observation(news, &bot);
+            let seen = observation(news, event.happened_at, &bot);
             let changed = self.inner.store.channels().observe(id, &channel, &seen).await?;
             self.done(event, if changed { "changed" } else { "unchanged" }).await?;
         }
@@ -228,12 +227,12 @@ impl Directory {
 
 /// The change that an event reports to Herald's channels. No one wishes for the app itself as a
 /// member: if it enters or leaves, the channel is looked at again.
-fn observation(news: ChannelNews, bot: &str) -> ChannelObservation {
+fn observation(news: ChannelNews, at: Timestamp, bot: &str) -> ChannelObservation {
     let is_person = |user: &SlackUserId| user.as_str() != bot;
     match news {
         ChannelNews::IdChanged(id) => ChannelObservation::IdChanged(id),
-        ChannelNews::Joined(user) if is_person(&user) => ChannelObservation::Joined(user),
-        ChannelNews::Left(user) if is_person(&user) => ChannelObservation::Left(user),
+        ChannelNews::Joined(user) if is_person(&user) => ChannelObservation::Joined(user, at),
+        ChannelNews::Left(user) if is_person(&user) => ChannelObservation::Left(user, at),
         ChannelNews::Changed | ChannelNews::Joined(_) | ChannelNews::Left(_) => {
             ChannelObservation::Changed
         }
@@ -254,15 +253,15 @@ mod tests {
 
     #[test]
     fn the_app_is_no_member_of_its_channels() {
-        let user = |id: &str| SlackUserId::parse(id).unwrap();
+        let (at, user) = (Timestamp(7), |id: &str| SlackUserId::parse(id).unwrap());
         for (news, seen) in [
-            (ChannelNews::Joined(user("U1")), ChannelObservation::Joined(user("U1"))),
-            (ChannelNews::Left(user("U1")), ChannelObservation::Left(user("U1"))),
+            (ChannelNews::Joined(user("U1")), ChannelObservation::Joined(user("U1"), at)),
+            (ChannelNews::Left(user("U1")), ChannelObservation::Left(user("U1"), at)),
             (ChannelNews::Joined(user("UBOT")), ChannelObservation::Changed),
             (ChannelNews::Left(user("UBOT")), ChannelObservation::Changed),
             (ChannelNews::Changed, ChannelObservation::Changed),
         ] {
-            assert_eq!(observation(news, "UBOT"), seen);
+            assert_eq!(observation(news, at, "UBOT"), seen);
         }
     }
 }

@@ -101,16 +101,16 @@ impl App {
     ) -> Result<(Option<ChannelId>, u32), Error> {
         call.may(&access::RELEASE_CHANNEL)?;
         let tenant = &call.tenant;
-        let channel = self.store.channels().get(tenant, key).await?.ok_or(Error::NotFound(NAME))?;
+        self.store.channels().get(tenant, key).await?.ok_or(Error::NotFound(NAME))?;
         let entry = entry(call, "ReleaseChannel", key, None);
-        let code = Cancellation::ChannelReleased.code();
-        let before = self.store.waiting().end_awaiting(tenant, channel.id, code).await?;
         let store = self.store.noting(&entry).await?;
         let released = store.channels().release(tenant, key).await?;
         let released = released.ok_or(Error::NotFound(NAME))?;
-        // Those that were accepted in between; from now on there are no more.
-        let after = self.store.waiting().end_awaiting(tenant, channel.id, code).await?;
-        Ok((released.slack_channel, before.saturating_add(after)))
+        // From now on there are no more; before, the release could still fail. If this process
+        // dies, upkeep ends them.
+        let code = Cancellation::ChannelReleased.code();
+        let ended = self.store.waiting().end_awaiting(tenant, released.id, code).await?;
+        Ok((released.slack_channel, ended))
     }
 
     /// Stores a change with its entry in the audit trail.

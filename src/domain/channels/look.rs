@@ -26,8 +26,9 @@ pub enum OwnLook {
 }
 
 /// Which of the channels with the attempt's name are those of its requests: created by this bot
-/// since the first of them, and neither owned by another row (`owned`) nor marked for one. As many
-/// channels count as requests are not settled; those with the row's mark come first, then the
+/// since the first of them, and neither owned by another row (`owned`) nor marked for one. One with
+/// the row's mark counts whenever it was created, and after a recovery whatever its name is. As
+/// many channels count as requests are not settled; those with the mark come first, then the
 /// oldest.
 #[must_use]
 pub fn settled_by_look(
@@ -39,12 +40,13 @@ pub fn settled_by_look(
     let is_of_attempt = |channel: &&SeenChannel| {
         let mark = stamp::read(&channel.purpose);
         let is_marked = mark.is_some() && mark == attempt.of;
-        channel.name == attempt.name
+        let is_from_it = channel.name == attempt.name
+            && (is_marked || channel.created_at.plus(CLOCKS) >= attempt.since)
+            && (mark.is_none() || is_marked);
+        channel.is_private == attempt.is_private
             && channel.creator.as_ref() == Some(bot)
-            && channel.is_private == attempt.is_private
-            && channel.created_at.plus(CLOCKS) >= attempt.since
             && !owned.contains(&channel.id)
-            && (mark.is_none() || is_marked)
+            && (is_from_it || (is_marked && attempt.recovered))
     };
     let mut found: Vec<&SeenChannel> = seen.iter().filter(is_of_attempt).collect();
     found.sort_by_key(|channel| {
@@ -61,20 +63,22 @@ pub fn settled_by_look(
 }
 
 /// The channel of this name that may be adopted: visible to the app and of the kind that is wished
-/// for, not the general channel, and neither owned by another row (`owned`) nor marked for one. An
-/// archived one may be adopted; it is opened first.
+/// for, not the general channel, and neither owned by another row (`owned`) nor marked for one that
+/// was not released (`released`). An archived one may be adopted; it is opened first.
 pub fn adoptable(
     seen: &[SeenChannel],
     name: &str,
     wish: &ChannelWish,
     owned: &BTreeSet<ChannelId>,
+    released: &BTreeSet<ManagedChannelId>,
     id: ManagedChannelId,
 ) -> Result<SeenChannel, ChannelObstacle> {
+    let is_foreign = |mark: ManagedChannelId| mark != id && !released.contains(&mark);
     let mut obstacle = ChannelObstacle::NotAdoptable;
     let mut found: Vec<&SeenChannel> = Vec::new();
     for channel in seen.iter().filter(|channel| channel.name == name) {
         let mark = stamp::read(&channel.purpose);
-        if owned.contains(&channel.id) || mark.is_some_and(|mark| mark != id) {
+        if owned.contains(&channel.id) || mark.is_some_and(is_foreign) {
             obstacle = ChannelObstacle::OwnedByAnother;
         } else if channel.is_private == wish.is_private
             && !channel.is_general
@@ -84,7 +88,7 @@ pub fn adoptable(
         }
     }
     let best = found.into_iter().min_by_key(|channel| {
-        let is_marked = stamp::read(&channel.purpose).is_some();
+        let is_marked = stamp::read(&channel.purpose) == Some(id);
         (!is_marked, channel.is_archived, channel.created_at, channel.id.clone())
     });
     best.cloned().ok_or(obstacle)
@@ -98,6 +102,7 @@ mod tests {
 
     const OURS: ManagedChannelId = ManagedChannelId(uuid::Uuid::from_u128(1));
     const OTHER: ManagedChannelId = ManagedChannelId(uuid::Uuid::from_u128(2));
+    const RELEASED: ManagedChannelId = ManagedChannelId(uuid::Uuid::from_u128(3));
 
     fn bot() -> SlackUserId {
         SlackUserId::parse("UBOT").unwrap()
@@ -132,6 +137,8 @@ mod tests {
             since: Timestamp(10_000_000_000),
             sent,
             taken: false,
+            recovered: false,
+            compared: false,
         }
     }
 
@@ -163,6 +170,11 @@ mod tests {
         assert_eq!(of(&good), OwnLook::Ours(good.clone()));
         let marked = channel("C1", |it| it.purpose = stamp::stamped("p", OURS));
         assert_eq!(of(&marked), OwnLook::Ours(marked.clone()));
+        let old = channel("C1", |it| {
+            it.purpose = stamp::stamped("p", OURS);
+            it.created_at = Timestamp(1);
+        });
+        assert_eq!(of(&old), OwnLook::Ours(old.clone()), "the copy of the database is older");
         // The clocks may differ by a little.
         let early = channel("C1", |it| it.created_at = it.created_at.minus(CLOCKS));
         assert_eq!(of(&early), OwnLook::Ours(early.clone()));
@@ -179,6 +191,32 @@ mod tests {
         let owned = BTreeSet::from([good.id.clone()]);
         let look = settled_by_look(&attempt(1), &bot(), &[good], &owned);
         assert_eq!(look, OwnLook::NotThere);
+    }
+
+    #[test]
+    fn after_a_recovery_the_mark_counts_whatever_the_name_is() {
+        let moved = |change: fn(&mut SeenChannel)| {
+            let mut moved = channel("C1", |it| it.name = "moved".into());
+            change(&mut moved);
+            moved
+        };
+        let recovered = CreateAttempt { recovered: true, ..attempt(1) };
+        let of = |one: &SeenChannel| {
+            settled_by_look(&recovered, &bot(), std::slice::from_ref(one), &none())
+        };
+        let ours = moved(|it| it.purpose = stamp::stamped("p", OURS));
+        assert_eq!(of(&ours), OwnLook::Ours(ours.clone()));
+        for other in [
+            moved(|_| {}),
+            moved(|it| it.purpose = stamp::stamped("p", OTHER)),
+            // A person copied the purpose.
+            SeenChannel { creator: SlackUserId::parse("UANN").ok(), ..ours.clone() },
+            SeenChannel { is_private: true, ..ours.clone() },
+        ] {
+            assert_eq!(of(&other), OwnLook::NotThere, "{other:?}");
+        }
+        let look = settled_by_look(&attempt(1), &bot(), &[ours], &none());
+        assert_eq!(look, OwnLook::NotThere, "otherwise the name counts");
     }
 
     #[test]
@@ -202,15 +240,17 @@ mod tests {
             change(&mut channel);
             channel
         };
+        let released = BTreeSet::from([RELEASED]);
         let adopt = |seen: &SeenChannel, is_private: bool| {
             let seen = std::slice::from_ref(seen);
-            adoptable(seen, "course", &wish(is_private), &none(), OURS)
+            adoptable(seen, "course", &wish(is_private), &none(), &released, OURS)
         };
         for good in [
             people(|_| {}),
             people(|it| it.is_member = false),
             people(|it| it.is_archived = true),
             people(|it| it.purpose = stamp::stamped("p", OURS)),
+            people(|it| it.purpose = stamp::stamped("p", RELEASED)),
         ] {
             assert_eq!(adopt(&good, false), Ok(good));
         }
@@ -232,7 +272,7 @@ mod tests {
         let foreign = people(|it| it.purpose = stamp::stamped("p", OTHER));
         assert_eq!(adopt(&foreign, false), Err(ChannelObstacle::OwnedByAnother));
         let owned = BTreeSet::from([ChannelId::parse("C1").unwrap()]);
-        let taken = adoptable(&[people(|_| {})], "course", &wish(false), &owned, OURS);
+        let taken = adoptable(&[people(|_| {})], "course", &wish(false), &owned, &released, OURS);
         assert_eq!(taken, Err(ChannelObstacle::OwnedByAnother));
     }
 
@@ -242,7 +282,10 @@ mod tests {
         let open = channel("C2", |_| {});
         let marked = channel("C3", |it| it.purpose = stamp::stamped("", OURS));
         let foreign = channel("C0", |it| it.purpose = stamp::stamped("", OTHER));
-        let adopt = |seen: &[SeenChannel]| adoptable(seen, "course", &wish(false), &none(), OURS);
+        let released = BTreeSet::new();
+        let adopt = |seen: &[SeenChannel]| {
+            adoptable(seen, "course", &wish(false), &none(), &released, OURS)
+        };
         let all = [foreign, archived.clone(), open.clone(), marked.clone()];
         assert_eq!(adopt(&all), Ok(marked));
         assert_eq!(adopt(&all[..3]), Ok(open));

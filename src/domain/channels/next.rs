@@ -5,7 +5,7 @@
 
 pub use super::look::{OwnLook, adoptable, settled_by_look};
 pub use super::outcome::{Inspection, Refused, done, inspected, refused};
-pub use super::step::{ChannelFacts, SCOPES, Step, missing_scopes};
+pub use super::step::{ChannelFacts, SCOPES, Step, missing_scopes, repeated};
 
 use super::name::legal;
 use super::progress::{CreateAttempt, StepRefusal};

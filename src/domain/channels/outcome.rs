@@ -2,7 +2,7 @@
 //! then decides.
 
 use super::name::{LAST_SUFFIX, legal};
-use super::progress::{Progress, SeenChannel, StepRefusal};
+use super::progress::{CreateAttempt, Progress, SeenChannel, StepRefusal};
 use super::stamp;
 use super::state::ChannelObstacle;
 use super::step::Step;
@@ -120,7 +120,8 @@ pub fn inspected(seen: &SeenChannel, inspection: &Inspection<'_>, progress: &mut
 }
 
 fn read_mark(seen: &SeenChannel, inspection: &Inspection<'_>, progress: &mut Progress) {
-    let mark = stamp::read(&seen.purpose);
+    let mark = stamp::read(&seen.purpose)
+        .filter(|mark| *mark == inspection.id || Some(*mark) != progress.replaces);
     progress.foreign = mark.is_some_and(|mark| mark != inspection.id);
     progress.stamped = mark == Some(inspection.id);
     if progress.stamped {
@@ -214,8 +215,12 @@ fn create_refused(
         progress.not_created();
         return refuse(step, code, wish, progress, again_at);
     }
-    if let Some(attempt) = progress.attempt.as_mut().filter(|attempt| attempt.sent > 1) {
-        // Perhaps by the channel of an earlier request, whose answer was unclear.
+    let unsure = progress.unsure;
+    let is_perhaps_ours =
+        |attempt: &&mut CreateAttempt| attempt.sent > 1 || (unsure && !attempt.compared);
+    if let Some(attempt) = progress.attempt.as_mut().filter(is_perhaps_ours) {
+        // By the channel of an earlier request, whose answer was unclear, or was lost with the time
+        // after a copy of the database.
         attempt.taken = true;
         attempt.looked = 0;
         return Refused::Again;
@@ -337,5 +342,54 @@ fn obstacle(step: &Step, code: &str, progress: &Progress) -> ChannelObstacle {
         }
         _ if code == "not_in_channel" => ChannelObstacle::AppRemoved,
         _ => ChannelObstacle::RefusedBySlack,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::domain::ids::InstallationId;
+
+    const NOW: Timestamp = Timestamp(1_000_000_000);
+
+    fn wish() -> ChannelWish {
+        ChannelWish {
+            name: "Course".into(),
+            is_private: false,
+            topic: String::new(),
+            purpose: String::new(),
+            name_taken: NameTaken::Fail,
+            follow_name: false,
+            remove_unlisted: false,
+            create_not_before: None,
+            archive_after: None,
+            archive_notice: Duration::ZERO,
+        }
+    }
+
+    /// A request to create the channel, which is refused because the name is taken.
+    fn create(progress: &mut Progress) -> Refused {
+        let installation = InstallationId(uuid::Uuid::nil());
+        let of = ManagedChannelId(uuid::Uuid::nil());
+        progress.attempt("course", false, of, installation, NOW);
+        let step = Step::Create { name: "course".into(), is_private: false };
+        refused(&step, "name_taken", &wish(), progress, NOW)
+    }
+
+    #[test]
+    fn after_a_recovery_the_channel_that_has_the_name_is_looked_at_once() {
+        let mut progress = Progress::default();
+        progress.doubt();
+        assert_eq!(create(&mut progress), Refused::Again);
+        assert!(progress.pending().is_some(), "it is looked for");
+        progress.not_there();
+        progress.not_there();
+        let blocked = Refused::Blocked(ChannelObstacle::NameTaken);
+        assert_eq!(create(&mut progress), blocked);
+        assert!(progress.pending().is_none());
+        // Without a recovery the refusal counts at once.
+        assert_eq!(create(&mut Progress::default()), blocked);
     }
 }

@@ -1,6 +1,8 @@
 //! The record of the work done in Slack for a channel, as it is stored, encrypted, with the
 //! channel's row; and the values that Slack returns about a channel.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::name::{is_form_of, legal, suffixed};
@@ -69,7 +71,9 @@ pub struct Progress {
     pub foreign: bool,
     /// To be opened although a person archived it.
     pub reopening: bool,
-    /// Something may have changed in Slack: read the channel before anything else.
+    /// Something may have changed in Slack: read the channel before anything else. Of a channel
+    /// that does not exist: after a recovery from a copy, it may have been created in the lost
+    /// time.
     pub unsure: bool,
     /// Readings in a row without the mark, although it had been written.
     pub unmarked: u32,
@@ -79,10 +83,17 @@ pub struct Progress {
     pub found_purpose: String,
     /// Steps that were refused and are not tried again before a certain time.
     pub refusals: Vec<StepRefusal>,
+    /// When the channel was last doubted, or became this row's: see [`Progress::next_check`].
+    pub checked_at: Option<Timestamp>,
+    /// Calls that asked for refused steps to be tried at once.
+    pub asked: u64,
+    /// The mark of a released channel that an adopted channel had: it counts as none.
+    pub replaces: Option<ManagedChannelId>,
 }
 
 /// A create that was committed before the request, so that its channel is found whatever happens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct CreateAttempt {
     pub name: String,
     /// When the latest request was committed.
@@ -108,6 +119,12 @@ pub struct CreateAttempt {
     /// Slack answered that the name is taken, perhaps by the channel of an earlier request.
     #[serde(default)]
     pub taken: bool,
+    /// The name was taken before, and the channels that have it were looked at.
+    #[serde(default)]
+    pub compared: bool,
+    /// No request is known: the database may be an older copy than Slack.
+    #[serde(default)]
+    pub recovered: bool,
 }
 
 /// A refused step. It is not tried again before `until`, unless it changes.
@@ -163,7 +180,9 @@ impl Progress {
         let earlier = self
             .attempt
             .take()
-            .filter(|it| it.name == name && it.installation == Some(installation) && !it.taken);
+            .filter(|it| it.name == name && it.installation == Some(installation));
+        let compared = earlier.as_ref().is_some_and(|it| it.taken);
+        let earlier = earlier.filter(|it| !it.taken);
         let (since, sent) = earlier.map_or((now, 0), |it| (it.since, it.sent));
         self.attempt = Some(CreateAttempt {
             name: name.to_owned(),
@@ -176,6 +195,8 @@ impl Progress {
             since,
             sent: sent.saturating_add(1),
             taken: false,
+            compared,
+            recovered: false,
         });
     }
 
@@ -203,6 +224,11 @@ impl Progress {
         if let Some(attempt) = &mut self.attempt {
             attempt.looked = attempt.looked.saturating_add(1);
         }
+        // Nothing was requested, as far as is known: see `recovered`.
+        let is_idle = self.pending().is_none();
+        if is_idle && self.attempt.as_ref().is_some_and(|attempt| attempt.installation.is_none()) {
+            self.attempt = None;
+        }
     }
 
     /// The create that may have been carried out and must be settled by looking.
@@ -225,19 +251,21 @@ impl Progress {
             named_for,
             rename_to,
             owned: true,
+            asked: self.asked,
             ..Self::of(seen)
         };
     }
 
     /// An existing channel is taken for this row. It is the row's own once the mark was read back.
     pub fn adopt(&mut self, seen: &SeenChannel, wish: &ChannelWish) {
-        let is_marked = stamp::read(&seen.purpose).is_some();
         *self = Self {
             is_private: seen.is_private,
             adopted: true,
             named_for: legal(&wish.name),
             reopening: seen.is_archived,
-            found_purpose: if is_marked { String::new() } else { unescaped(&seen.purpose) },
+            found_purpose: stamp::without(&unescaped(&seen.purpose)),
+            asked: self.asked,
+            replaces: stamp::read(&seen.purpose),
             ..Self::of(seen)
         };
     }
@@ -252,10 +280,88 @@ impl Progress {
         }
     }
 
-    /// Something may have changed in Slack: the channel and its members are read again.
+    /// Times that lie ahead of the clock were stored before it was set back: a request counts as
+    /// made now, and a refusal holds no longer than one of now. Returns whether anything changed.
+    pub fn follow_clock(&mut self, now: Timestamp, longest: Duration) -> bool {
+        let latest = now.plus(longest);
+        let mut changed = false;
+        let mut follow = |time: &mut Timestamp, latest: Timestamp| {
+            if *time > latest {
+                *time = latest;
+                changed = true;
+            }
+        };
+        if let Some(attempt) = &mut self.attempt {
+            follow(&mut attempt.at, now);
+            follow(&mut attempt.since, now);
+        }
+        if let Some(checked_at) = &mut self.checked_at {
+            follow(checked_at, now);
+        }
+        for refusal in &mut self.refusals {
+            follow(&mut refusal.until, latest);
+        }
+        changed
+    }
+
+    /// Something may have changed in Slack: the channel and its members are read again. If there is
+    /// none, it may have been created without a trace here: if its name is taken, the channel that
+    /// has it is looked at first.
     pub fn doubt(&mut self) {
         self.members_read = false;
         self.inspect_again();
+    }
+
+    /// When the channel and its members are to be read again although no event reported a change:
+    /// at the latest this long after the last time. The channels that were made together are read
+    /// at times of their own in the last quarter of that.
+    #[must_use]
+    pub fn next_check(&self, of: ManagedChannelId, within: Duration) -> Option<Timestamp> {
+        let quarter = within / 4;
+        // The last byte of an id is random.
+        let share = quarter * u32::from(of.0.as_bytes()[15]) / 255;
+        let checked_at = self.checked_at.filter(|_| !self.deleted)?;
+        Some(checked_at.plus(within.saturating_sub(quarter) + share))
+    }
+
+    /// A call states the wish again: refused steps are tried at once. They stay known as refused,
+    /// so that a repetition that is refused too is no change of the state.
+    pub fn try_again(&mut self) {
+        self.asked = self.asked.saturating_add(1);
+        self.expire_refusals();
+    }
+
+    pub fn expire_refusals(&mut self) {
+        for refusal in &mut self.refusals {
+            refusal.until = Timestamp::default();
+        }
+    }
+
+    /// The database may be an older copy that does not know that the channel was created, or its
+    /// request was made: it is looked for before anything is created. `since`: when the row was
+    /// made.
+    pub fn recovered(&mut self, wish: &ChannelWish, of: ManagedChannelId, since: Timestamp) {
+        if let Some(attempt) = &mut self.attempt {
+            attempt.recovered = true;
+            attempt.looked = attempt.looked.min(LOOKS - 1);
+            attempt.since = since;
+            return;
+        }
+        let Some(name) = legal(&wish.name) else { return };
+        self.attempt = Some(CreateAttempt {
+            name,
+            at: since,
+            unclear: true,
+            looked: LOOKS - 1,
+            is_private: wish.is_private,
+            of: Some(of),
+            installation: None,
+            since,
+            sent: 1,
+            taken: false,
+            compared: false,
+            recovered: true,
+        });
     }
 
     pub(super) fn inspect_again(&mut self) {
@@ -364,3 +470,6 @@ impl ChannelWish {
 fn unescaped(text: &str) -> String {
     text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
 }
+
+#[cfg(test)]
+mod tests;

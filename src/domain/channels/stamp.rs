@@ -26,13 +26,26 @@ pub fn stamped(purpose: &str, id: ManagedChannelId) -> String {
 /// the last one, because [`stamped`] writes it at the end.
 #[must_use]
 pub fn read(purpose: &str) -> Option<ManagedChannelId> {
+    find(purpose).map(|(_, id)| id)
+}
+
+/// The purpose without the mark that [`read`] finds.
+#[must_use]
+pub fn without(purpose: &str) -> String {
+    let Some((at, _)) = find(purpose) else { return purpose.to_owned() };
+    let after = &purpose[at + PREFIX.len() + LENGTH..];
+    format!("{}{after}", purpose[..at].trim_end())
+}
+
+/// Where the last mark begins, and its id.
+fn find(purpose: &str) -> Option<(usize, ManagedChannelId)> {
     let is_inside = |c: char| c.is_alphanumeric() || c == '-' || c == '_';
     purpose.rmatch_indices(PREFIX).find_map(|(at, _)| {
         let rest = &purpose[at + PREFIX.len()..];
         let digits = rest.get(..LENGTH)?;
         let stands_apart =
             !purpose[..at].ends_with(is_inside) && !rest[LENGTH..].starts_with(is_inside);
-        if stands_apart { decode(digits) } else { None }
+        if stands_apart { Some((at, decode(digits)?)) } else { None }
     })
 }
 
@@ -103,6 +116,15 @@ mod tests {
         {
             assert_eq!(read(&text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_purpose_without_its_mark_is_as_it_was() {
+        for purpose in ["", "Everyone in the track", "a herald-b"] {
+            assert_eq!(without(&stamped(purpose, id(7))), purpose);
+            assert_eq!(without(purpose), purpose, "it has no mark");
+        }
+        assert_eq!(without(&format!("Moved {}. More.", stamped("", id(7)))), "Moved. More.");
     }
 
     #[test]

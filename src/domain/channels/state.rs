@@ -108,6 +108,9 @@ codes! {
     }
 }
 
+/// The code of a member who left: Slack does not say whether a person removed them.
+pub const LEFT: &str = "left";
+
 impl ChannelObstacle {
     /// The sentence for people, with what to do. `detail`: Slack's code, or the scopes that are
     /// missing, with a space between them; empty if there is none.
@@ -136,18 +139,21 @@ impl ChannelObstacle {
                 it or open it in Slack, or wish for another name."
                 .into(),
             Self::OwnedByAnother => "The existing channel belongs to another key or to another \
-                tenant, or its purpose has the mark of a channel that was released. Wish for \
-                another name, or remove the mark that begins with `herald-` from its purpose in \
-                Slack if it was released."
+                tenant, or its purpose has the mark of another Herald, or of a channel that \
+                another tenant released. Wish for another name, or, if no one uses the mark any \
+                more, remove it from the purpose in Slack: it begins with `herald-`."
                 .into(),
             Self::RefusedBySlack => format!(
                 "Slack does not allow the app to do it{}. {}",
                 in_brackets(detail),
                 advice(detail)
             ),
-            Self::ArchivedInSlack => "A person archived the channel in Slack. Call \
-                UnarchiveChannel to open it again."
-                .into(),
+            Self::ArchivedInSlack => {
+                "A person archived the channel in Slack. Let a person who may \
+                do it unarchive it there: Herald then continues. UnarchiveChannel asks Slack to \
+                open it, which at present refuses that to apps."
+                    .into()
+            }
             Self::DeletedInSlack => {
                 "A person deleted the channel in Slack. Call ReleaseChannel to \
                 forget it; EnsureChannel then creates a new one."
@@ -170,9 +176,12 @@ fn in_brackets(detail: &str) -> String {
 /// Advice about a refusal with this code of Slack's.
 fn advice(code: &str) -> &'static str {
     match code {
-        "not_in_channel" | "not_authorized" => {
-            "A member of the workspace who may do it has to do it in Slack."
+        // Of `conversations.unarchive`: the code means another obstacle for other steps.
+        "not_in_channel" => {
+            "At present Slack does not let apps unarchive channels: a member of the workspace who \
+             may do it has to unarchive the channel in Slack, and Herald then continues."
         }
+        "not_authorized" => "A member of the workspace who may do it has to do it in Slack.",
         "too_long" => "Shorten the topic or the purpose.",
         "purpose_not_kept" => "Slack does not keep the purpose; ask an administrator of Slack why.",
         code if code.starts_with("invalid_name") => "Wish for another name.",
@@ -188,6 +197,10 @@ pub fn member_sentence(code: &str) -> String {
     }
     let sentence = match code {
         "" => "",
+        LEFT => {
+            "The person left the channel, or was removed from it in Slack. Herald invites them \
+             again only if AddChannelMembers names them."
+        }
         "user_disabled" | "account_inactive" => "The person's Slack account is deactivated.",
         "user_not_found" | "users_not_found" | "no_user" | "user_not_visible" => {
             "The Slack account does not exist in this workspace; Herald looks for the person again."
@@ -261,5 +274,6 @@ mod tests {
         assert_eq!(member_sentence("no_member"), NoMatch::NoMember.sentence());
         assert!(member_sentence("brand_new_code").contains("`brand_new_code`"));
         assert_eq!(member_sentence(""), "");
+        assert!(member_sentence(LEFT).contains("AddChannelMembers"));
     }
 }

@@ -141,6 +141,15 @@ impl Step {
     }
 }
 
+/// The obstacle if this very step was refused before and may be tried again by now: it is shown
+/// until the answer is known.
+#[must_use]
+pub fn repeated(step: &Step, wish: &ChannelWish, progress: &Progress) -> Option<ChannelObstacle> {
+    let key = step.key(wish);
+    let refusal = progress.refusals.iter().find(|refusal| refusal.key == key);
+    refusal.map(|refusal| refusal.obstacle)
+}
+
 /// The step that creates the channel, or looks for the one to adopt. `None`: the wish has no legal
 /// name, which only a wish of another release can lack.
 pub(super) fn creation(wish: &ChannelWish, progress: &Progress) -> Option<Step> {
@@ -150,4 +159,48 @@ pub(super) fn creation(wish: &ChannelWish, progress: &Progress) -> Option<Step> 
     }
     let name = progress.candidate(&base, wish.name_taken);
     Some(Step::Create { name, is_private: wish.is_private })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::channels::progress::StepRefusal;
+
+    fn wish(name: &str) -> ChannelWish {
+        ChannelWish {
+            name: name.into(),
+            is_private: false,
+            topic: String::new(),
+            purpose: String::new(),
+            name_taken: NameTaken::Fail,
+            follow_name: false,
+            remove_unlisted: false,
+            create_not_before: None,
+            archive_after: None,
+            archive_notice: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn a_call_lifts_refusals_and_the_step_stays_known_as_refused() {
+        let (taken, mut progress) = (wish("Course"), Progress::default());
+        let step = creation(&taken, &progress).unwrap();
+        assert_eq!(repeated(&step, &taken, &progress), None);
+        progress.note_refusal(StepRefusal {
+            key: step.key(&taken),
+            obstacle: ChannelObstacle::NameTaken,
+            code: "name_taken".into(),
+            until: Timestamp(2),
+        });
+        let refusal = |progress: &Progress| {
+            progress.refusal(&step.key(&taken), Timestamp(1)).map(|it| it.obstacle)
+        };
+        assert_eq!(refusal(&progress), Some(ChannelObstacle::NameTaken));
+        progress.try_again();
+        assert_eq!((refusal(&progress), progress.asked), (None, 1));
+        assert_eq!(repeated(&step, &taken, &progress), Some(ChannelObstacle::NameTaken));
+        let other = wish("Other");
+        let step = creation(&other, &progress).unwrap();
+        assert_eq!(repeated(&step, &other, &progress), None, "another wish begins anew");
+    }
 }

@@ -7,7 +7,7 @@
 //! that changes the wish meanwhile increments its version, and the row stays due.
 //!
 //! Reading order: `rows`, `members`, `records`; `wishes`, the calls; `claim`, `progress`,
-//! `observe`, `notices`, the reconciler; `changes`, the feed; `erasing`.
+//! `observe`, `notices`, `releases`, the reconciler; `changes`, the feed; `erasing`.
 
 mod rows;
 
@@ -17,6 +17,7 @@ mod claim;
 mod erasing;
 mod notices;
 mod records;
+mod releases;
 mod wishes;
 
 mod changes;

@@ -7,13 +7,13 @@ use sea_orm::{ConnectionTrait as _, Value};
 
 use super::claim::ChannelLease;
 use super::members::MemberRecord;
-use super::rows::{COLUMNS, ManagedChannel, placed, read, recount, seal};
+use super::rows::{COLUMNS, ManagedChannel, codes, placed, read, recount, seal};
 use crate::domain::channels::name::legal;
 use crate::domain::channels::progress::Progress;
 use crate::domain::channels::state::{ChannelMemberState, ChannelObstacle, ChannelState};
 use crate::domain::ids::{ChannelId, InstallationId, ManagedChannelId, SlackUserId, UserId};
 use crate::domain::time::Timestamp;
-use crate::store::database::rows::{Column, given};
+use crate::store::database::rows::{Column, Columns, given};
 use crate::store::database::sql::{self, params, placeholders};
 use crate::store::database::transaction::{Tx, scoped};
 use crate::store::seal::data_keys::{KeyScope, ScopeKeys};
@@ -114,6 +114,53 @@ impl Channels<'_> {
         self.store.members_of(lease.id, states, true, after, limit).await
     }
 
+    /// When the first of the members who wait for something is due; a time that has passed if one
+    /// became due meanwhile, or if it is not known what became of an invitation.
+    pub async fn next_member(self, lease: &ChannelLease) -> Result<Option<Timestamp>, Error> {
+        const WAITING: &[ChannelMemberState] = &[
+            ChannelMemberState::Queued,
+            ChannelMemberState::NotInSlack,
+            ChannelMemberState::Inviting,
+            ChannelMemberState::Removing,
+        ];
+        let text = format!(
+            "SELECT MIN(due_at) FROM channel_members WHERE channel = $1 AND state IN ({})",
+            codes(WAITING)
+        );
+        let row = sql::one(self.store.reader(), &text, params![lease.id.to_string()]).await?;
+        row.map_or(Ok(None), |row| Columns::of(&row).optional_time())
+    }
+
+    /// Whether another user of this Slack account is wished for in the channel, or is still to be
+    /// removed from it.
+    pub async fn is_shared(
+        self,
+        lease: &ChannelLease,
+        user: &UserId,
+        member: &SlackUserId,
+    ) -> Result<bool, Error> {
+        const IN: &[ChannelMemberState] = &[
+            ChannelMemberState::Queued,
+            ChannelMemberState::Inviting,
+            ChannelMemberState::Member,
+            ChannelMemberState::Removing,
+        ];
+        let text = format!(
+            "SELECT 1 FROM channel_members WHERE channel = $1 AND slack_user = $2 \
+             AND user_id <> $3 AND state IN ({}) LIMIT 1",
+            codes(IN)
+        );
+        let values = params![lease.id.to_string(), member.as_str(), user.as_str()];
+        Ok(sql::one(self.store.reader(), &text, values).await?.is_some())
+    }
+
+    /// Whether the wish is still the one that was claimed.
+    pub async fn is_current(self, lease: &ChannelLease) -> Result<bool, Error> {
+        const SQL: &str = "SELECT 1 FROM channels WHERE id = $1 AND wish_version = $2";
+        let values = params![lease.id.to_string(), lease.channel.wish_version];
+        Ok(sql::one(self.store.reader(), SQL, values).await?.is_some())
+    }
+
     /// Writes what was found out about members, except about those that a call queued or removed
     /// since the claim. `false`: the lease was lost; nothing was written.
     pub async fn save_members(
@@ -212,6 +259,11 @@ fn merged(stored: &ManagedChannel, claimed: &ManagedChannel, new: Progress) -> P
     if now.reopening && !before.reopening {
         progress.reopen();
     }
+    if now.asked != before.asked {
+        // Also those that the holder met since: the next turn tries them.
+        progress.asked = now.asked;
+        progress.expire_refusals();
+    }
     progress
 }
 
@@ -280,6 +332,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::domain::channels::progress::StepRefusal;
     use crate::domain::channels::wish::{ChannelWish, NameTaken};
     use crate::domain::ids::{ChannelKey, TenantId};
     use crate::store::channels::rows::MemberCounts;
@@ -351,6 +404,25 @@ mod tests {
         assert_eq!(rename("new"), None);
         assert_eq!(merged(&claimed, &claimed, created("old")).rename_to, None, "the same name");
         assert_eq!(merged(&stored, &claimed, none()).rename_to, None, "it does not exist yet");
+    }
+
+    #[test]
+    fn a_call_lifts_the_refusals_that_a_holder_met_meanwhile() {
+        let refused = |asked| Progress {
+            asked,
+            refusals: vec![StepRefusal {
+                key: "create".into(),
+                obstacle: ChannelObstacle::NameTaken,
+                code: "name_taken".into(),
+                until: Timestamp(9),
+            }],
+            ..Progress::default()
+        };
+        let (claimed, stored) = (channel("a", refused(1)), channel("a", refused(2)));
+        let kept = merged(&claimed, &claimed, refused(1));
+        assert_eq!((kept.asked, kept.refusals[0].until), (1, Timestamp(9)));
+        let lifted = merged(&stored, &claimed, refused(1));
+        assert_eq!((lifted.asked, lifted.refusals[0].until), (2, Timestamp(0)));
     }
 
     #[test]

@@ -41,6 +41,7 @@ pub enum ChannelEdit {
 /// A channel that was forgotten.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Released {
+    pub id: ManagedChannelId,
     /// Slack's id, where it stays; `None`: it was never created.
     pub slack_channel: Option<ChannelId>,
 }
@@ -119,13 +120,20 @@ impl Channels<'_> {
 /// The channel's row goes first: nothing is then reported for its members.
 async fn forget(tx: &Tx, row: Vec<Value>) -> Result<Option<Released>, Error> {
     const CHANNEL: &str = "DELETE FROM channels WHERE tenant = $1 AND channel_key = $2 \
-        RETURNING id, slack_channel";
+        RETURNING id, slack_channel, tenant";
     const MEMBERS: &str = "DELETE FROM channel_members WHERE channel = $1";
+    const RELEASED: &str = "INSERT INTO channel_releases (id, tenant, released_at) \
+        VALUES ($1, $2, {now})";
     let Some(row) = sql::one(tx, CHANNEL, row).await? else { return Ok(None) };
     let mut columns = Columns::of(&row);
-    let id: String = columns.take()?;
-    sql::execute(tx, MEMBERS, params![id]).await?;
-    Ok(Some(Released { slack_channel: columns.optional_id(ChannelId::parse)? }))
+    let id = columns.uuid(ManagedChannelId::parse)?;
+    sql::execute(tx, MEMBERS, params![id.to_string()]).await?;
+    let slack_channel = columns.optional_id(ChannelId::parse)?;
+    if slack_channel.is_some() {
+        let tenant: String = columns.take()?;
+        sql::execute(tx, RELEASED, params![id.to_string(), tenant]).await?;
+    }
+    Ok(Some(Released { id, slack_channel }))
 }
 
 /// Whether the tenant has fewer than [`CHANNELS_OF_TENANT`] channels, in any state.
@@ -291,6 +299,9 @@ impl Work<'_> {
         let before = self.store.open_asked(sealed).await?;
         let (mut wish, mut progress) = (before.wish.clone(), before.progress.clone());
         let mut wants_archived = before.wants_archived;
+        if !matches!(self.edit, Edit::Members(_)) {
+            progress.try_again();
+        }
         match self.edit {
             Edit::Members(_) => {}
             Edit::Wish(new, _) => {

@@ -162,3 +162,19 @@ async fn a_mark_whose_answer_is_lost_is_written_once() {
     })
     .await;
 }
+
+/// Slack did not name the app's user when the workspace was connected. Red if `channels/turn.rs`,
+/// `bot`, knows only the stored id.
+#[tokio::test]
+async fn an_app_without_a_stored_id_finds_its_channel() {
+    for_each_database(async |world| {
+        let changed = world.execute("UPDATE installations SET bot_user_id = ''").await;
+        assert_eq!(changed.unwrap(), 1);
+        world.sandbox.script(on("conversations.create", FaultKind::Reset).after());
+        let channels = Channels::new(world);
+        let channel = channels.made(wish(NAME), Vec::new()).await;
+        assert_eq!(world.sandbox.channels_named(LEGAL)[0]["id"], channel.channel_id);
+        assert_eq!(acts(world, "create").len(), 1);
+    })
+    .await;
+}

@@ -12,7 +12,7 @@ use crate::support::client::reason;
 use crate::support::world::{PATIENCE, Plan, TENANT, World, for_each_database};
 
 /// Reads the feed until this change has come; checks the numbers.
-async fn read_to(
+pub(super) async fn read_to(
     stream: &mut Streaming<pb::WatchChannelsResponse>,
     wanted: impl Fn(&pb::ChannelChange) -> bool,
 ) -> Vec<pb::ChannelChange> {
@@ -28,7 +28,7 @@ async fn read_to(
     changes
 }
 
-fn is_state(change: &pb::ChannelChange, key: &str, state: State) -> bool {
+pub(super) fn is_state(change: &pb::ChannelChange, key: &str, state: State) -> bool {
     change.channel_key == key
         && matches!(&change.change, Some(Change::Channel(it)) if it.state() == state)
 }
@@ -49,7 +49,7 @@ fn of_members(changes: &[pb::ChannelChange]) -> BTreeMap<String, Vec<MemberState
     states
 }
 
-fn of_channel(changes: &[pb::ChannelChange], key: &str) -> Vec<State> {
+pub(super) fn of_channel(changes: &[pb::ChannelChange], key: &str) -> Vec<State> {
     let mine = changes.iter().filter(|change| change.channel_key == key);
     let states = mine.filter_map(|change| match &change.change {
         Some(Change::Channel(it)) => Some(it.state()),

@@ -303,3 +303,61 @@ async fn a_channel_is_told_once_that_it_will_be_archived() {
     })
     .await;
 }
+
+/// Rows that this release cannot read come first, and are more than one read returns. Red if
+/// `app/channels_notices.rs`, `send_notices`, ends after its first read.
+#[tokio::test]
+async fn notices_that_cannot_be_sent_hold_up_no_other() {
+    for_each_database(async |world| {
+        let channels = Channels::new(world);
+        channels.made(wish(NAME), Vec::new()).await;
+        let end = world.now().await.plus(HOUR);
+        let broken = format!(
+            "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers \
+             WHERE n < 250) INSERT INTO channels (id, tenant, channel_key, wish, progress, state, \
+             archive_after, notice_due, touched_at, created_at, changed_at) \
+             SELECT 'broken-' || n, tenant, 'broken:' || n, wish, progress, 'ready', {}, 1, \
+             touched_at, created_at, changed_at FROM numbers, channels \
+             WHERE channel_key = '{KEY}'",
+            end.0
+        );
+        assert_eq!(world.execute(&broken).await.unwrap(), 250);
+        let ending = pb::ChannelWish {
+            archive_after: Some(proto(end)),
+            archive_notice: Some(prost_types::Duration { seconds: 86_400, nanos: 0 }),
+            ..wish(NAME)
+        };
+        channels.wish(KEY, ending).await;
+        let message = world.messages(1).await.pop().unwrap();
+        assert!(message.text.contains("will be archived"), "{}", message.text);
+        let delivery = message.metadata["event_payload"]["delivery_id"].as_str().unwrap();
+        world.replayed(delivery);
+    })
+    .await;
+}
+
+/// Red if `app/channels/change.rs`, `release_channel`, ends the messages before the release.
+#[tokio::test]
+async fn messages_continue_to_wait_if_the_release_fails() {
+    /// On SQLite, and on PostgreSQL.
+    const REFUSE: [&str; 2] = [
+        "CREATE TRIGGER refuse BEFORE DELETE ON channels BEGIN SELECT RAISE(ABORT, 'no'); END",
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \
+         $$ BEGIN RAISE EXCEPTION 'no'; END $$; CREATE TRIGGER refuse BEFORE DELETE ON channels \
+         FOR EACH ROW EXECUTE FUNCTION refuse()",
+    ];
+    const ALLOW: [&str; 2] = ["DROP TRIGGER refuse", "DROP TRIGGER refuse ON channels"];
+    for_each_database(async |world| {
+        let channels = scheduled(world).await;
+        let id = world.client.notify(to(KEY, "waits")).await.unwrap().notification_id;
+        let own = usize::from(world.is_postgres());
+        world.execute(REFUSE[own]).await.unwrap();
+        channels.release(KEY).await.unwrap_err();
+        assert_eq!(only(world, &id).await.state(), State::Pending);
+        world.execute(ALLOW[own]).await.unwrap();
+        channels.release(KEY).await.unwrap();
+        let ended = world.client.ended(TENANT, &id).await.remove(0);
+        assert_eq!((ended.state(), ended.reason.as_str()), (State::Canceled, "channel_released"));
+    })
+    .await;
+}

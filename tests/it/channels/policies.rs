@@ -8,7 +8,7 @@ use super::support::{
     Channels, KEY, LEGAL, NAME, acts, by_id, in_slack, people_change, people_in, people_make,
     wish_or,
 };
-use crate::support::world::{Plan, TENANT, World, for_each_database};
+use crate::support::world::{Plan, TENANT, World, for_each_database, until};
 
 fn private(wish: ChannelWish) -> ChannelWish {
     ChannelWish { is_private: true, ..wish }
@@ -159,6 +159,51 @@ async fn an_archived_channel_is_adopted_if_the_app_can_open_it() {
         assert_eq!((found.channel_id.as_str(), found.adopted), (archived.as_str(), true));
         assert_eq!(in_slack(world, &archived)["is_archived"], false);
         assert!(acts(world, "create").is_empty());
+    })
+    .await;
+}
+
+/// The database is restored from a copy of the time before the channel was made. Red if
+/// `domain/channels/outcome.rs`, `create_refused`, does not look at the channel that has the name:
+/// a second one is made.
+#[tokio::test]
+async fn a_channel_that_a_copy_of_the_database_does_not_know_is_found_by_its_mark() {
+    for_each_database(async |world| {
+        world.client.load(&["ben"]).await;
+        let channels = Channels::new(world);
+        let suffix = || wish_or(NAME, NameTaken::Suffix);
+        let seconds = world.now().await.0 / 1_000_000 + 3600;
+        let start = Some(prost_types::Timestamp { seconds, nanos: 0 });
+        let later = ChannelWish { create_not_before: start, ..suffix() };
+        channels.ensure(KEY, later, by_id(&["ben"])).await.unwrap();
+        at_rest(world).await;
+        world.execute("CREATE TABLE copied AS SELECT * FROM channels").await.unwrap();
+        let made = channels.made(suffix(), by_id(&["ben"])).await;
+        at_rest(world).await;
+        for text in [
+            "DELETE FROM channels",
+            "INSERT INTO channels SELECT * FROM copied",
+            "DROP TABLE copied",
+            "UPDATE channel_members SET state = 'queued', wish_version = 1, due_at = 1",
+            // As `herald recover` does.
+            "UPDATE channels SET recheck = recheck + 1, due_at = 1",
+        ] {
+            world.execute(text).await.unwrap();
+        }
+        let found = channels.made(suffix(), by_id(&["ben"])).await;
+        assert_eq!(found.channel_id, made.channel_id);
+        assert_eq!(acts(world, "create").len(), 1);
+        assert_eq!(people_in(world, &found.channel_id).len(), 1);
+    })
+    .await;
+}
+
+/// Waits until no replica works on a channel.
+async fn at_rest(world: &World) {
+    const BUSY: &str = "SELECT COUNT(*) FROM channels WHERE lease_until > 0 OR due_at < 2";
+    const SOON: &str = "SELECT COUNT(*) FROM channels WHERE due_at < touched_at + 1000000";
+    until("no channel is worked on", async || {
+        (world.count(BUSY).await == 0 && world.count(SOON).await == 0).then_some(())
     })
     .await;
 }

@@ -36,7 +36,7 @@ pub(super) fn user(name: &str) -> UserId {
     UserId::parse(name).unwrap()
 }
 
-fn slack(id: &str) -> ChannelId {
+pub(super) fn slack(id: &str) -> ChannelId {
     ChannelId::parse(id).unwrap()
 }
 
@@ -92,7 +92,7 @@ pub(super) fn update(name: &str, state: ChannelMemberState) -> MemberUpdate {
     }
 }
 
-async fn states(store: &Store, name: &str) -> Vec<(String, ChannelMemberState)> {
+pub(super) async fn states(store: &Store, name: &str) -> Vec<(String, ChannelMemberState)> {
     let of = store.channels().members(&tenant(), &key(name), None, None, 100).await.unwrap();
     let shown = |user: &UserId| user.as_str().to_owned();
     of.unwrap().iter().map(|member| (shown(&member.user), member.state)).collect()
@@ -388,12 +388,13 @@ async fn events_of_members_are_applied_once_and_spare_a_removal() {
         };
         let of = |name: &str| SlackUserId::parse(format!("U{name}")).unwrap();
         let state = async |at: usize| states(&store, "track:1").await[at].1;
+        let now = store.now().await.unwrap();
         for _ in 0..2 {
-            assert!(observe("C1", ChannelObservation::Joined(of("ada"))).await);
+            assert!(observe("C1", ChannelObservation::Joined(of("ada"), now)).await);
             assert_eq!(state(0).await, ChannelMemberState::Member);
         }
         for name in ["ada", "bo", "stranger"] {
-            assert!(observe("C1", ChannelObservation::Left(of(name))).await);
+            assert!(observe("C1", ChannelObservation::Left(of(name), now)).await);
         }
         assert_eq!(state(0).await, ChannelMemberState::Left);
         assert_eq!(state(1).await, ChannelMemberState::Removing);

@@ -2,6 +2,7 @@
 
 mod channels;
 mod channels_clock;
+mod channels_events;
 mod channels_turns;
 mod contract;
 mod directory;

@@ -231,6 +231,11 @@ impl World {
         self.store.now().await.unwrap()
     }
 
+    /// The database counts as a copy of an earlier time, as after `herald recover`.
+    pub(crate) async fn recover(&self) {
+        self.store.upkeep().begin_epoch().await.unwrap();
+    }
+
     pub(crate) async fn decide(&self, link: &str, decision: Decision) -> Page {
         browser::decide(&Url::parse(link).unwrap(), decision).await.unwrap()
     }

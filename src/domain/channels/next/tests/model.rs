@@ -184,7 +184,8 @@ impl Life {
     }
 
     fn look_for_taken(&mut self, step: &Step, name: &str) {
-        match adoptable(&self.listed(), name, &self.row.wish, &self.others(), ID) {
+        let released = BTreeSet::new();
+        match adoptable(&self.listed(), name, &self.row.wish, &self.others(), &released, ID) {
             Ok(seen) => {
                 let mark = stamp::read(&seen.purpose);
                 assert!(mark.is_none_or(|mark| mark == ID), "adopted a marked channel: {seen:?}");
