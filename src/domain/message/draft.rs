@@ -25,7 +25,7 @@ pub struct Draft<'a> {
 /// Why a message cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum DraftError {
-    /// The template or a URL fails.
+    /// The template fails.
     #[error(transparent)]
     Render(#[from] RenderError),
     /// The rendered message has no stored form.
@@ -211,12 +211,16 @@ mod tests {
     }
 
     #[test]
-    fn words_that_fail_on_data_are_an_error() {
+    fn only_words_that_fail_on_any_data_are_an_error() {
         let event = EventType::parse("own.type").unwrap();
         let data = json!({"left": "many"});
-        let template = Template { text: "{{ left | round }}".into(), blocks: "[]".into() };
-        let draft = Draft::of(&event, ReadyWords::own(&template), &data, None, NOW);
-        let reader = draft.reader(None, None, &Settings::default());
-        assert!(matches!(draft.write(&reader), Err(DraftError::Render(_))));
+        let written = |text: &str| {
+            let template = Template { text: text.into(), blocks: "[]".into() };
+            let draft = Draft::of(&event, ReadyWords::own(&template), &data, None, NOW);
+            draft.write(&draft.reader(None, None, &Settings::default()))
+        };
+        let message = read(&written("{{ left | round }}").unwrap());
+        assert_eq!((message.shortened, message.cut), (true, vec!["text".to_owned()]));
+        assert!(matches!(written("{{ left | nope }}"), Err(DraftError::Render(_))));
     }
 }

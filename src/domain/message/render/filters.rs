@@ -29,6 +29,9 @@ use crate::domain::limits::TEMPLATE_TEXT_BYTES;
 const FUEL: u64 = 20_000;
 /// Steps of all strings of one message: a template may have hundreds.
 const STEPS: u64 = 100_000;
+/// Steps that are counted for a string that failed before it used up its own: how many it took is
+/// not known. So the strings of a message never take more than ten times [`STEPS`].
+const FAILED: u64 = 2_000;
 
 /// The place of a string, which decides how values in it are escaped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,10 +61,11 @@ pub(super) struct Scope {
 }
 
 impl Scope {
-    fn use_up(&self, steps: u64) -> Result<(), Error> {
-        let left = self.steps.get().checked_sub(steps);
-        self.steps.set(left.ok_or_else(|| Error::from(ErrorKind::OutOfFuel))?);
-        Ok(())
+    /// Takes these steps away; whether as many were left.
+    fn use_up(&self, steps: u64) -> bool {
+        let left = self.steps.get();
+        self.steps.set(left.saturating_sub(steps));
+        steps <= left
     }
 }
 
@@ -196,10 +200,36 @@ pub(super) fn is_filled_in(source: &str) -> bool {
 }
 
 fn rendered(template: &Template<'_, '_>, scope: &Scope) -> Result<String, Error> {
+    let too_many = || Error::from(ErrorKind::OutOfFuel);
+    // A message goes on after a string that failed, but not after all its steps.
+    if scope.steps.get() == 0 {
+        return Err(too_many());
+    }
     let mut bounded = Bounded(Vec::new());
-    let captured = template.render_captured_to(scope.values.clone(), &mut bounded)?;
-    scope.use_up(captured.state().fuel_levels().map_or(0, |(used, _)| used))?;
+    let captured =
+        template.render_captured_to(scope.values.clone(), &mut bounded).inspect_err(|error| {
+            let is_long = matches!(error.kind(), ErrorKind::OutOfFuel | ErrorKind::WriteFailure);
+            scope.use_up(if is_long { FUEL } else { FAILED });
+        })?;
+    let used = captured.state().fuel_levels().map_or(0, |(used, _)| used);
+    if !scope.use_up(used) {
+        return Err(too_many());
+    }
     Ok(String::from_utf8_lossy(&bounded.0).into_owned())
+}
+
+/// Whether a string with this error may work with other data.
+pub(super) fn is_of_data(error: &Error) -> bool {
+    !matches!(
+        error.kind(),
+        ErrorKind::SyntaxError
+            | ErrorKind::BadEscape
+            | ErrorKind::MissingArgument
+            | ErrorKind::TooManyArguments
+            | ErrorKind::UnknownFilter
+            | ErrorKind::UnknownFunction
+            | ErrorKind::UnknownTest
+    )
 }
 
 /// Whether the string is a valid expression; the error gives the place of the problem.

@@ -163,8 +163,8 @@ pub struct Rendered {
     pub text: String,
     /// An array of blocks, within all of Slack's limits; empty if nothing was left to show.
     pub blocks: Value,
-    /// Something did not fit and ends in "…", or was omitted: it did not fit, or its URL is
-    /// impossible.
+    /// Something did not fit and ends in "…"; or was omitted, or became "…", because it did not
+    /// fit, its URL is impossible, or it could not be filled in.
     pub shortened: bool,
     /// The parts that were shortened, or of which something was omitted, such as
     /// `blocks[0].text.text`; `blocks` if blocks were omitted.
@@ -172,8 +172,8 @@ pub struct Rendered {
     pub cut: Vec<String>,
 }
 
-/// Why a message cannot be rendered: the template fails on this data and must be changed; a retry
-/// would not help.
+/// Why a message cannot be rendered: the template fails and must be changed. A retry would not
+/// help.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct RenderError(Problem);
@@ -233,26 +233,39 @@ impl Compiled {
         self.language.unwrap_or_else(|| reader.language())
     }
 
-    /// Fills the template in, escapes, and fits the message to Slack's limits.
+    /// Fills the template in, escapes, and fits the message to Slack's limits. A part that fails
+    /// with this data costs the message that part only; the error is of a template that fails with
+    /// any data.
     pub fn render(&self, context: &Context<'_>) -> Result<Rendered, RenderError> {
+        self.rendered(context, false)
+    }
+
+    /// [`Compiled::render`] for a template that is checked: the error is that of the first part
+    /// that fails with this data.
+    pub fn tried(&self, context: &Context<'_>) -> Result<Rendered, RenderError> {
+        self.rendered(context, true)
+    }
+
+    fn rendered(&self, context: &Context<'_>, strict: bool) -> Result<Rendered, RenderError> {
         let language = self.language_for(context.reader);
         let scope = filters::scope(context, language);
-        let marked = self
-            .strings
-            .fill(&self.text, filters::Mode::Mrkdwn, &scope)
-            .map_err(|error| RenderError(places::failed(&error, "text", &self.text)))?;
-        let mut text = fit::fit(&marked, fit::TEXT, usize::MAX, true);
+        let mut filling = blocks::Filling::new(&self.strings, scope, strict);
+        let marked = filling.string(&self.text, filters::Mode::Mrkdwn, |error| {
+            places::failed(error, "text", &self.text)
+        })?;
+        let failed = marked.is_none();
+        let mut text = fit::fit(&marked.unwrap_or_default(), fit::TEXT, usize::MAX, true);
         if text.text.trim().is_empty() {
             language.notice().clone_into(&mut text.text);
         }
-        let blocks = self.blocks.render(&self.strings, &scope, context)?;
+        let blocks = self.blocks.render(&mut filling, context)?;
         let mut cut = blocks.cut;
-        if text.shortened {
+        if failed || text.shortened {
             cut.insert(0, "text".to_owned());
         }
         Ok(Rendered {
             text: text.text,
-            shortened: text.shortened || blocks.shortened,
+            shortened: failed || text.shortened || blocks.shortened,
             blocks: Value::Array(blocks.blocks),
             cut,
         })
