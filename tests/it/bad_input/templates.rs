@@ -99,15 +99,25 @@ const CHECKED: &[Case] = &[
             r#""chart": {"type": "pie", "segments": [{"value": "1"}]}}]"#)),
         &["blocks[0].chart.segments[0] (line 1, column 85) must have label",
           "blocks[0].chart.segments[0].value (line 1, column 95) must be a number"]),
+    ("series without a point for a category",
+        || blocks(concat!(r#"[{"type": "data_visualization", "title": "t", "chart": {"#,
+            r#""type": "bar", "series": [{"name": "s", "data": [{"label": "a", "value": 1}]}], "#,
+            r#""axis_config": {"categories": ["a", "b"]}}}]"#)),
+        &["blocks[0].chart.series[0].data (line 1, column 105) must have one point for each of \
+        the categories, without an `if`"]),
+    ("task that waits outside of a plan",
+        || blocks(r#"[{"type": "task_card", "task_id": "1", "title": "x", "status": "pending"}]"#),
+        &["blocks[0].status (line 1, column 64) must not be pending: only a task of a plan may \
+        be"]),
     ("source of a task that is none",
         || blocks(concat!(r#"[{"type": "task_card", "task_id": "1", "title": "t", "#,
-            r#""status": "pending", "sources": [1]}]"#)),
-        &["blocks[0].sources[0].type (line 1, column 87) must be one of url"]),
+            r#""status": "complete", "sources": [1]}]"#)),
+        &["blocks[0].sources[0].type (line 1, column 88) must be one of url"]),
     ("rich text of another kind",
         || blocks(concat!(r#"[{"type": "task_card", "task_id": "1", "title": "t", "#,
-            r#""status": "pending", "output": {"type": "rich_text", "#,
+            r#""status": "complete", "output": {"type": "rich_text", "#,
             r#""elements": [{"type": "text", "text": "x"}]}}]"#)),
-        &["blocks[0].output.elements[0].type (line 1, column 129) must be one of \
+        &["blocks[0].output.elements[0].type (line 1, column 130) must be one of \
         rich_text_list, rich_text_preformatted, rich_text_quote, rich_text_section"]),
     ("confirmation without a text",
         || {

@@ -39,6 +39,7 @@ pub mod kit;
 
 mod bounds;
 mod keys;
+mod relations;
 mod sizes;
 
 pub mod blocks;
