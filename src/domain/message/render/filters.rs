@@ -21,7 +21,7 @@ use minijinja::{Environment, Error, ErrorKind, Output, State, Template, Undefine
 use super::helpers::{self, Special, VALUE_UNITS, bounded, text_of};
 use super::language::Language;
 use super::region::DateForm;
-use super::tokens::{RESERVED, clean, is_word, split, tokens};
+use super::tokens::{RESERVED, SHOWN_NAME, clean, is_word, shown_when_sent, split, tokens};
 use super::{Context, escape, fit, names};
 use crate::domain::limits::TEMPLATE_TEXT_BYTES;
 
@@ -87,12 +87,14 @@ pub(super) fn scope(context: &Context<'_>, language: Language) -> Scope {
     scope.insert(helpers::REGION.into(), form.region().into());
     scope.insert(helpers::TIME_ZONE.into(), context.reader.time_zone.as_str().into());
     let reader = [
-        ("name", context.reader.name.clone()),
+        ("name", context.reader.name.as_ref().map(|name| name.name.clone())),
         ("locale", context.reader.locales.first().cloned()),
         ("language", Some(language.tag().to_owned())),
         ("time_zone", Some(context.reader.time_zone.clone())),
     ];
     scope.insert("reader".into(), Value::from_pairs(reader));
+    let shown = context.reader.name.as_ref().map(helpers::shown_name);
+    scope.extend(shown.map(|name| (SHOWN_NAME.to_owned(), name)));
     if let Some(link) = context.link {
         let label = link.label.as_deref().map(escape::one_line).filter(|label| !label.is_empty());
         let label = label.unwrap_or_else(|| context.button.to_owned());
@@ -138,7 +140,8 @@ impl Strings {
         if allowed(&cleaned).is_ok() && is_filled_in(&cleaned) {
             self.personal |= names::of_template(source).iter().any(names::Name::is_personal);
             // An error is reported when the string is filled in.
-            self.environment.add_template_owned(name(mode.name(), source), cleaned).ok();
+            let shown = shown_when_sent(cleaned);
+            self.environment.add_template_owned(name(mode.name(), source), shown).ok();
         }
     }
 
@@ -161,7 +164,8 @@ impl Strings {
             if !is_filled_in(&cleaned) {
                 return Ok(cleaned);
             }
-            rendered(&self.environment.template_from_named_str(&name, &cleaned)?, scope)?
+            let shown = shown_when_sent(cleaned);
+            rendered(&self.environment.template_from_named_str(&name, &shown)?, scope)?
         };
         let problem = if mode == Mode::Mrkdwn && fit::value_inside_token(&filled) {
             "a placeholder is inside <...>; write {{ label | linked(url) }} instead"

@@ -59,7 +59,7 @@ use self::region::DateForm;
 use super::problem::FieldProblem;
 use crate::domain::directory::snapshot::MemberView;
 use crate::domain::identity::person::Person;
-use crate::domain::ids::EventType;
+use crate::domain::ids::{EventType, UserId};
 use crate::domain::settings::Settings;
 use crate::domain::time::Timestamp;
 
@@ -80,10 +80,25 @@ pub struct Template {
     pub blocks: String,
 }
 
+/// The name of a reader.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ReaderName {
+    /// The name when the message is written.
+    pub name: String,
+    /// The person, whose name is looked up again when the message is sent.
+    pub user: Option<UserId>,
+}
+
+impl From<&str> for ReaderName {
+    fn from(name: &str) -> Self {
+        Self { name: name.to_owned(), user: None }
+    }
+}
+
 /// The reader of a message.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Reader {
-    pub name: Option<String>,
+    pub name: Option<ReaderName>,
     /// BCP 47 tags, in the order in which a wording is looked for.
     pub locales: Vec<String>,
     /// IANA name; an unknown one counts as UTC.
@@ -111,8 +126,9 @@ impl Reader {
         let name = own(|person| &person.display_name)
             .or_else(|| in_slack(member.map(|member| member.display_name)))
             .filter(|name| !name.trim().is_empty());
+        let user = person.map(|person| person.user_id.clone());
         Self {
-            name,
+            name: name.map(|name| ReaderName { name, user }),
             locales: locales.into_iter().flatten().collect(),
             time_zone: time_zone.unwrap_or_else(|| settings.time_zone.clone()),
         }

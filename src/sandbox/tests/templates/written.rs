@@ -132,7 +132,7 @@ const LONG: [&str; 5] = [
 ];
 
 /// Placeholders with short values.
-const SHORT: [&str; 14] = [
+const SHORT: [&str; 15] = [
     "{{ a }}",
     "{{ b }}",
     "{{ b | upper }}",
@@ -141,6 +141,7 @@ const SHORT: [&str; 14] = [
     "{{ url | link(a) }}",
     "{{ url | link }}",
     "{{ id | mention(a) }}",
+    "{{ reader.name }}",
     "{{ list | and_join }}",
     "{{ list | join(', ') }}",
     "{{ a | truncate(30) }}",
