@@ -22,8 +22,6 @@ use crate::domain::ids::{SlackUserId, UserId};
 
 /// Units that a placeholder has for a name.
 const NAME: usize = 40;
-/// Stands before the id of a person who is named and not mentioned.
-const NAMED: char = '=';
 
 /// A mentioned person at the time of sending.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -51,7 +49,7 @@ pub(super) fn placeholder(user: &UserId, name: &str) -> String {
 
 /// The placeholder of a person's name.
 pub(super) fn name_of(user: &UserId, name: &str) -> String {
-    with_id(&format!("{NAMED}{}", encoded(user.as_str())), name)
+    with_id(&format!("{}{}", fit::NAMED, encoded(user.as_str())), name)
 }
 
 fn with_id(id: &str, name: &str) -> String {
@@ -146,7 +144,7 @@ fn parts(text: &str) -> Vec<Part<'_>> {
     while let Some((before, after)) = rest.split_once(fit::MENTION) {
         let person = after.split_once('>').and_then(|(inside, rest)| {
             let (id, name) = inside.split_once('|')?;
-            let bare = id.strip_prefix(NAMED);
+            let bare = id.strip_prefix(fit::NAMED);
             let user = UserId::parse(decoded(bare.unwrap_or(id))?).ok()?;
             let room = fit::units(fit::MENTION) + fit::units(inside) + 1;
             let (name, named) = (name.trim_end(), bare.is_some());
