@@ -36,7 +36,7 @@ const CLUSTER: usize = 16;
 const WORD: usize = 32;
 /// Begins a placeholder of [`mentions`](super::mentions), which ends with `>` and is never cut.
 pub(super) const MENTION: &str = "<@herald:";
-/// Follows [`MENTION`] in the placeholder of a name, which a text without room for it does not have.
+/// Follows [`MENTION`] in the placeholder of a name. A text without room for it has the name.
 pub(super) const NAMED: char = '=';
 
 /// A text within its limit.
