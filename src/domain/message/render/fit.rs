@@ -97,6 +97,9 @@ pub(super) fn fit(marked: &str, limit: usize, cap: usize, markup: bool) -> Fitte
 /// The text with the present names in place of their placeholders, if it has some and is too long:
 /// a placeholder is longer than most names.
 fn named(marked: &str, limit: usize, markup: bool) -> Option<String> {
+    if !marked.contains(MENTION) {
+        return None;
+    }
     let placeholder = format!("{}{MENTION}{NAMED}", MARKUP.0);
     let mut parts = marked.split(&placeholder);
     let mut text = parts.next()?.to_owned();
