@@ -108,7 +108,7 @@ fn empty(form: &Form) -> Problem {
         Form::Simple(_) => "body",
         Form::Blocks(_) => "text",
     };
-    Problem::new(field, "comes out empty with the example data")
+    Problem::new(field, "comes out empty with the example data").at_the_beginning()
 }
 
 /// The problem of a message that cannot be rendered, at its place in what the author wrote.
