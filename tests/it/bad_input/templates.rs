@@ -4,7 +4,7 @@ use herald::domain::ids::EventType;
 use herald::domain::message::event;
 use herald::domain::message::event::tenant_types::TenantTypes;
 use herald::domain::message::preview;
-use herald::domain::message::render::{Problem, Reader, Template};
+use herald::domain::message::render::{Compiled, Context, Problem, Reader, Template};
 use herald::domain::message::wording::candidates::ReadyWords;
 use herald::domain::time::Timestamp;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 /// Name, text, blocks, and the problems as people read them.
 type Case = (&'static str, fn() -> (String, String), &'static [&'static str]);
 
-pub(super) const CASES: usize = CHECKED.len() + PREVIEWED.len() + DATA.len();
+pub(super) const CASES: usize = CHECKED.len() + TRIED.len() + DATA.len();
 
 fn text(text: &str) -> (String, String) {
     (text.into(), "[]".into())
@@ -171,9 +171,9 @@ const CHECKED: &[Case] = &[
           "blocks must be an array of blocks"]),
 ];
 
-/// Refused when they are previewed with data.
+/// Refused when they are tried with data, as SetTemplate does.
 #[rustfmt::skip]
-const PREVIEWED: &[Case] = &[
+const TRIED: &[Case] = &[
     ("unknown filter", || text("{{ task.name | sparkle }}"),
         &["text (line 1, column 16) does not work: filter sparkle is unknown"]),
     ("filter without its argument", || section("{{ task.name | linked }}"),
@@ -186,7 +186,7 @@ const PREVIEWED: &[Case] = &[
     ("unknown test", || text("{{ task is even }}"),
         &["text (line 1, column 12) does not work: test even is unknown"]),
     ("placeholder inside a link", || section("<{{ task.name }}|x>"),
-        &["blocks[0].text.text (line 3) does not work: a placeholder is inside <...>; write \
+        &["blocks[0].text.text (line 3, column 37) does not work: a placeholder is inside <...>; write \
         {{ label | linked(url) }} instead"]),
 ];
 
@@ -205,6 +205,14 @@ fn told(problems: Vec<Problem>) -> Vec<String> {
 
 fn event() -> EventType {
     EventType::parse("task.assigned").unwrap()
+}
+
+fn tried(template: &Template, data: &Value) -> Vec<String> {
+    let reader = Reader { name: None, locales: Vec::new(), time_zone: "UTC".into() };
+    let (event, reader, now) = (&event(), &reader, Timestamp(1_795_420_800_000_000));
+    let context = Context { event, data, reader, link: None, button: "Open", now };
+    let message = Compiled::of(template, None).tried(&context);
+    message.map_or_else(|error| told(vec![error.into()]), |_| vec![])
 }
 
 fn preview(template: &Template, data: &Value) -> Vec<String> {
@@ -238,21 +246,21 @@ fn an_endless_loop_is_refused() {
     let text = format!("{}{{{{ a }}}}{}", loops.concat(), "{% endfor %}".repeat(loops.len()));
     let template = Template { text, blocks: "[]".into() };
     assert_eq!(told(template.check()), Vec::<String>::new());
-    let found = preview(&template, &event::demo_data(&event()));
+    let found = tried(&template, &event::demo_data(&event()));
     let [problem] = &found[..] else { panic!("{found:?}") };
     assert!(problem.starts_with("text (line 1"), "{problem}");
     assert!(problem.ends_with("does not work: it takes too many steps"), "{problem}");
 }
 
 #[test]
-fn what_only_data_shows_is_told_by_the_preview() {
+fn what_only_data_shows_is_told_by_the_trial() {
     let mut wrong = Vec::new();
     let demo = event::demo_data(&event());
-    for (what, template, problems) in PREVIEWED {
+    for (what, template, problems) in TRIED {
         let (text, blocks) = template();
         let template = Template { text, blocks };
         assert_eq!(told(template.check()), Vec::<String>::new(), "{what}");
-        let found = preview(&template, &demo);
+        let found = tried(&template, &demo);
         if found != *problems {
             wrong.push(format!("{what}: {found:?}"));
         }

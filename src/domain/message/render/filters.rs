@@ -174,7 +174,8 @@ impl Strings {
         } else {
             return Ok(filled);
         };
-        Err(Error::new(ErrorKind::InvalidOperation, problem))
+        let error = Error::new(ErrorKind::InvalidOperation, problem);
+        Err(error.with_source(At(open_token(&clean(source)))))
     }
 
     /// Whether the expression is true.
@@ -186,6 +187,15 @@ impl Strings {
         let expression = clean(expression);
         Ok(self.environment.compile_expression(&expression)?.eval(scope.values.clone())?.is_true())
     }
+}
+
+/// The place of the first `<` with a placeholder before its `>`.
+fn open_token(source: &str) -> usize {
+    let around = |at: &usize| {
+        let rest = &source[*at..];
+        rest[..rest.find('>').unwrap_or(rest.len())].contains("{{")
+    };
+    source.match_indices('<').map(|(at, _)| at).find(around).unwrap_or_default()
 }
 
 fn name(kind: &str, source: &str) -> String {
