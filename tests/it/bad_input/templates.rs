@@ -186,8 +186,8 @@ const TRIED: &[Case] = &[
     ("unknown test", || text("{{ task is even }}"),
         &["text (line 1, column 12) does not work: test even is unknown"]),
     ("placeholder inside a link", || section("<{{ task.name }}|x>"),
-        &["blocks[0].text.text (line 3, column 37) does not work: a placeholder is inside <...>; write \
-        {{ label | linked(url) }} instead"]),
+        &["blocks[0].text.text (line 3, column 37) does not work: a placeholder is inside <...>; \
+        write {{ label | linked(url) }} instead"]),
 ];
 
 /// Data that does not fit the event type.
