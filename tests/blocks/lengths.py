@@ -7,17 +7,35 @@ and parts that do not go together.
 import json
 import sys
 
-from slackblocks import blocks, elements, messages, objects
+from slackblocks import blocks, elements, messages, objects, rich_text
 
-CHARTS = {"pie": lambda segments: objects.PieChart([objects.ChartSegment(**s) for s in segments])}
+CHARTS = {
+    "area": objects.AreaChart,
+    "bar": objects.BarChart,
+    "line": objects.LineChart,
+    "pie": objects.PieChart,
+}
+# Objects without a type, by the key under which they are.
+UNTYPED = {
+    "axis_config": objects.AxisConfig,
+    "confirm": objects.ConfirmationDialogue,
+    "data": objects.DataPoint,
+    "segments": objects.ChartSegment,
+    "series": objects.DataSeries,
+}
 ELEMENTS = {
     "button": elements.Button,
     "card": blocks.CardBlock,
     "image": elements.Image,
+    "link": rich_text.RichTextLink,
     "mrkdwn": lambda **text: objects.Text(type_=objects.TextType.MARKDOWN, **text),
     "plain_text": lambda **text: objects.Text(type_=objects.TextType.PLAINTEXT, **text),
     "raw_text": objects.RawText,
+    "rich_text": blocks.RichTextBlock,
+    "rich_text_section": rich_text.RichTextSection,
     "task_card": blocks.TaskCardBlock,
+    "text": rich_text.RichText,
+    "url": elements.URLSource,
     **CHARTS,
 }
 BLOCKS = {
@@ -38,18 +56,20 @@ BLOCKS = {
 }
 
 
-def built(value, kinds=ELEMENTS):
+def built(value, kinds=ELEMENTS, untyped=None):
     """The value as objects of slackblocks; raises an error for one that it refuses."""
     if isinstance(value, list):
-        return [built(item, kinds) for item in value]
-    if not isinstance(value, dict) or "type" not in value:
+        return [built(item, kinds, untyped) for item in value]
+    if not isinstance(value, dict):
         return value
     inner = {
-        key: built(item, BLOCKS if key == "child_blocks" else ELEMENTS)
+        key: built(item, BLOCKS if key == "child_blocks" else ELEMENTS, UNTYPED.get(key))
         for key, item in value.items()
         if key != "type"
     }
-    return kinds[value["type"]](**inner)
+    if "type" in value:
+        return kinds[value["type"]](**inner)
+    return untyped(**inner) if untyped else inner
 
 
 def problem(message):
@@ -66,8 +86,52 @@ def plain(length):
     return {"type": "plain_text", "text": "x" * length}
 
 
+def confirmed(**parts):
+    confirm = {"title": plain(1), "text": plain(1), "confirm": plain(1), "deny": plain(1), **parts}
+    button = {"type": "button", "text": plain(1), "confirm": confirm}
+    return {"type": "actions", "elements": [button]}
+
+
+def bars(labels, series=1):
+    data = [{"label": label, "value": 1} for label in labels]
+    chart = {
+        "type": "bar",
+        "series": [{"name": str(number), "data": data} for number in range(series)],
+        "axis_config": {"categories": ["a", "b"]},
+    }
+    return {"type": "data_visualization", "title": "t", "chart": chart}
+
+
+def pie(segments, label="a", value=1):
+    segment = {"label": label, "value": value}
+    chart = {"type": "pie", "segments": [segment] * segments}
+    return {"type": "data_visualization", "title": "t", "chart": chart}
+
+
+def nested():
+    """Pairs of a block with good parts, and of one with a part that is just beyond a limit."""
+    for part, most in [("title", 100), ("text", 300), ("confirm", 30), ("deny", 30)]:
+        yield confirmed(**{part: plain(most)}), confirmed(**{part: plain(most + 1)})
+    yield confirmed(style="danger"), confirmed(style="loud")
+    yield bars("ab"), bars("ac")
+    yield bars("ba"), bars("a")
+    yield bars("ab", series=12), bars("ab", series=13)
+    yield pie(12), pie(13)
+    yield pie(1, label="x" * 20), pie(1, label="x" * 21)
+    yield pie(1, value=0.5), pie(1, value=0)
+    task = {"type": "task_card", "task_id": "1", "title": "a", "status": "complete"}
+    yield task, {**task, "status": "pending"}
+    yield task, {**task, "sources": ["a"]}
+    section = {"type": "rich_text_section", "elements": [{"type": "text", "text": "a"}]}
+    yield (
+        {**task, "output": {"type": "rich_text", "elements": [section]}},
+        {**task, "output": section},
+    )
+
+
 def planted():
     """Pairs of a good block and of one that is just beyond a limit."""
+    yield from nested()
     button = {"type": "button", "text": plain(75)}
     divider = {"type": "divider"}
     cell = {"type": "raw_text", "text": "a"}

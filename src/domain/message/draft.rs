@@ -25,7 +25,7 @@ pub struct Draft<'a> {
 /// Why a message cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum DraftError {
-    /// The template or a URL fails.
+    /// The template fails.
     #[error(transparent)]
     Render(#[from] RenderError),
     /// The rendered message has no stored form.
@@ -84,6 +84,7 @@ impl<'a> Draft<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::sync::Arc;
 
     use serde_json::json;
@@ -91,6 +92,7 @@ mod tests {
     use super::*;
     use crate::domain::ids::UserId;
     use crate::domain::message::event::{self, test_message};
+    use crate::domain::message::render::mentions::mentioned;
     use crate::domain::message::render::{Language, Rendered, Template};
     use crate::domain::message::wording::candidates::{Candidate, Candidates};
     use crate::domain::message::wording::form::Form;
@@ -197,6 +199,29 @@ mod tests {
         let draft = Draft::test(&event, &data, NOW);
         let reader = draft.reader(None, None, &Settings::default());
         assert!(read(&draft.write(&reader).unwrap()).text.starts_with("Test message"));
+        let ada = UserId::parse("ada").unwrap();
+        let ada = Person { display_name: Some("Ada".into()), ..Person::bare(ada) };
+        let written = draft.write(&draft.reader(Some(&ada), None, &Settings::default())).unwrap();
+        // Earlier releases send it as it is.
+        assert!(mentioned(&written).is_empty());
+        assert!(read(&written).blocks.to_string().contains("Ada"));
+    }
+
+    #[test]
+    fn a_name_that_is_only_shown_is_that_of_the_person() {
+        let event = EventType::parse("own.type").unwrap();
+        let data = json!({});
+        let text = "{{ reader.name }}{% for reader in data %}{{ reader.name }}{% endfor %}";
+        let shown = Template { text: "{{ reader.name }}".into(), blocks: "[]".into() };
+        let chosen = Template { text: text.into(), blocks: "[]".into() };
+        let ada = UserId::parse("ada").unwrap();
+        let person = Person { display_name: Some("Ada".into()), ..Person::bare(ada.clone()) };
+        let written = |template: &Template| {
+            let draft = Draft::of(&event, ReadyWords::own(template), &data, None, NOW);
+            draft.write(&draft.reader(Some(&person), None, &Settings::default())).unwrap()
+        };
+        assert_eq!(mentioned(&written(&shown)), BTreeSet::from([ada]));
+        assert!(mentioned(&written(&chosen)).is_empty());
     }
 
     #[test]
@@ -211,12 +236,16 @@ mod tests {
     }
 
     #[test]
-    fn words_that_fail_on_data_are_an_error() {
+    fn only_words_that_fail_on_any_data_are_an_error() {
         let event = EventType::parse("own.type").unwrap();
         let data = json!({"left": "many"});
-        let template = Template { text: "{{ left | round }}".into(), blocks: "[]".into() };
-        let draft = Draft::of(&event, ReadyWords::own(&template), &data, None, NOW);
-        let reader = draft.reader(None, None, &Settings::default());
-        assert!(matches!(draft.write(&reader), Err(DraftError::Render(_))));
+        let written = |text: &str| {
+            let template = Template { text: text.into(), blocks: "[]".into() };
+            let draft = Draft::of(&event, ReadyWords::own(&template), &data, None, NOW);
+            draft.write(&draft.reader(None, None, &Settings::default()))
+        };
+        let message = read(&written("{{ left | round }}").unwrap());
+        assert_eq!((message.shortened, message.cut), (true, vec!["text".to_owned()]));
+        assert!(matches!(written("{{ left | nope }}"), Err(DraftError::Render(_))));
     }
 }

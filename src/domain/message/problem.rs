@@ -58,6 +58,11 @@ impl Problem {
         Self { field: field.into(), line: None, column: None, problem: problem.into() }
     }
 
+    /// The problem of a text as a whole, placed where the text begins.
+    pub(super) fn at_the_beginning(self) -> Self {
+        Self { line: Some(1), column: Some(1), ..self }
+    }
+
     /// A problem of a template's string, at this line and column.
     pub(super) fn of(
         error: &minijinja::Error,

@@ -1,10 +1,11 @@
 //! Block Kit: refuses the payloads that Slack refuses, with Slack's messages.
 //!
-//! Limits: Slack's "Reference: blocks". For blocks that are seldom used (rich_text, video, file,
-//! table cells) only the required keys are checked.
+//! Limits: Slack's "Reference: blocks". For blocks that are seldom used (rich_text as a block,
+//! video, file, table cells) only the required keys are checked.
 
 mod added_keys;
 mod of_2026;
+mod parts;
 
 use std::collections::HashSet;
 
@@ -51,6 +52,10 @@ pub(super) fn check(blocks: &Value, surface: Surface) -> Result<(), Error> {
 /// The errors in the blocks, with Slack's messages.
 pub(super) fn problems(list: &[Value], surface: Surface) -> Vec<String> {
     let mut check = Check { errors: Vec::new(), surface };
+    let charts = list.iter().filter(|block| block["type"] == "data_visualization").count();
+    if surface == Surface::Message && charts > 2 {
+        check.error("no more than 2 data_visualization blocks allowed", "/blocks");
+    }
     if list.len() > surface.most() {
         let most = surface.most();
         check.error(&format!("no more than {most} items allowed"), "/blocks");
@@ -234,11 +239,7 @@ impl Check {
         }
         self.string(object, "action_id", at, 255, false);
         if let Some(confirm) = object.get("confirm").and_then(Value::as_object) {
-            let at = format!("{at}/confirm");
-            self.text(confirm, "title", &at, 100, &["plain_text"], true);
-            self.text(confirm, "text", &at, 300, &["plain_text", "mrkdwn"], true);
-            self.text(confirm, "confirm", &at, 30, &["plain_text"], true);
-            self.text(confirm, "deny", &at, 30, &["plain_text"], true);
+            self.confirm(confirm, &format!("{at}/confirm"));
         }
         match kind {
             "button" => {

@@ -1,6 +1,8 @@
 //! The blocks that Slack added in 2025 and 2026, with the limits of docs.slack.dev and
 //! `@slack/types`.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 
 use super::{Check, Surface};
@@ -50,15 +52,25 @@ impl Check {
             "layout" => self.layout(block, at),
             "data_table" => self.data_table(block, at),
             "data_visualization" => {
+                self.keys(block, at, &["title", "chart"]);
                 self.string(block, "title", at, 50, true);
-                self.required(block, "chart", at);
+                self.chart(block, at);
             }
-            "task_card" if message => self.task_card(block, at),
+            "task_card" if message => {
+                self.task_card(block, at);
+                if block.get("status").is_some_and(|status| status == "pending") {
+                    self.error("must not be pending outside of a plan", &format!("{at}/status"));
+                }
+            }
             "plan" if message => {
                 self.keys(block, at, &["title", "tasks"]);
                 self.string(block, "title", at, 3000, true);
                 if block.contains_key("tasks") {
+                    let mut ids = HashSet::new();
                     for (task, at) in self.list(block, "tasks", at, 50) {
+                        if !ids.insert(task["task_id"].as_str()) {
+                            self.error("`task_id` already exists", &format!("{at}/task_id"));
+                        }
                         match task.as_object() {
                             Some(task) => self.task_card(task, &at),
                             None => self.error("must be an object", &at),
@@ -107,6 +119,9 @@ impl Check {
         self.keys(container, at, &keys);
         if !["title", "rich_text_title"].iter().any(|key| container.contains_key(*key)) {
             self.error("missing required field: title or rich_text_title", at);
+        }
+        if let Some(title) = container.get("rich_text_title") {
+            self.rich_text(title, &format!("{at}/rich_text_title"));
         }
         self.text(container, "title", at, 150, PLAIN, false);
         self.text(container, "subtitle", at, 150, EITHER, false);
@@ -163,9 +178,27 @@ impl Check {
         self.string(task, "title", at, 3000, true);
         self.required(task, "status", at);
         self.one_of(task, "status", at, &["pending", "in_progress", "complete", "error"]);
+        for key in ["details", "output"] {
+            if let Some(text) = task.get(key) {
+                self.rich_text(text, &format!("{at}/{key}"));
+            }
+        }
+        if task.contains_key("sources") {
+            for (source, at) in self.list(task, "sources", at, usize::MAX) {
+                let Some(source) = source.as_object() else {
+                    self.error("must be an object", &at);
+                    continue;
+                };
+                self.only(source, &at, &["type", "url", "text"], &[]);
+                self.required(source, "type", &at);
+                self.one_of(source, "type", &at, &["url"]);
+                self.url(source, "url", &at, true);
+                self.string(source, "text", &at, usize::MAX, true);
+            }
+        }
     }
 
-    fn one_of(&mut self, holder: &Block, key: &str, at: &str, values: &[&str]) {
+    pub(super) fn one_of(&mut self, holder: &Block, key: &str, at: &str, values: &[&str]) {
         let given = holder.get(key);
         if given.is_some_and(|value| !values.iter().any(|known| value == known)) {
             let values = values.join(", ");
@@ -214,8 +247,7 @@ mod tests {
             json!({ "type": "layout", "label": "l", "rows": [{}], "grid_lines": "outer" }),
             json!({ "type": "plan", "title": "p", "tasks": [task()] }),
             json!({ "type": "context_actions", "elements": vec![json!({}); 5] }),
-            json!({ "type": "data_visualization", "title": "t", "chart": {} }),
-            task(),
+            json!({ "type": "task_card", "task_id": "1", "title": "a", "status": "error" }),
             card(),
         ] {
             assert!(wrong(good.clone()).is_empty(), "{good}: {:?}", wrong(good.clone()));

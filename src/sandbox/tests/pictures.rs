@@ -103,7 +103,7 @@ fn rendered(shown: &Shown, language: Language) -> Rendered {
     let event = EventType::parse(shown.name).expect("an event type");
     let locales = vec![language.tag().to_owned()];
     let time_zone = "Europe/Vienna".to_owned();
-    let reader = Reader { name: Some("Lee Sample".to_owned()), locales, time_zone };
+    let reader = Reader { name: Some("Lee Sample".into()), locales, time_zone };
     let link = Link { url: "https://platform.example/1".to_owned(), label: None };
     let context = Context {
         event: &event,

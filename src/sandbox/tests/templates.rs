@@ -23,9 +23,11 @@ use serde_json::json;
 use self::data::Data;
 use self::judge::TARGET;
 use self::written::Written;
-use crate::domain::ids::EventType;
+use crate::domain::ids::{EventType, UserId};
 use crate::domain::message::render::mentions::{Mentions, resolved};
-use crate::domain::message::render::{Context, Language, Link, Reader, Rendered, render};
+use crate::domain::message::render::{
+    Context, Language, Link, Reader, ReaderName, Rendered, render,
+};
 use crate::domain::time::Timestamp;
 
 /// Messages of the usual test; the soak has ten times as many.
@@ -69,8 +71,9 @@ fn rendered(case: &Case) -> Result<Rendered, String> {
         "long": case.long, "at": "2026-11-27T16:00:00Z"});
     let event = EventType::parse("own.type").expect("an event type");
     let locales = vec![case.language.tag().to_owned()];
-    let reader =
-        Reader { name: Some(a.clone()), locales, time_zone: "America/Sao_Paulo".to_owned() };
+    let user = UserId::parse(id.clone()).ok();
+    let name = Some(ReaderName { name: a.clone(), user });
+    let reader = Reader { name, locales, time_zone: "America/Sao_Paulo".to_owned() };
     let link = Link { url: TARGET.to_owned(), label: None };
     let context = Context {
         event: &event,

@@ -32,7 +32,11 @@ pub(crate) fn run(input: &[u8]) {
     let data = data.unwrap_or_else(usual);
     let some = |bytes| Some(text(bytes).into_owned()).filter(|text| !text.is_empty());
     let locales = some(name).into_iter().collect();
-    let reader = Reader { name: some(name), locales, time_zone: text(zone).into() };
+    let reader = Reader {
+        name: some(name).as_deref().map(Into::into),
+        locales,
+        time_zone: text(zone).into(),
+    };
     let link = some(url).map(|url| Link { url, label: some(label) });
     let link = link.filter(|link| link.problem("link").is_none());
     let now = Timestamp(1_764_400_000_000_000);

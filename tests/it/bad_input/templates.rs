@@ -4,7 +4,7 @@ use herald::domain::ids::EventType;
 use herald::domain::message::event;
 use herald::domain::message::event::tenant_types::TenantTypes;
 use herald::domain::message::preview;
-use herald::domain::message::render::{Problem, Reader, Template};
+use herald::domain::message::render::{Compiled, Context, Problem, Reader, Template};
 use herald::domain::message::wording::candidates::ReadyWords;
 use herald::domain::time::Timestamp;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 /// Name, text, blocks, and the problems as people read them.
 type Case = (&'static str, fn() -> (String, String), &'static [&'static str]);
 
-pub(super) const CASES: usize = CHECKED.len() + PREVIEWED.len() + DATA.len();
+pub(super) const CASES: usize = CHECKED.len() + TRIED.len() + DATA.len();
 
 fn text(text: &str) -> (String, String) {
     (text.into(), "[]".into())
@@ -99,15 +99,25 @@ const CHECKED: &[Case] = &[
             r#""chart": {"type": "pie", "segments": [{"value": "1"}]}}]"#)),
         &["blocks[0].chart.segments[0] (line 1, column 85) must have label",
           "blocks[0].chart.segments[0].value (line 1, column 95) must be a number"]),
+    ("series without a point for a category",
+        || blocks(concat!(r#"[{"type": "data_visualization", "title": "t", "chart": {"#,
+            r#""type": "bar", "series": [{"name": "s", "data": [{"label": "a", "value": 1}]}], "#,
+            r#""axis_config": {"categories": ["a", "b"]}}}]"#)),
+        &["blocks[0].chart.series[0].data (line 1, column 105) must have one point for each of \
+        the categories, without an `if`"]),
+    ("task that waits outside of a plan",
+        || blocks(r#"[{"type": "task_card", "task_id": "1", "title": "x", "status": "pending"}]"#),
+        &["blocks[0].status (line 1, column 64) must not be pending: only a task of a plan may \
+        be"]),
     ("source of a task that is none",
         || blocks(concat!(r#"[{"type": "task_card", "task_id": "1", "title": "t", "#,
-            r#""status": "pending", "sources": [1]}]"#)),
-        &["blocks[0].sources[0].type (line 1, column 87) must be one of url"]),
+            r#""status": "complete", "sources": [1]}]"#)),
+        &["blocks[0].sources[0].type (line 1, column 88) must be one of url"]),
     ("rich text of another kind",
         || blocks(concat!(r#"[{"type": "task_card", "task_id": "1", "title": "t", "#,
-            r#""status": "pending", "output": {"type": "rich_text", "#,
+            r#""status": "complete", "output": {"type": "rich_text", "#,
             r#""elements": [{"type": "text", "text": "x"}]}}]"#)),
-        &["blocks[0].output.elements[0].type (line 1, column 129) must be one of \
+        &["blocks[0].output.elements[0].type (line 1, column 130) must be one of \
         rich_text_list, rich_text_preformatted, rich_text_quote, rich_text_section"]),
     ("confirmation without a text",
         || {
@@ -161,9 +171,9 @@ const CHECKED: &[Case] = &[
           "blocks must be an array of blocks"]),
 ];
 
-/// Refused when they are previewed with data.
+/// Refused when they are tried with data, as SetTemplate does.
 #[rustfmt::skip]
-const PREVIEWED: &[Case] = &[
+const TRIED: &[Case] = &[
     ("unknown filter", || text("{{ task.name | sparkle }}"),
         &["text (line 1, column 16) does not work: filter sparkle is unknown"]),
     ("filter without its argument", || section("{{ task.name | linked }}"),
@@ -176,8 +186,8 @@ const PREVIEWED: &[Case] = &[
     ("unknown test", || text("{{ task is even }}"),
         &["text (line 1, column 12) does not work: test even is unknown"]),
     ("placeholder inside a link", || section("<{{ task.name }}|x>"),
-        &["blocks[0].text.text (line 3) does not work: a placeholder is inside <...>; write \
-        {{ label | linked(url) }} instead"]),
+        &["blocks[0].text.text (line 3, column 37) does not work: a placeholder is inside <...>; \
+        write {{ label | linked(url) }} instead"]),
 ];
 
 /// Data that does not fit the event type.
@@ -195,6 +205,14 @@ fn told(problems: Vec<Problem>) -> Vec<String> {
 
 fn event() -> EventType {
     EventType::parse("task.assigned").unwrap()
+}
+
+fn tried(template: &Template, data: &Value) -> Vec<String> {
+    let reader = Reader { name: None, locales: Vec::new(), time_zone: "UTC".into() };
+    let (event, reader, now) = (&event(), &reader, Timestamp(1_795_420_800_000_000));
+    let context = Context { event, data, reader, link: None, button: "Open", now };
+    let message = Compiled::of(template, None).tried(&context);
+    message.map_or_else(|error| told(vec![error.into()]), |_| vec![])
 }
 
 fn preview(template: &Template, data: &Value) -> Vec<String> {
@@ -228,21 +246,21 @@ fn an_endless_loop_is_refused() {
     let text = format!("{}{{{{ a }}}}{}", loops.concat(), "{% endfor %}".repeat(loops.len()));
     let template = Template { text, blocks: "[]".into() };
     assert_eq!(told(template.check()), Vec::<String>::new());
-    let found = preview(&template, &event::demo_data(&event()));
+    let found = tried(&template, &event::demo_data(&event()));
     let [problem] = &found[..] else { panic!("{found:?}") };
     assert!(problem.starts_with("text (line 1"), "{problem}");
     assert!(problem.ends_with("does not work: it takes too many steps"), "{problem}");
 }
 
 #[test]
-fn what_only_data_shows_is_told_by_the_preview() {
+fn what_only_data_shows_is_told_by_the_trial() {
     let mut wrong = Vec::new();
     let demo = event::demo_data(&event());
-    for (what, template, problems) in PREVIEWED {
+    for (what, template, problems) in TRIED {
         let (text, blocks) = template();
         let template = Template { text, blocks };
         assert_eq!(told(template.check()), Vec::<String>::new(), "{what}");
-        let found = preview(&template, &demo);
+        let found = tried(&template, &demo);
         if found != *problems {
             wrong.push(format!("{what}: {found:?}"));
         }

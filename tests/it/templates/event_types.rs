@@ -75,7 +75,7 @@ async fn a_field_that_a_template_uses_is_not_removed() {
     .await;
 }
 
-/// A template that a change breaks would make Notify refuse the data that the change allows.
+/// A template that a change breaks would show "…" to readers with data that the change allows.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_field_on_which_a_template_relies_stays_required() {
     for_each_database(async |world| {

@@ -87,6 +87,26 @@ async fn a_message_that_waits_for_its_turn_has_the_words_of_its_acceptance() {
     .await;
 }
 
+/// A name that the template only shows is not among the words of the acceptance.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiting_message_shows_its_readers_name_of_the_moment_of_sending() {
+    for_each_database(async |world| {
+        let client = &world.client;
+        let called = |name: &str| pb::Person { display_name: name.into(), ..reader("ben", "en") };
+        client.upsert(TENANT, vec![called("Ben")]).await;
+        let text = "{{ reader.name }} ({{ reader.name | upper }}): {{ task.name }}";
+        set(client, HERE, text).await.unwrap();
+        world.throttle("U0DEMOBEN", 5);
+        client.notify(task("Inspection", &["ben"])).await.unwrap();
+        world.called("chat.postMessage", 1).await;
+        client.upsert(TENANT, vec![called("Benedikt")]).await;
+        world.sandbox.clear_faults();
+        world.settled().await;
+        assert_eq!(world.messages(1).await[0].text, "Benedikt (BEN): Inspection");
+    })
+    .await;
+}
+
 /// Templates would make each notification larger than its data.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_words_are_stored_with_a_notification_only_if_a_message_is_written_later() {

@@ -7,6 +7,7 @@
 //! - empty parts are omitted without an `if`: a text object without text, a context without
 //!   elements; a button with a URL gets the default label instead;
 //! - an object whose URL comes out as none that Slack accepts is omitted;
+//! - a string that fails with the data is shown as "…", and an object whose `if` does is omitted;
 //! - placeholders are allowed in `text`, `title`, `caption`, `url`, `image_url`, `alt_text`,
 //!   `value` and `accessibility_label`; all other strings are literal.
 //!
@@ -19,7 +20,60 @@ use serde_json::{Map, Value, json};
 use super::bounds::FittedBlocks;
 use super::filters::{Mode, Scope, Strings};
 use super::kit::{FieldPlace, mode, parse};
-use super::{Context, Problem, RenderError, bounds, escape};
+use super::{Context, Problem, RenderError, bounds, escape, filters};
+
+/// The filling in of one message.
+pub(super) struct Filling<'a> {
+    strings: &'a Strings,
+    scope: Scope,
+    /// A string that fails with this data is an error, too.
+    strict: bool,
+    /// The strings that failed with this data.
+    failed: usize,
+}
+
+impl<'a> Filling<'a> {
+    pub(super) fn new(strings: &'a Strings, scope: Scope, strict: bool) -> Self {
+        Self { strings, scope, strict, failed: 0 }
+    }
+
+    /// The filled-in string; `None` if it fails with this data.
+    pub(super) fn string(
+        &mut self,
+        text: &str,
+        mode: Mode,
+        problem: impl FnOnce(&minijinja::Error) -> Problem,
+    ) -> Result<Option<String>, RenderError> {
+        let filled = self.strings.fill(text, mode, &self.scope);
+        self.kept(filled, problem)
+    }
+
+    fn holds(
+        &mut self,
+        condition: &str,
+        place: &FieldPlace<'_>,
+    ) -> Result<Option<bool>, RenderError> {
+        let holds = self.strings.holds(condition, &self.scope);
+        self.kept(holds, |error| place.at("if").failed(error, condition))
+    }
+
+    fn kept<T>(
+        &mut self,
+        result: Result<T, minijinja::Error>,
+        problem: impl FnOnce(&minijinja::Error) -> Problem,
+    ) -> Result<Option<T>, RenderError> {
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(error) if self.strict || !filters::is_of_data(&error) => {
+                Err(RenderError(problem(&error)))
+            }
+            Err(_) => {
+                self.failed += 1;
+                Ok(None)
+            }
+        }
+    }
+}
 
 /// Blocks, parsed once; an error of invalid JSON is reported when they are needed.
 #[derive(Debug, Clone)]
@@ -38,25 +92,24 @@ impl Blocks {
 
     pub(super) fn render(
         &self,
-        strings: &Strings,
-        scope: &Scope,
+        filling: &mut Filling<'_>,
         context: &Context<'_>,
     ) -> Result<FittedBlocks, RenderError> {
         let parsed = self.parsed.as_ref().map_err(|problem| RenderError(problem.clone()))?;
         let mut filled = Vec::with_capacity(parsed.len());
         for (index, block) in parsed.iter().enumerate() {
             let place = FieldPlace { source: &self.source, field: format!("blocks[{index}]") };
-            filled.extend(fill(block, (strings, scope), &place)?);
+            filled.extend(fill(block, filling, &place)?);
         }
-        keep_link(&mut filled, context);
+        keep_link(&mut filled, filling.failed > 0, context);
         Ok(bounds::fitted(&filled, context.button))
     }
 }
 
-/// If data made the URLs of all buttons impossible, the button of the notification's link takes
-/// their place: it leads to the full content.
-fn keep_link(filled: &mut Vec<Value>, context: &Context<'_>) {
-    let lost = filled.iter().any(bounds::has_lost_button);
+/// If something failed, or data made the URLs of all buttons impossible, and no button is left, the
+/// message gets that of the notification's link: it leads to the full content.
+fn keep_link(filled: &mut Vec<Value>, failed: bool, context: &Context<'_>) {
+    let lost = failed || filled.iter().any(bounds::has_lost_button);
     if !lost || filled.iter().any(bounds::has_button) {
         return;
     }
@@ -86,38 +139,37 @@ fn compile(node: &Value, strings: &mut Strings) {
     }
 }
 
-/// The value with its strings filled in, including the marks; `None` if its `if` is false. A URL
-/// that Slack would refuse is `null`.
+/// The value with its strings filled in, including the marks; `None` if its `if` is false. `null`
+/// is a URL that Slack would refuse, a string that fails, or an object whose `if` fails: `bounds`
+/// puts "…" in its place, or omits it.
 fn fill(
     node: &Value,
-    with: (&Strings, &Scope),
+    filling: &mut Filling<'_>,
     place: &FieldPlace<'_>,
 ) -> Result<Option<Value>, RenderError> {
     match node {
         Value::Array(items) => {
             let mut kept = Vec::with_capacity(items.len());
             for (index, item) in items.iter().enumerate() {
-                kept.extend(fill(item, with, &place.nth(index))?);
+                kept.extend(fill(item, filling, &place.nth(index))?);
             }
             Ok(Some(Value::Array(kept)))
         }
-        Value::Object(object) => fill_object(object, with, place),
+        Value::Object(object) => fill_object(object, filling, place),
         literal => Ok(Some(literal.clone())),
     }
 }
 
 fn fill_object(
     object: &Map<String, Value>,
-    with: (&Strings, &Scope),
+    filling: &mut Filling<'_>,
     place: &FieldPlace<'_>,
 ) -> Result<Option<Value>, RenderError> {
-    let (strings, scope) = with;
     if let Some(Value::String(condition)) = object.get("if") {
-        let holds = strings
-            .holds(condition, scope)
-            .map_err(|error| RenderError(place.at("if").failed(&error, condition)))?;
-        if !holds {
-            return Ok(None);
+        match filling.holds(condition, place)? {
+            Some(true) => {}
+            Some(false) => return Ok(None),
+            None => return Ok(Some(Value::Null)),
         }
     }
     let mut filled = Map::new();
@@ -125,14 +177,14 @@ fn fill_object(
         let here = place.at(key);
         let value = match (value, mode(object, key)) {
             (Value::String(text), Some(mode)) => {
-                let text = strings
-                    .fill(text, mode, scope)
-                    .map_err(|error| RenderError(here.failed(&error, text)))?;
-                // `null` is a URL that is impossible: `bounds` omits its holder.
-                let text = if mode == Mode::Url { escape::url(&text).ok() } else { Some(text) };
-                Some(text.map_or(Value::Null, Value::String))
+                let filled = filling.string(text, mode, |error| here.failed(error, text))?;
+                let filled = match mode {
+                    Mode::Url => filled.and_then(|url| escape::url(&url).ok()),
+                    Mode::Mrkdwn | Mode::Plain => filled,
+                };
+                Some(filled.map_or(Value::Null, Value::String))
             }
-            (value, _) => fill(value, with, &here)?,
+            (value, _) => fill(value, filling, &here)?,
         };
         if let Some(value) = value {
             filled.insert(key.clone(), value);

@@ -1,8 +1,9 @@
 //! Filled-in blocks are brought within Slack's limits ([`kit`](super::kit)), whatever the data.
 //!
-//! An object whose URL is impossible is omitted. Values are shortened, all to the same length; if
-//! that is not enough, "…" replaces the last blocks. A message that has buttons with URLs keeps
-//! one at least, because it leads to the full content.
+//! An object whose URL is impossible, or whose `if` failed, is omitted; a text that failed becomes
+//! "…". Values are shortened, all to the same length; if that is not enough, "…" replaces the last
+//! blocks. A message that has buttons with URLs keeps one at least, because it leads to the full
+//! content.
 
 use std::fmt::{self, Write as _};
 
@@ -25,6 +26,8 @@ pub(super) struct FittedBlocks {
 
 /// The name of all blocks, for [`FittedBlocks::cut`].
 const ALL: &str = "blocks";
+/// The place of something that readers do not see.
+const DOTS: &str = "…";
 
 /// The blocks within all limits. `label` is that of a button that has none.
 pub(super) fn fitted(filled: &[Value], label: &str) -> FittedBlocks {
@@ -51,7 +54,7 @@ fn size(blocks: &[Value]) -> usize {
 
 /// The first blocks, "…", and the buttons, or at least one; and the number of these first blocks.
 fn without_the_last(mut blocks: Vec<Value>) -> (Vec<Value>, usize) {
-    let dots = json!({"type": "context", "elements": [{"type": "plain_text", "text": "…"}]});
+    let dots = json!({"type": "context", "elements": [{"type": "plain_text", "text": DOTS}]});
     let button = blocks.iter().find_map(button).map(bare);
     let spare = |blocks: &[Value]| {
         let missing = blocks.iter().find_map(self::button).is_none();
@@ -124,7 +127,7 @@ struct Fitter<'a> {
     /// The part that is being fitted, by its place in the finished message.
     path: String,
     cut: Vec<String>,
-    /// The objects with an impossible URL that were met.
+    /// The parts that were met with an impossible URL, or that could not be filled in.
     impossible: usize,
 }
 
@@ -192,7 +195,7 @@ impl<'a> Fitter<'a> {
     }
 
     /// The rest of a part of the present one. If there is none, nothing was shortened in it; but
-    /// readers miss something of the present part if a URL was impossible.
+    /// readers miss something of the present part if a URL was impossible or something failed.
     fn left_of(
         &mut self,
         step: fmt::Arguments<'_>,
@@ -238,6 +241,9 @@ impl<'a> Fitter<'a> {
                 }
             }
             Value::Object(keys) => {
+                let before = keys.len();
+                keys.retain(|_, value| !value.is_null());
+                self.omit_if(keys.len() < before);
                 for (key, value) in keys {
                     self.at(key, |fitter| fitter.elsewhere(value));
                 }
@@ -249,11 +255,11 @@ impl<'a> Fitter<'a> {
     /// A block, an element or a text object of at most `text` units; `None` if it is of another
     /// kind, or if a part that it needs is empty.
     fn known(&mut self, node: &Value, kinds: &[&str], text: usize) -> Option<Value> {
-        let name = node["type"].as_str().filter(|name| kinds.contains(name))?;
-        if is_impossible(node) {
+        if node.is_null() || is_impossible(node) {
             self.impossible += 1;
             return None;
         }
+        let name = node["type"].as_str().filter(|name| kinds.contains(name))?;
         match kit::find(name) {
             Some(kind) => self.of_kind(node, kind),
             None => self.text_object(node, text),
@@ -262,7 +268,13 @@ impl<'a> Fitter<'a> {
 
     /// An object of this kind; `None` if a part that it needs is empty.
     fn of_kind(&mut self, node: &Value, kind: &BlockKind) -> Option<Value> {
+        self.impossible += usize::from(node.is_null());
         let mut object = node.as_object()?.clone();
+        // The default label says more than "…".
+        if kind.name == "button" && node["text"].get("text").is_some_and(Value::is_null) {
+            object.remove("text");
+            self.at("text", Self::note);
+        }
         for (key, part) in kind.parts {
             if let Some(value) = object.remove(*key)
                 && let Some(fitted) =
@@ -300,14 +312,17 @@ impl<'a> Fitter<'a> {
                 self.known(value, if plain { kit::PLAIN } else { kit::TEXTS }, most)
             }
             Part::Words { most } => {
-                let text = self.words(value.as_str()?, most, false);
+                let text = self.words(value, most, false)?;
                 (!text.trim().is_empty()).then(|| text.into())
             }
             Part::Run { most } => {
-                let text = self.words(value.as_str()?, most, false);
+                let text = self.words(value, most, false)?;
                 (!text.is_empty()).then(|| text.into())
             }
-            Part::Whole { .. } | Part::Number => Some(value.clone()),
+            Part::Whole { .. } | Part::Number => {
+                self.impossible += usize::from(value.is_null());
+                (!value.is_null()).then(|| value.clone())
+            }
             Part::One(kinds) => self.known(value, kinds, 0),
             Part::Untyped(kind) => self.of_kind(value, kit::find(kind)?),
             Part::Items { kind, most } => {
@@ -373,8 +388,8 @@ impl<'a> Fitter<'a> {
     fn text_object(&mut self, object: &Value, most: usize) -> Option<Value> {
         let mut object = object.as_object()?.clone();
         let markup = object.get("type").is_some_and(|kind| kind == "mrkdwn");
-        let words = object.get("text")?.as_str()?;
-        let text = self.at("text", |fitter| fitter.words(words, most, markup));
+        let words = object.get("text")?;
+        let text = self.at("text", |fitter| fitter.words(words, most, markup))?;
         if text.trim().is_empty() {
             return None;
         }
@@ -386,10 +401,15 @@ impl<'a> Fitter<'a> {
         Some(Value::Object(object))
     }
 
-    fn words(&mut self, marked: &str, most: usize, markup: bool) -> String {
-        let fitted = fit::fit(marked, most, self.cap, markup);
+    /// The text within its limit; "…" if it failed, `None` if it is no text.
+    fn words(&mut self, marked: &Value, most: usize, markup: bool) -> Option<String> {
+        if marked.is_null() {
+            self.note();
+            return Some(DOTS.to_owned());
+        }
+        let fitted = fit::fit(marked.as_str()?, most, self.cap, markup);
         self.omit_if(fitted.shortened);
-        fitted.text
+        Some(fitted.text)
     }
 }
 

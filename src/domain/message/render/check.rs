@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::filters::Mode;
 use super::kit::{self, BLOCKS, BlockKind, CHARTS, FieldPlace, Part, mode, parse};
 use super::names::{self, Name, NameKind};
-use super::{Problem, Template, escape, filters, fit, keys, places};
+use super::{Problem, Template, escape, filters, fit, keys, places, relations};
 
 /// The most problems that are placed: an answer has no more.
 const PLACED: usize = 50;
@@ -147,6 +147,7 @@ fn blocks_problems(array: &[Value], source: &str, problems: &mut Vec<Problem>) {
         strings(block, &place, problems);
         unique(block, &place, (&mut blocks, &mut actions), problems);
         shape(block, kit::BLOCK_KINDS, &place, problems);
+        relations::check(block, &place, problems);
     }
     let charts = array.iter().filter(|block| block["type"] == "data_visualization").count();
     if charts > CHARTS {

@@ -21,7 +21,7 @@ use minijinja::{Environment, Error, ErrorKind, Output, State, Template, Undefine
 use super::helpers::{self, Special, VALUE_UNITS, bounded, text_of};
 use super::language::Language;
 use super::region::DateForm;
-use super::tokens::{RESERVED, clean, is_word, split, tokens};
+use super::tokens::{RESERVED, SHOWN_NAME, clean, is_word, shown_when_sent, split, tokens};
 use super::{Context, escape, fit, names};
 use crate::domain::limits::TEMPLATE_TEXT_BYTES;
 
@@ -29,6 +29,9 @@ use crate::domain::limits::TEMPLATE_TEXT_BYTES;
 const FUEL: u64 = 20_000;
 /// Steps of all strings of one message: a template may have hundreds.
 const STEPS: u64 = 100_000;
+/// Steps that are counted for a string that failed before it used up its own: how many it took is
+/// not known. So the strings of a message never take more than ten times [`STEPS`].
+const FAILED: u64 = 2_000;
 
 /// The place of a string, which decides how values in it are escaped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,10 +61,11 @@ pub(super) struct Scope {
 }
 
 impl Scope {
-    fn use_up(&self, steps: u64) -> Result<(), Error> {
-        let left = self.steps.get().checked_sub(steps);
-        self.steps.set(left.ok_or_else(|| Error::from(ErrorKind::OutOfFuel))?);
-        Ok(())
+    /// Takes these steps away; whether as many were left.
+    fn use_up(&self, steps: u64) -> bool {
+        let left = self.steps.get();
+        self.steps.set(left.saturating_sub(steps));
+        steps <= left
     }
 }
 
@@ -83,12 +87,14 @@ pub(super) fn scope(context: &Context<'_>, language: Language) -> Scope {
     scope.insert(helpers::REGION.into(), form.region().into());
     scope.insert(helpers::TIME_ZONE.into(), context.reader.time_zone.as_str().into());
     let reader = [
-        ("name", context.reader.name.clone()),
+        ("name", context.reader.name.as_ref().map(|name| name.name.clone())),
         ("locale", context.reader.locales.first().cloned()),
         ("language", Some(language.tag().to_owned())),
         ("time_zone", Some(context.reader.time_zone.clone())),
     ];
     scope.insert("reader".into(), Value::from_pairs(reader));
+    let shown = context.reader.name.as_ref().map(helpers::shown_name);
+    scope.extend(shown.map(|name| (SHOWN_NAME.to_owned(), name)));
     if let Some(link) = context.link {
         let label = link.label.as_deref().map(escape::one_line).filter(|label| !label.is_empty());
         let label = label.unwrap_or_else(|| context.button.to_owned());
@@ -134,7 +140,8 @@ impl Strings {
         if allowed(&cleaned).is_ok() && is_filled_in(&cleaned) {
             self.personal |= names::of_template(source).iter().any(names::Name::is_personal);
             // An error is reported when the string is filled in.
-            self.environment.add_template_owned(name(mode.name(), source), cleaned).ok();
+            let shown = shown_when_sent(cleaned);
+            self.environment.add_template_owned(name(mode.name(), source), shown).ok();
         }
     }
 
@@ -157,7 +164,8 @@ impl Strings {
             if !is_filled_in(&cleaned) {
                 return Ok(cleaned);
             }
-            rendered(&self.environment.template_from_named_str(&name, &cleaned)?, scope)?
+            let shown = shown_when_sent(cleaned);
+            rendered(&self.environment.template_from_named_str(&name, &shown)?, scope)?
         };
         let problem = if mode == Mode::Mrkdwn && fit::value_inside_token(&filled) {
             "a placeholder is inside <...>; write {{ label | linked(url) }} instead"
@@ -166,7 +174,8 @@ impl Strings {
         } else {
             return Ok(filled);
         };
-        Err(Error::new(ErrorKind::InvalidOperation, problem))
+        let error = Error::new(ErrorKind::InvalidOperation, problem);
+        Err(error.with_source(At(open_token(&clean(source)))))
     }
 
     /// Whether the expression is true.
@@ -178,6 +187,15 @@ impl Strings {
         let expression = clean(expression);
         Ok(self.environment.compile_expression(&expression)?.eval(scope.values.clone())?.is_true())
     }
+}
+
+/// The place of the first `<` with a placeholder before its `>`.
+fn open_token(source: &str) -> usize {
+    let around = |at: &usize| {
+        let rest = &source[*at..];
+        rest[..rest.find('>').unwrap_or(rest.len())].contains("{{")
+    };
+    source.match_indices('<').map(|(at, _)| at).find(around).unwrap_or_default()
 }
 
 fn name(kind: &str, source: &str) -> String {
@@ -196,10 +214,36 @@ pub(super) fn is_filled_in(source: &str) -> bool {
 }
 
 fn rendered(template: &Template<'_, '_>, scope: &Scope) -> Result<String, Error> {
+    let too_many = || Error::from(ErrorKind::OutOfFuel);
+    // A message goes on after a string that failed, but not after all its steps.
+    if scope.steps.get() == 0 {
+        return Err(too_many());
+    }
     let mut bounded = Bounded(Vec::new());
-    let captured = template.render_captured_to(scope.values.clone(), &mut bounded)?;
-    scope.use_up(captured.state().fuel_levels().map_or(0, |(used, _)| used))?;
+    let captured =
+        template.render_captured_to(scope.values.clone(), &mut bounded).inspect_err(|error| {
+            let is_long = matches!(error.kind(), ErrorKind::OutOfFuel | ErrorKind::WriteFailure);
+            scope.use_up(if is_long { FUEL } else { FAILED });
+        })?;
+    let used = captured.state().fuel_levels().map_or(0, |(used, _)| used);
+    if !scope.use_up(used) {
+        return Err(too_many());
+    }
     Ok(String::from_utf8_lossy(&bounded.0).into_owned())
+}
+
+/// Whether a string with this error may work with other data.
+pub(super) fn is_of_data(error: &Error) -> bool {
+    !matches!(
+        error.kind(),
+        ErrorKind::SyntaxError
+            | ErrorKind::BadEscape
+            | ErrorKind::MissingArgument
+            | ErrorKind::TooManyArguments
+            | ErrorKind::UnknownFilter
+            | ErrorKind::UnknownFunction
+            | ErrorKind::UnknownTest
+    )
 }
 
 /// Whether the string is a valid expression; the error gives the place of the problem.

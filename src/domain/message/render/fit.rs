@@ -7,6 +7,8 @@
 //! [`filters`](super::filters) marks where values begin and end with control characters, which can
 //! come from neither data nor templates; the marks are removed here.
 
+use super::escape;
+
 /// `text` of a message; Slack may split a longer one into several messages (slack-go/slack#972).
 pub const TEXT: usize = 4_000;
 /// All blocks together, as JSON. Slack documents no figure; about 13,200 was refused
@@ -34,6 +36,8 @@ const CLUSTER: usize = 16;
 const WORD: usize = 32;
 /// Begins a placeholder of [`mentions`](super::mentions), which ends with `>` and is never cut.
 pub(super) const MENTION: &str = "<@herald:";
+/// Follows [`MENTION`] in the placeholder of a name. A text without room for it has the name.
+pub(super) const NAMED: char = '=';
 
 /// A text within its limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +57,9 @@ pub fn units(text: &str) -> usize {
 /// is too long by itself is the end cut. `markup` says whether `<...>` is a unit that must not be
 /// cut.
 pub(super) fn fit(marked: &str, limit: usize, cap: usize, markup: bool) -> Fitted {
+    if let Some(named) = named(marked, limit, markup) {
+        return fit(&named, limit, cap, markup);
+    }
     let runs = runs(marked);
     let lengths: Vec<usize> = runs.iter().map(|run| units(run.text)).collect();
     let sum = |is_value: bool, cap: usize| -> usize {
@@ -85,6 +92,32 @@ pub(super) fn fit(marked: &str, limit: usize, cap: usize, markup: bool) -> Fitte
         text = cut(&text, limit, markup);
     }
     Fitted { text, shortened }
+}
+
+/// The text with the present names in place of their placeholders, if it has some and is too long:
+/// a placeholder is longer than most names.
+fn named(marked: &str, limit: usize, markup: bool) -> Option<String> {
+    if !marked.contains(MENTION) {
+        return None;
+    }
+    let placeholder = format!("{}{MENTION}{NAMED}", MARKUP.0);
+    let mut parts = marked.split(&placeholder);
+    let mut text = parts.next()?.to_owned();
+    if text.len() == marked.len()
+        || runs(marked).iter().map(|run| units(run.text)).sum::<usize>() <= limit
+    {
+        return None;
+    }
+    for part in parts {
+        let (inside, rest) = part.split_once('>').unwrap_or((part, ""));
+        let name = inside.split_once('|').map_or("", |(_, name)| name.trim_end());
+        let name = if markup { escape::mrkdwn(name) } else { escape::plain(name) };
+        text.push(VALUE.0);
+        text.push_str(&name);
+        text.push(VALUE.1);
+        text.push_str(rest);
+    }
+    Some(text)
 }
 
 /// The beginning of `text` and "…", together at most `max` units (at least 1). Ends after a word
@@ -254,6 +287,21 @@ mod tests {
         assert_eq!(cut("🇦🇹🇩🇪x", 6, false), "🇦🇹…");
         assert_eq!(cut("a <@herald:u%31|Ada L> bcde", 24, false), "a <@herald:u%31|Ada L>…");
         assert_eq!(cut("a <@herald:u%31|Ada L> bcde", 21, false), "a…");
+    }
+
+    #[test]
+    fn a_name_without_room_for_its_placeholder_stays_as_it_is() {
+        let name = format!("A & B{}", " ".repeat(35));
+        let marked = format!("Hi \u{3}<@herald:=u|{name}>\u{4}, \u{3}<@herald:v|{name}>\u{4}");
+        let whole = marked.replace(['\u{3}', '\u{4}'], "");
+        let room = units(&whole);
+        assert_eq!(fit(&marked, room, usize::MAX, true).text, whole);
+        let fitted = fit(&marked, room - 1, usize::MAX, true);
+        assert_eq!(fitted.text, format!("Hi A &amp; B, <@herald:v|{name}>"));
+        assert!(!fitted.shortened);
+        let only = format!("Hi \u{3}<@herald:=u|{name}>\u{4}");
+        assert_eq!(fit(&only, 8, usize::MAX, false).text, "Hi A & B");
+        assert_eq!(fit(&only, 7, usize::MAX, false).text, "Hi A &…");
     }
 
     #[test]

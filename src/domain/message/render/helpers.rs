@@ -24,7 +24,7 @@ use minijinja::{Error, ErrorKind, State, Value};
 use super::language::{Category, Language};
 use super::region::DateForm;
 use super::zone::{Moment, Style};
-use super::{calendar, escape, fit, mentions};
+use super::{ReaderName, calendar, escape, fit, mentions};
 use crate::domain::ids::UserId;
 use crate::domain::time::Timestamp;
 
@@ -282,6 +282,18 @@ pub(super) fn mention(value: &Value, name: Option<&Value>) -> Value {
         }
         Err(_) if name.is_empty() => id.into(),
         Err(_) => name.into(),
+    }
+}
+
+/// The reader's name where it is only shown: that of the moment of sending.
+pub(super) fn shown_name(reader: &ReaderName) -> Value {
+    let name = escape::one_line(&reader.name);
+    match &reader.user {
+        Some(user) => {
+            let placeholder = mentions::name_of(user, &name);
+            Value::from_object(Special::Mention { placeholder, name })
+        }
+        None => name.into(),
     }
 }
 

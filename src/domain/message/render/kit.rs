@@ -391,7 +391,8 @@ pub(super) fn mode(holder: &Map<String, Value>, key: &str) -> Option<Mode> {
         "text" | "alt_text" | "value" | "accessibility_label" | "title" | "caption" => {
             Some(Mode::Plain)
         }
-        "url" | "image_url" => Some(Mode::Url),
+        // That of a `slack_file` is literal: without it, Slack refuses the image.
+        "url" | "image_url" if holder.contains_key("type") => Some(Mode::Url),
         _ => None,
     }
 }

@@ -7,6 +7,9 @@
 //! which the author's words and data would form a placeholder is refused, so no placeholder comes
 //! from data.
 //!
+//! The reader's own name is looked up in the same way, where a template only shows it: its
+//! placeholder, `<@herald:=id|name>`, becomes a name in mrkdwn, too.
+//!
 //! A placeholder has room for a display name, and its replacement is never longer, so a message
 //! that fits still fits when its mentions are resolved.
 
@@ -41,10 +44,19 @@ impl FromIterator<(UserId, Mentioned)> for Mentions {
 /// The placeholder of a person. `name` is shown if the person is unknown at the time of sending;
 /// without one, the id.
 pub(super) fn placeholder(user: &UserId, name: &str) -> String {
+    with_id(&encoded(user.as_str()), name)
+}
+
+/// The placeholder of a person's name.
+pub(super) fn name_of(user: &UserId, name: &str) -> String {
+    with_id(&format!("{}{}", fit::NAMED, encoded(user.as_str())), name)
+}
+
+fn with_id(id: &str, name: &str) -> String {
     let name: String = escape::one_line(name).chars().map(inert).collect();
     let name = fit::cut(&name, NAME, false);
     let padding = " ".repeat(NAME.saturating_sub(fit::units(&name)));
-    format!("{}{}|{name}{padding}>", fit::MENTION, encoded(user.as_str()))
+    format!("{}{id}|{name}{padding}>", fit::MENTION)
 }
 
 /// The people that a message in its stored form mentions; it is searched without being parsed.
@@ -53,7 +65,7 @@ pub fn mentioned(stored: &[u8]) -> BTreeSet<UserId> {
     // JSON has a placeholder as it is, up to the name.
     let found = parts(std::str::from_utf8(stored).unwrap_or_default());
     let people = found.into_iter().filter_map(|part| match part {
-        Part::Person { user, .. } => Some(user),
+        Part::Person(Placeholder { user, .. }) => Some(user),
         Part::Text(_) => None,
     });
     people.collect()
@@ -85,37 +97,45 @@ impl Mentions {
     fn written(&self, text: &str, mrkdwn: bool) -> String {
         let write = |part: Part<'_>| match part {
             Part::Text(text) => text.to_owned(),
-            Part::Person { user, name, room } => self.person(&user, name, mrkdwn, room),
+            Part::Person(person) => self.person(&person, mrkdwn),
         };
         parts(text).into_iter().map(write).collect()
     }
 
-    /// The mention or the name, in at most `room` units.
-    fn person(&self, user: &UserId, name: &str, mrkdwn: bool, room: usize) -> String {
+    /// The mention or the name, in at most the room of the placeholder.
+    fn person(&self, person: &Placeholder<'_>, mrkdwn: bool) -> String {
+        let Placeholder { user, name, room, named } = person;
         let known = self.0.get(user);
         if let Some(member) = known.and_then(|known| known.member.as_ref())
             && mrkdwn
+            && !named
         {
             return format!("<@{}>", member.as_str());
         }
         let own = known.and_then(|known| known.display_name.as_deref()).map(escape::one_line);
-        let name = [own.as_deref(), Some(name)].into_iter().flatten().find(|name| !name.is_empty());
+        let name =
+            [own.as_deref(), Some(*name)].into_iter().flatten().find(|name| !name.is_empty());
         let name = escape::one_line(name.unwrap_or(user.as_str()));
         let name: String = name.chars().map(inert).map(of_one_unit).collect();
         let escaped = if mrkdwn { escape::mrkdwn(&name) } else { escape::plain(&name) };
-        fit::cut(&escaped, room, false)
+        fit::cut(&escaped, *room, false)
     }
 }
 
 /// A part of a text.
 enum Part<'a> {
     Text(&'a str),
-    /// A placeholder of `room` units.
-    Person {
-        user: UserId,
-        name: &'a str,
-        room: usize,
-    },
+    Person(Placeholder<'a>),
+}
+
+struct Placeholder<'a> {
+    user: UserId,
+    /// The name for a person without one.
+    name: &'a str,
+    /// The units of the placeholder.
+    room: usize,
+    /// Whether the person is named and not mentioned.
+    named: bool,
 }
 
 fn parts(text: &str) -> Vec<Part<'_>> {
@@ -124,9 +144,11 @@ fn parts(text: &str) -> Vec<Part<'_>> {
     while let Some((before, after)) = rest.split_once(fit::MENTION) {
         let person = after.split_once('>').and_then(|(inside, rest)| {
             let (id, name) = inside.split_once('|')?;
-            let user = UserId::parse(decoded(id)?).ok()?;
+            let bare = id.strip_prefix(fit::NAMED);
+            let user = UserId::parse(decoded(bare.unwrap_or(id))?).ok()?;
             let room = fit::units(fit::MENTION) + fit::units(inside) + 1;
-            Some((Part::Person { user, name: name.trim_end(), room }, rest))
+            let (name, named) = (name.trim_end(), bare.is_some());
+            Some((Part::Person(Placeholder { user, name, room, named }), rest))
         });
         // Without an id it is text of the template.
         let (part, after) = person.unwrap_or((Part::Text(fit::MENTION), after));
@@ -263,6 +285,16 @@ mod tests {
         }
         let nameless = placeholder(&user("u 1"), " ");
         assert_eq!(resolved(message(&nameless, "mrkdwn"), &Mentions::default()).text, "u 1");
+    }
+
+    #[test]
+    fn the_name_of_a_reader_is_no_mention() {
+        let token = name_of(&user("ada"), "Adele");
+        let content = stored(&message(&token, "mrkdwn"));
+        assert_eq!(mentioned(&content), BTreeSet::from([user("ada")]));
+        let people: Mentions = [(user("ada"), ada())].into_iter().collect();
+        assert_eq!(resolved(message(&token, "mrkdwn"), &people).text, "Ada ‹L›");
+        assert_eq!(resolved(message(&token, "mrkdwn"), &Mentions::default()).text, "Adele");
     }
 
     #[test]

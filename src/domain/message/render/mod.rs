@@ -39,6 +39,7 @@ pub mod kit;
 
 mod bounds;
 mod keys;
+mod relations;
 mod sizes;
 
 pub mod blocks;
@@ -58,7 +59,7 @@ use self::region::DateForm;
 use super::problem::FieldProblem;
 use crate::domain::directory::snapshot::MemberView;
 use crate::domain::identity::person::Person;
-use crate::domain::ids::EventType;
+use crate::domain::ids::{EventType, UserId};
 use crate::domain::settings::Settings;
 use crate::domain::time::Timestamp;
 
@@ -79,10 +80,25 @@ pub struct Template {
     pub blocks: String,
 }
 
+/// The name of a reader.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ReaderName {
+    /// The name when the message is written.
+    pub name: String,
+    /// The person, whose name is looked up again when the message is sent.
+    pub user: Option<UserId>,
+}
+
+impl From<&str> for ReaderName {
+    fn from(name: &str) -> Self {
+        Self { name: name.to_owned(), user: None }
+    }
+}
+
 /// The reader of a message.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Reader {
-    pub name: Option<String>,
+    pub name: Option<ReaderName>,
     /// BCP 47 tags, in the order in which a wording is looked for.
     pub locales: Vec<String>,
     /// IANA name; an unknown one counts as UTC.
@@ -110,8 +126,9 @@ impl Reader {
         let name = own(|person| &person.display_name)
             .or_else(|| in_slack(member.map(|member| member.display_name)))
             .filter(|name| !name.trim().is_empty());
+        let user = person.map(|person| person.user_id.clone());
         Self {
-            name,
+            name: name.map(|name| ReaderName { name, user }),
             locales: locales.into_iter().flatten().collect(),
             time_zone: time_zone.unwrap_or_else(|| settings.time_zone.clone()),
         }
@@ -163,8 +180,8 @@ pub struct Rendered {
     pub text: String,
     /// An array of blocks, within all of Slack's limits; empty if nothing was left to show.
     pub blocks: Value,
-    /// Something did not fit and ends in "…", or was omitted: it did not fit, or its URL is
-    /// impossible.
+    /// Something did not fit and ends in "…"; or was omitted, or became "…", because it did not
+    /// fit, its URL is impossible, or it could not be filled in.
     pub shortened: bool,
     /// The parts that were shortened, or of which something was omitted, such as
     /// `blocks[0].text.text`; `blocks` if blocks were omitted.
@@ -172,8 +189,8 @@ pub struct Rendered {
     pub cut: Vec<String>,
 }
 
-/// Why a message cannot be rendered: the template fails on this data and must be changed; a retry
-/// would not help.
+/// Why a message cannot be rendered: the template fails and must be changed. A retry would not
+/// help.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct RenderError(Problem);
@@ -233,26 +250,39 @@ impl Compiled {
         self.language.unwrap_or_else(|| reader.language())
     }
 
-    /// Fills the template in, escapes, and fits the message to Slack's limits.
+    /// Fills the template in, escapes, and fits the message to Slack's limits. A part that fails
+    /// with this data costs the message that part only; the error is of a template that fails with
+    /// any data.
     pub fn render(&self, context: &Context<'_>) -> Result<Rendered, RenderError> {
+        self.rendered(context, false)
+    }
+
+    /// [`Compiled::render`] for a template that is checked: the error is that of the first part
+    /// that fails with this data.
+    pub fn tried(&self, context: &Context<'_>) -> Result<Rendered, RenderError> {
+        self.rendered(context, true)
+    }
+
+    fn rendered(&self, context: &Context<'_>, strict: bool) -> Result<Rendered, RenderError> {
         let language = self.language_for(context.reader);
         let scope = filters::scope(context, language);
-        let marked = self
-            .strings
-            .fill(&self.text, filters::Mode::Mrkdwn, &scope)
-            .map_err(|error| RenderError(places::failed(&error, "text", &self.text)))?;
-        let mut text = fit::fit(&marked, fit::TEXT, usize::MAX, true);
+        let mut filling = blocks::Filling::new(&self.strings, scope, strict);
+        let marked = filling.string(&self.text, filters::Mode::Mrkdwn, |error| {
+            places::failed(error, "text", &self.text)
+        })?;
+        let failed = marked.is_none();
+        let mut text = fit::fit(&marked.unwrap_or_default(), fit::TEXT, usize::MAX, true);
         if text.text.trim().is_empty() {
             language.notice().clone_into(&mut text.text);
         }
-        let blocks = self.blocks.render(&self.strings, &scope, context)?;
+        let blocks = self.blocks.render(&mut filling, context)?;
         let mut cut = blocks.cut;
-        if text.shortened {
+        if failed || text.shortened {
             cut.insert(0, "text".to_owned());
         }
         Ok(Rendered {
             text: text.text,
-            shortened: text.shortened || blocks.shortened,
+            shortened: failed || text.shortened || blocks.shortened,
             blocks: Value::Array(blocks.blocks),
             cut,
         })

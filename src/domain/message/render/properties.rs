@@ -209,7 +209,7 @@ fn every_built_in_message_fits_and_is_harmless(
     let built_in = &catalogue()[index];
     let event = EventType::parse(built_in.name).unwrap();
     let time_zone = label.clone().unwrap_or_default();
-    let reader = Reader { name: label.clone(), locales: Vec::new(), time_zone };
+    let reader = Reader { name: label.as_deref().map(Into::into), locales: Vec::new(), time_zone };
     let link = Link { url: "https://platform.example/1".into(), label };
     let words = built_in.words(language).unwrap();
     let (button, now) = (words.button.as_str(), Timestamp(0));

@@ -161,19 +161,21 @@ impl Simple {
         failed.unwrap_or_else(|| self.named(problem))
     }
 
-    /// A problem of the finished template, under the name of the part in which it is.
+    /// A problem of the finished template, at the beginning of the part in which it is.
     fn named(&self, problem: Problem) -> Problem {
         let blocks = self.blocks();
         let inside = problem.field.strip_prefix("blocks[").and_then(|it| it.split_once(']'));
         let name = inside.and_then(|(index, _)| blocks.get(index.parse::<usize>().ok()?));
         let item = inside.and_then(|(_, rest)| rest.strip_prefix(".fields[")?.split_once(']'));
         let field = match (name, item) {
-            (Some(_), Some((item, _))) => format!("fields[{item}]"),
+            (Some(_), Some((item, _))) => format!("fields[{item}].value"),
+            (Some(("image", _)), None) if problem.field.ends_with("alt_text") => "image.alt".into(),
+            (Some(("image", _)), None) => "image.url".to_owned(),
             (Some((name, _)), None) => (*name).to_owned(),
             (None, _) if self.body.is_empty() => "heading".to_owned(),
             (None, _) => "body".to_owned(),
         };
-        Problem::new(field, problem.problem)
+        Problem::new(field, problem.problem).at_the_beginning()
     }
 }
 
@@ -318,8 +320,19 @@ mod tests {
         let problems: Vec<String> = long.check().iter().map(ToString::to_string).collect();
         assert_eq!(
             problems,
-            ["heading must be at most 150 characters", "fields[1] must be at most 2000 characters"]
+            [
+                "heading (line 1, column 1) must be at most 150 characters",
+                "fields[1].value (line 1, column 1) must be at most 2000 characters",
+            ]
         );
+        let image = |url: &str, alt: &str| Simple {
+            body: "x".into(),
+            image: Some(Picture { url: url.into(), alt: alt.into() }),
+            ..Simple::default()
+        };
+        let named = |simple: Simple| simple.check().remove(0).field;
+        assert_eq!(named(image("plan.png", "a")), "image.url");
+        assert_eq!(named(image("https://x.test/", &"a".repeat(2_001))), "image.alt");
         let nothing: Vec<String> =
             Simple::default().check().iter().map(ToString::to_string).collect();
         assert_eq!(nothing, ["body must not be empty if there is no heading"]);

@@ -3,6 +3,8 @@ use serde_json::json;
 use super::*;
 use crate::domain::message::event;
 
+mod failing;
+
 const NOW: Timestamp = Timestamp(1_795_420_800_000_000);
 
 fn filled(
@@ -14,17 +16,14 @@ fn filled(
     let template = Template { text: text.into(), blocks: blocks.to_string() };
     let reader = reader("en");
     let event = EventType::parse("own.type").unwrap();
-    render(
-        &template,
-        &Context {
-            event: &event,
-            data: &data,
-            reader: &reader,
-            link,
-            button: event::button(&event, Language::English),
-            now: NOW,
-        },
-    )
+    Compiled::of(&template, None).tried(&Context {
+        event: &event,
+        data: &data,
+        reader: &reader,
+        link,
+        button: event::button(&event, Language::English),
+        now: NOW,
+    })
 }
 
 fn reader(locale: &str) -> Reader {

@@ -3,6 +3,40 @@
 /// Names that outrank fields of data.
 pub(super) const RESERVED: [&str; 5] = ["data", "event_type", "link", "now", "reader"];
 
+/// The variable in place of `reader.name` where the name is only shown. It is as long, so that
+/// places of errors stay.
+pub(super) const SHOWN_NAME: &str = "_reader_nm_";
+
+/// The template in which each `{{ reader.name }}` reads [`SHOWN_NAME`].
+pub(super) fn shown_when_sent(source: String) -> String {
+    let tags = split(&source).0;
+    if tags.iter().any(binds_reader) {
+        return source;
+    }
+    let places: Vec<usize> = tags.iter().filter_map(shown_name).collect();
+    let mut shown = source;
+    for at in places {
+        shown.replace_range(at..at + SHOWN_NAME.len(), SHOWN_NAME);
+    }
+    shown
+}
+
+/// Whether this is a `for` with a variable `reader`.
+fn binds_reader(tag: &Tag<'_>) -> bool {
+    let tokens = tokens(tag.inside);
+    let mut words = tokens.iter().map(|token| token.text);
+    tag.is_statement
+        && words.next() == Some("for")
+        && words.take_while(|word| *word != "in").any(|word| word == "reader")
+}
+
+/// The place of `reader.name`, if the tag has nothing else.
+fn shown_name(tag: &Tag<'_>) -> Option<usize> {
+    let name = tag.inside.trim();
+    let before = tag.inside.len() - tag.inside.trim_start().len();
+    (!tag.is_statement && name == "reader.name").then_some(tag.at + before)
+}
+
 /// Marks are control characters, so the author's text must not contain any.
 pub(super) fn clean(source: &str) -> String {
     source.chars().filter(|c| is_kept(*c)).collect()
@@ -152,6 +186,27 @@ mod tests {
             assert_eq!(insides(source), expected, "{source}");
         }
         assert_eq!(split("a {{ b }} c{# d #}").1, "a  c");
+    }
+
+    #[test]
+    fn only_a_name_that_is_shown_is_replaced() {
+        for (source, expected) in [
+            ("Hi {{ reader.name }}, {{reader.name}}!", "Hi {{ _reader_nm_ }}, {{_reader_nm_}}!"),
+            (
+                "{%- if reader.name -%}é{{- reader.name -}}",
+                "{%- if reader.name -%}é{{- _reader_nm_ -}}",
+            ),
+        ] {
+            assert_eq!(shown_when_sent(source.into()), expected);
+        }
+        for same in [
+            "{{ reader.name | upper }}",
+            "{{ reader.names }} {{ reader['name'] }} {{ '{{ reader.name }}' }}",
+            "{{ 'x' if reader.name }}{# {{ reader.name }} #}",
+            "{% for reader in people %}{{ reader.name }}{% endfor %}",
+        ] {
+            assert_eq!(shown_when_sent(same.into()), same);
+        }
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub(super) fn cases(kind: &KnownType<'_>, locale: &Locale, read: &BTreeSet<Strin
         name,
         data,
         reader: Reader {
-            name: Some(reader.to_owned()).filter(|name| !name.is_empty()),
+            name: Some(reader).filter(|name| !name.is_empty()).map(Into::into),
             locales: vec![locale.to_string()],
             time_zone: "Europe/Vienna".to_owned(),
         },

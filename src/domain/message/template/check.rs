@@ -85,7 +85,7 @@ fn tried(form: &Form, locale: &Locale, kind: &KnownType<'_>, event: &EventType) 
             button: event::button(event, language),
             now: NOW,
         };
-        let problem = match compiled.render(&context) {
+        let problem = match compiled.tried(&context) {
             // The text that a message without one gets.
             Ok(message) if index == 0 && message.text == language.notice() => {
                 (template.text != message.text).then(|| empty(form))
@@ -108,7 +108,7 @@ fn empty(form: &Form) -> Problem {
         Form::Simple(_) => "body",
         Form::Blocks(_) => "text",
     };
-    Problem::new(field, "comes out empty with the example data")
+    Problem::new(field, "comes out empty with the example data").at_the_beginning()
 }
 
 /// The problem of a message that cannot be rendered, at its place in what the author wrote.

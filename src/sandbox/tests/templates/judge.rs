@@ -76,7 +76,7 @@ fn without_placeholders(text: &str) -> Result<String, String> {
         let Some((id, name, after)) = inside else {
             return Err(format!("a broken placeholder in {text}"));
         };
-        let coded = |byte: u8| byte.is_ascii_alphanumeric() || b"%-_.~:".contains(&byte);
+        let coded = |byte: u8| byte.is_ascii_alphanumeric() || b"%-_.~:=".contains(&byte);
         ensure(id.bytes().all(coded), || format!("the id {id} in {text}"))?;
         ensure(!name.contains(['<', '|']), || format!("the name {name} in {text}"))?;
         rest.push_str(after);

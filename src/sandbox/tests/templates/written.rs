@@ -21,7 +21,7 @@ pub(super) enum Written {
 pub(super) type Pressing = (Written, usize);
 
 /// Places with a limit, in which `LONG` stands for the text.
-const PLACES: [(usize, &str); 20] = [
+const PLACES: [(usize, &str); 25] = [
     (3_000, r#"{"type": "section", "text": {"type": "mrkdwn", "text": "LONG"}}"#),
     (3_000, r#"{"type": "section", "text": {"type": "plain_text", "text": "LONG"}}"#),
     (2_000, r#"{"type": "section", "fields": [{"type": "mrkdwn", "text": "LONG"}]}"#),
@@ -78,6 +78,44 @@ const PLACES: [(usize, &str); 20] = [
     ),
     (2_000, r#"{"type": "table", "rows": [[{"type": "raw_text", "text": "LONG"}]]}"#),
     (
+        100,
+        r#"{"type": "actions", "elements": [{"type": "button", "action_id": "a",
+            "text": {"type": "plain_text", "text": "Yes"}, "confirm": {
+                "title": {"type": "plain_text", "text": "LONG"},
+                "text": {"type": "plain_text", "text": "t"},
+                "confirm": {"type": "plain_text", "text": "y"},
+                "deny": {"type": "plain_text", "text": "n"}}}]}"#,
+    ),
+    (
+        300,
+        r#"{"type": "actions", "elements": [{"type": "button", "action_id": "a",
+            "text": {"type": "plain_text", "text": "Yes"}, "confirm": {
+                "title": {"type": "plain_text", "text": "t"},
+                "text": {"type": "mrkdwn", "text": "LONG"},
+                "confirm": {"type": "plain_text", "text": "y"},
+                "deny": {"type": "plain_text", "text": "n"}}}]}"#,
+    ),
+    (
+        30,
+        r#"{"type": "actions", "elements": [{"type": "button", "action_id": "a",
+            "text": {"type": "plain_text", "text": "Yes"}, "confirm": {
+                "title": {"type": "plain_text", "text": "t"},
+                "text": {"type": "plain_text", "text": "t"},
+                "confirm": {"type": "plain_text", "text": "LONG"},
+                "deny": {"type": "plain_text", "text": "LONG"}}}]}"#,
+    ),
+    (
+        2_000,
+        r#"{"type": "task_card", "task_id": "1", "title": "t", "status": "complete", "output":
+            {"type": "rich_text", "elements": [{"type": "rich_text_section", "elements": [
+                {"type": "text", "text": "LONG"}]}]}}"#,
+    ),
+    (
+        2_000,
+        r#"{"type": "task_card", "task_id": "1", "title": "t", "status": "error", "sources": [
+            {"type": "url", "url": "https://x.test/", "text": "LONG"}]}"#,
+    ),
+    (
         50,
         r#"{"type": "data_visualization", "title": "LONG", "chart":
             {"type": "pie", "segments": [{"label": "a", "value": 1}]}}"#,
@@ -94,7 +132,7 @@ const LONG: [&str; 5] = [
 ];
 
 /// Placeholders with short values.
-const SHORT: [&str; 14] = [
+const SHORT: [&str; 15] = [
     "{{ a }}",
     "{{ b }}",
     "{{ b | upper }}",
@@ -103,12 +141,20 @@ const SHORT: [&str; 14] = [
     "{{ url | link(a) }}",
     "{{ url | link }}",
     "{{ id | mention(a) }}",
+    "{{ reader.name }}",
     "{{ list | and_join }}",
     "{{ list | join(', ') }}",
     "{{ a | truncate(30) }}",
     "{{ at | datetime }}",
     "{% if a %}{{ missing }}{% endif %}",
     "{% for item in list %}{{ item }} {% endfor %}",
+];
+
+/// Placeholders that fail: with a value that a filter does not take, and with too many steps.
+const FAILING: [&str; 3] = [
+    "{{ a | round }}",
+    "{% for item in list | round %}{{ item }}{% endfor %}",
+    "{% for a in long %}{% for b in long %}{{ b }}{% endfor %}{% endfor %}",
 ];
 
 /// Lines of the body of a simple message.
@@ -136,7 +182,11 @@ pub(super) fn written() -> impl Strategy<Value = Pressing> {
 /// A string with placeholders of short values.
 fn words() -> impl Strategy<Value = String> {
     let literal = (1_usize..8).prop_map(|times| "word ".repeat(times));
-    let part = prop_oneof![2 => select(SHORT.to_vec()).prop_map(str::to_owned), 1 => literal];
+    let part = prop_oneof![
+        40 => select(SHORT.to_vec()).prop_map(str::to_owned),
+        20 => literal,
+        1 => select(FAILING.to_vec()).prop_map(str::to_owned),
+    ];
     (prop::collection::vec(part, 0..3), select(SHORT.to_vec()))
         .prop_map(|(parts, last)| format!("{}{last}", parts.concat()))
 }
@@ -197,6 +247,12 @@ fn blocks() -> impl Strategy<Value = (Template, usize)> {
     parts.prop_map(|((text, of_text), small, (mut blocks, limit), label)| {
         blocks.extend(small);
         blocks.truncate(49);
+        // A template with more charts is refused.
+        let mut charts = 0;
+        blocks.retain(|block| {
+            charts += u32::from(block["type"] == "data_visualization");
+            block["type"] != "data_visualization" || charts <= 2
+        });
         blocks.push(link_button(&label));
         // A longer template is refused. The button stays.
         while Value::from(blocks.as_slice()).to_string().len() > TEMPLATE_BLOCKS_BYTES {
@@ -273,12 +329,59 @@ fn either() -> impl Strategy<Value = Value> {
 }
 
 fn button() -> impl Strategy<Value = Value> {
-    (text("plain_text"), words(), 0..9_u8).prop_map(|(text, value, style)| {
+    (text("plain_text"), words(), 0..9_u8, confirm()).prop_map(|(text, value, style, confirm)| {
         let mut button = json!({"type": "button", "text": text, "value": value});
         if style == 0 {
             button["style"] = "danger".into();
         }
+        if style < 3 {
+            button["confirm"] = confirm;
+        }
         button
+    })
+}
+
+fn confirm() -> impl Strategy<Value = Value> {
+    (text("plain_text"), either(), text("plain_text"), text("plain_text")).prop_map(
+        |(title, text, confirm, deny)| {
+            json!({"title": title, "text": text, "confirm": confirm, "deny": deny})
+        },
+    )
+}
+
+/// A chart of each kind, with up to as many parts as Slack accepts.
+fn chart() -> impl Strategy<Value = Value> {
+    let kinds = select(vec!["area", "bar", "line", "pie"]);
+    (words(), kinds, 1..=12_usize, 1..=20_usize).prop_map(|(title, kind, parts, points)| {
+        let label = |number: usize| format!("label {number}");
+        let named = |number| json!({"label": label(number), "value": number + 1});
+        let chart = if kind == "pie" {
+            json!({"type": kind, "segments": (0..parts).map(named).collect::<Vec<_>>()})
+        } else {
+            let data: Vec<Value> = (0..points).map(named).collect();
+            let one = |number: usize| json!({"name": format!("series {number}"), "data": data});
+            let categories: Vec<String> = (0..points).map(label).collect();
+            json!({"type": kind, "series": (0..parts).map(one).collect::<Vec<_>>(),
+                "axis_config": {"categories": categories, "x_label": "x"}})
+        };
+        json!({"type": "data_visualization", "title": title, "chart": chart})
+    })
+}
+
+/// A task with all its parts.
+fn task() -> impl Strategy<Value = Value> {
+    let rich = || {
+        words().prop_map(|text| {
+            let link = json!({"type": "link", "url": "{{ url }}", "text": text});
+            let section = json!({"type": "rich_text_section",
+                "elements": [{"type": "text", "text": text}, link]});
+            json!({"type": "rich_text", "elements": [section]})
+        })
+    };
+    (words(), rich(), rich(), words()).prop_map(|(title, details, output, text)| {
+        json!({"type": "task_card", "task_id": "1", "title": title, "status": "complete",
+            "details": details, "output": output,
+            "sources": [{"type": "url", "url": "{{ url }}", "text": text}]})
     })
 }
 
@@ -316,6 +419,8 @@ fn block() -> impl Strategy<Value = Value> {
     prop_oneof![
         8 => small_block(),
         1 => card(),
+        1 => chart(),
+        1 => task(),
         1 => prop::collection::vec(card(), 1..3)
             .prop_map(|cards| json!({"type": "carousel", "elements": cards})),
         1 => (text("plain_text"), prop::collection::vec(small_block(), 1..3))

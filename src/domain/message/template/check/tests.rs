@@ -227,8 +227,11 @@ fn only_a_url_that_the_author_wrote_is_refused() {
 #[test]
 fn a_template_without_a_message_is_refused() {
     for (form, expected) in [
-        (simple("{% if not course.name %}x{% endif %}"), "simple.body comes out empty"),
-        (blocks("{{ extra.nothing }}", "[]"), "blocks.text comes out empty"),
+        (
+            simple("{% if not course.name %}x{% endif %}"),
+            "simple.body (line 1, column 1) comes out empty",
+        ),
+        (blocks("{{ extra.nothing }}", "[]"), "blocks.text (line 1, column 1) comes out empty"),
     ] {
         let problems = problems(&form);
         assert!(problems.len() == 1 && problems[0].contains(expected), "{problems:?}");
