@@ -26,7 +26,8 @@ pub(super) async fn ensure(
     let shown = if message.dry_run {
         server.app.try_channel(&call, ensure).await?
     } else {
-        server.app.ensure_channel(&call, ensure).await?
+        // Large, as few futures of calls are.
+        Box::pin(server.app.ensure_channel(&call, ensure)).await?
     };
     Ok(pb::EnsureChannelResponse { channel: Some(encode_channels::channel(shown)) })
 }

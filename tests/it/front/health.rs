@@ -46,10 +46,10 @@ async fn each_service_has_its_status_on_both_ports() {
 
 /// Every background loop of a replica; the issuers of tokens and the health watch itself are not
 /// watched.
-const LOOPS: [&str; 14] = [
+const LOOPS: [&str; 16] = [
     "channel counts",
-            "channel notices",
-            "channels",
+    "channel notices",
+    "channels",
     "claim",
     "clock",
     "custom fields",
