@@ -7,5 +7,6 @@ mod directory;
 mod events;
 mod fields;
 mod foundation;
+mod many_channels;
 mod migrations;
 mod people;
