@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::domain::channels::members::retry_after;
+
 /// How channels are made and kept. Durations are those of a real Slack; tests shorten all of them
 /// by one factor.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -111,6 +113,12 @@ impl ChannelTiming {
             scale,
         }
     }
+
+    /// The wait after this many failures in a row that may pass: no longer than after an obstacle,
+    /// so that channels continue soon after Slack was down for hours.
+    pub(super) fn after_failures(&self, failures: u32) -> Duration {
+        retry_after(failures).mul_f64(self.scale).min(self.blocked)
+    }
 }
 
 #[cfg(test)]
@@ -124,6 +132,13 @@ mod tests {
         assert!(wrong.validate().unwrap_err().starts_with("workers "));
         let wrong = Config { lease_seconds: u64::MAX, ..Config::default() };
         assert!(wrong.validate().unwrap_err().starts_with("lease_seconds "));
+    }
+
+    #[test]
+    fn an_outage_of_slack_is_not_waited_for_twice() {
+        let timing = ChannelTiming::of(&Config::default(), 1.0);
+        let seconds = [1, 2, 5, 20].map(|failures| timing.after_failures(failures).as_secs());
+        assert_eq!(seconds, [30, 60, 480, 600]);
     }
 
     #[test]

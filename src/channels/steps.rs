@@ -4,7 +4,6 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use super::turn::{ChannelWork, Denied, Interruption, Owning};
-use crate::domain::channels::members::retry_after;
 use crate::domain::channels::next::{Inspection, Step, inspected, next, repeated};
 use crate::domain::channels::state::{ChannelMemberState, ChannelObstacle, ChannelState};
 use crate::domain::time::Timestamp;
@@ -112,7 +111,7 @@ impl ChannelWork {
             }
             Err(Interruption::Later(after)) => after,
             Err(Interruption::Temporary(code)) => {
-                let wait = retry_after(self.progress.failures).mul_f64(self.timing().scale);
+                let wait = self.timing().after_failures(self.progress.failures);
                 tracing::info!(channel = %self.lease.id, %code, ?wait, "a channel waits for Slack");
                 wait
             }

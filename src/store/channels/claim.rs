@@ -28,8 +28,9 @@ const CANDIDATES: u32 = 16;
 const SWEEPS: u32 = 16;
 /// Rows that one statement wakes.
 const BATCH: u64 = 500;
-/// Statements for one tenant and claim.
-const BATCHES: usize = 100;
+/// Statements for one tenant and claim: the next claim continues, so that a tenant with many
+/// channels does not hold up those of others.
+const BATCHES: usize = 4;
 /// When a row that this release cannot read is tried again.
 const UNREAD: Duration = Duration::from_secs(5);
 

@@ -8,21 +8,26 @@ use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, params};
 use crate::store::database::transaction::Tx;
 
-/// Locks the channels before their members, as all writes of members do, and in the order of their
-/// ids.
+/// Takes the person out of up to `limit` channels; returns how many there were. Locks the channels
+/// before their members, as all writes of members do, and in the order of their ids.
 pub(in crate::store) async fn erase(
     tx: &Tx,
     tenant: &TenantId,
     user: &UserId,
-) -> Result<(), Error> {
-    const LOCK: &str = "SELECT id FROM channels WHERE id IN (SELECT channel FROM channel_members \
-        WHERE tenant = $1 AND user_id = $2) ORDER BY id {for_update}";
-    const MEMBER: &str = "DELETE FROM channel_members WHERE tenant = $1 AND user_id = $2";
-    let key = params![tenant.as_str(), user.as_str()];
-    let locked = sql::all(tx, LOCK, key.clone()).await?;
-    sql::execute(tx, MEMBER, key).await?;
+    limit: u32,
+) -> Result<u32, Error> {
+    const MEMBER: &str =
+        "DELETE FROM channel_members WHERE channel = $1 AND user_id = $2 AND tenant = $3";
+    let lock = format!(
+        "SELECT id FROM channels WHERE id IN (SELECT channel FROM channel_members \
+         WHERE tenant = $1 AND user_id = $2 LIMIT {limit}) ORDER BY id {{for_update}}"
+    );
+    let locked = sql::all(tx, &lock, params![tenant.as_str(), user.as_str()]).await?;
     for row in &locked {
-        recount(tx, Columns::of(row).uuid(ManagedChannelId::parse)?).await?;
+        let channel = Columns::of(row).uuid(ManagedChannelId::parse)?;
+        let member = params![channel.to_string(), user.as_str(), tenant.as_str()];
+        sql::execute(tx, MEMBER, member).await?;
+        recount(tx, channel).await?;
     }
-    Ok(())
+    Ok(u32::try_from(locked.len()).unwrap_or(u32::MAX))
 }

@@ -33,6 +33,8 @@ use crate::store::{Ends, Error, Store};
 const BATCH: u64 = 500;
 /// Notifications that one transaction takes from each table that names the person.
 const NOTIFICATIONS: u32 = 50;
+/// Channels that one transaction takes the person out of: each is counted again.
+const CHANNELS: u32 = 100;
 /// Such transactions of one call; a repeated call continues.
 const TRANSACTIONS: usize = 200;
 /// The prefix of a request id that replaces an erased one.
@@ -62,10 +64,10 @@ pub struct Redacted {
 pub type Redact = fn(answer: &[u8], user: &UserId) -> Redacted;
 
 impl Ends<'_> {
-    /// Erases a person: from the feed and from their messages in batches, and then from everything
-    /// in one transaction, with their key. Deliveries in flight keep the person's name until they
+    /// Erases a person: from the feed, their messages and their channels in batches, and then from
+    /// everything in one transaction, with their key. Deliveries in flight keep the person's name until they
     /// end: call it again then. Repeating it is safe, also after an error: it continues.
-    /// [`Error::Unfinished`]: they have more messages than one call erases.
+    /// [`Error::Unfinished`]: they have more messages, or channels, than one call erases.
     pub async fn erase_person(
         self,
         tenant: &TenantId,
@@ -78,7 +80,7 @@ impl Ends<'_> {
         self.store.erase_from_feed(tenant, user).await?;
         let all = &PersonRows { tenant, user, notifications: None };
         let mut parts = erasing.in_parts(all).await?;
-        let recorded = parts.recorded;
+        let recorded = erasing.out_of_channels(all, parts.recorded).await?;
         let Erasure { erased, met, key } = self
             .store
             .transaction(|tx| {
@@ -249,6 +251,36 @@ impl Erasing<'_> {
         Err(Error::Unfinished("a person has more messages".into()))
     }
 
+    /// Takes the person out of their channels, a few in each transaction. `recorded`: whether the
+    /// entry of the audit trail is written; returns whether it is now.
+    async fn out_of_channels(
+        &self,
+        all: &PersonRows<'_>,
+        mut recorded: bool,
+    ) -> Result<bool, Error> {
+        for _ in 0..TRANSACTIONS {
+            let (tenant, user, first) = (all.tenant, all.user, !recorded);
+            let part = self.store.transaction(|tx| {
+                scoped(async move {
+                    let left = channels::erase(tx, tenant, user, CHANNELS).await?;
+                    if first && left > 0 {
+                        self.store.record(tx).await?;
+                    }
+                    Ok(left)
+                })
+            });
+            let left = part.await?;
+            if left > 0 {
+                self.store.recorded();
+                recorded = true;
+            }
+            if left < CHANNELS {
+                return Ok(recorded);
+            }
+        }
+        Err(Error::Unfinished("a person is in more channels".into()))
+    }
+
     /// Some of the notifications with rows that can be erased.
     async fn some_notifications(&self, all: &PersonRows<'_>) -> Result<Vec<String>, Error> {
         let of = all.of("");
@@ -287,7 +319,8 @@ impl Erasing<'_> {
         // Deliveries in flight must not be sent again.
         sql::execute(tx, CONTENT, key.clone()).await?;
         api_keys::erase(tx, tenant, user).await?;
-        channels::erase(tx, tenant, user).await?;
+        // Only those since the parts before.
+        channels::erase(tx, tenant, user, u32::MAX).await?;
         erased.known = sql::execute(tx, RECORD, key.clone()).await? > 0;
         sql::execute(tx, CHOICES, key).await?;
         previews::erase(tx, tenant).await?;

@@ -52,8 +52,9 @@ async fn a_person_whose_time_comes_during_the_turn_is_invited_again() {
     .await;
 }
 
-/// The end of the channel comes while people are invited. Red without the look at the next step
-/// after the members (`channels/members.rs`, `members`): the channel rests, and no time wakes it.
+/// The end of the channel comes while people are invited. Red if neither `still_wished` nor the
+/// look at the next step (both in `channels/members.rs`) notices it: the channel rests, and no time
+/// wakes it.
 #[tokio::test]
 async fn a_channel_whose_end_comes_during_the_turn_is_archived() {
     for_each_database(async |world| {
@@ -74,8 +75,8 @@ async fn a_channel_whose_end_comes_during_the_turn_is_archived() {
     .await;
 }
 
-/// Red if `channels/members.rs`, `remove_all`, reads many people at once, or does not ask whether
-/// the wish changed: Daichi is thrown out although the call returned before.
+/// Red if `channels/members.rs`, `remove_all`, reads many people at once: Daichi is thrown out
+/// although the call that adds him returned before.
 #[tokio::test]
 async fn a_person_who_is_added_again_while_others_are_removed_stays() {
     for_each_database(async |world| {

@@ -99,7 +99,7 @@ pub(super) async fn states(store: &Store, name: &str) -> Vec<(String, ChannelMem
 }
 
 /// A workspace of a tenant, whose member list was read.
-async fn workspace(store: &Store, who: &TenantId, team: &str) -> InstallationId {
+pub(super) async fn workspace(store: &Store, who: &TenantId, team: &str) -> InstallationId {
     let new = NewInstallation {
         app_id: "A1".into(),
         enterprise_id: None,
@@ -119,7 +119,7 @@ async fn workspace(store: &Store, who: &TenantId, team: &str) -> InstallationId 
     id
 }
 
-async fn read(store: &Store, id: InstallationId) {
+pub(super) async fn read(store: &Store, id: InstallationId) {
     store.member_lists().request_refresh(id).await.unwrap();
     let lease = store.member_lists().acquire_crawl(id, "replica", LONG).await.unwrap().unwrap();
     publish_list(store, &lease, LONG).await;

@@ -9,5 +9,6 @@ mod directory;
 mod events;
 mod fields;
 mod foundation;
+mod many_channels;
 mod migrations;
 mod people;
