@@ -1,8 +1,8 @@
 //! The claim loop: it claims channels that are due and gives each of them one turn.
 //!
 //! It wakes when this process takes a wish or an event, when a turn ends, when the next channel is
-//! due, and at the poll interval for changes by other replicas. A second loop counts channels for the
-//! metrics.
+//! due, and at the poll interval for changes by other replicas. A second loop counts channels for
+//! the metrics.
 
 use std::time::Duration;
 
