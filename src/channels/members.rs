@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::people::{FoundPeople, Invitee};
-use super::seen::{is_about_a_person, is_out, stays};
 use super::turn::{ChannelWork, Denied, Interruption};
 use crate::domain::channels::members::{
-    INVITE_BATCH, InviteFate, LAST_INVITE, invite_fate, retry_after,
+    INVITE_BATCH, InviteFate, LAST_INVITE, cannot_be_removed, invite_fate, is_about_a_person,
+    is_removed, retry_after,
 };
 use crate::domain::channels::next::{Step, at_rest};
 use crate::domain::channels::state::ChannelMemberState;
@@ -125,11 +125,6 @@ impl ChannelWork {
             Denied::Refused(code) if is_about_a_person(&code) && members.len() > 1 => {
                 let halves = part.split_at(part.len() / 2);
                 Ok(Some([halves.0.to_vec(), halves.1.to_vec()]))
-            }
-            Denied::Refused(code) if is_about_a_person(&code) => {
-                let refused = members.into_iter().map(|member| (member, code.clone())).collect();
-                self.write(&self.outcomes(&part, &refused)).await?;
-                Ok(None)
             }
             // The marks stay, and the members are read before anyone is invited again.
             denied @ (Denied::Unclear | Denied::Temporary(_)) => {
@@ -247,8 +242,8 @@ impl ChannelWork {
             prepared.workspaces.kick(prepared.installation, &channel, &member, prepared.patience);
         match self.asked(&prepared, request).await? {
             Ok(()) => Ok(gone),
-            Err(Denied::Refused(code)) if is_out(&code) => Ok(gone),
-            Err(Denied::Refused(code)) if stays(&code) => Ok(MemberUpdate {
+            Err(Denied::Refused(code)) if is_removed(&code) => Ok(gone),
+            Err(Denied::Refused(code)) if cannot_be_removed(&code) => Ok(MemberUpdate {
                 state: Some(ChannelMemberState::Failed),
                 code: Some(code),
                 ..gone

@@ -35,7 +35,6 @@
 
 mod config;
 mod lines;
-mod seen;
 
 mod turn;
 

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use super::seen::{Presence, presence};
 use super::turn::{ChannelWork, Denied, Interruption};
+use crate::domain::channels::members::{Presence, presence};
 use crate::domain::channels::next::Step;
 use crate::domain::channels::state::ChannelMemberState;
 use crate::domain::ids::{SlackUserId, UserId};
@@ -82,7 +82,8 @@ impl ChannelWork {
     }
 
     fn compared(&self, row: MemberRecord, present: &HashSet<SlackUserId>) -> Option<MemberUpdate> {
-        let state = match presence(row.state, row.slack_user_id.as_ref(), present) {
+        let is_in = row.slack_user_id.as_ref().is_some_and(|member| present.contains(member));
+        let state = match presence(row.state, is_in) {
             Presence::AsKnown => return None,
             Presence::Is(state) => Some(state),
             Presence::Gone => None,

@@ -1,4 +1,4 @@
-//! One turn of a channel: its lease, what is known of it, and its requests to Slack.
+//! One turn of a channel: its lease, the facts about it, and its requests to Slack.
 
 use std::collections::HashSet;
 use std::future::poll_fn;
@@ -19,12 +19,10 @@ use crate::domain::channels::state::{ChannelObstacle, ChannelState};
 use crate::domain::ids::{ChannelId, InstallationId, SlackUserId};
 use crate::domain::time::Timestamp;
 use crate::slack;
-use crate::store::{
-    self, ChannelLease, ChannelSave, ChannelSaved, Installation, InstallationState,
-};
+use crate::store::{self, ChannelLease, ChannelSave, ChannelSaved, Installation};
 use crate::workspace::{self, Method, Workspaces};
 
-/// Why a turn does not simply go on.
+/// Why a turn does not continue with the next step.
 #[derive(Debug)]
 pub(super) enum Interruption {
     /// The facts changed: the next step is decided again.
@@ -103,9 +101,9 @@ pub(super) struct ChannelWork {
     stop: CancellationToken,
     /// The lease lasts at least until here.
     until: Instant,
-    /// The database's time, when this was read.
-    told: Timestamp,
-    told_at: Instant,
+    /// The database's time when it was last read, and this process's time then.
+    read: Timestamp,
+    read_at: Instant,
 }
 
 impl ChannelWork {
@@ -129,8 +127,8 @@ impl ChannelWork {
             followed: false,
             stop,
             until,
-            told: channel.changed_at,
-            told_at: Instant::now(),
+            read: channel.changed_at,
+            read_at: Instant::now(),
             channels,
             lease,
         }
@@ -142,7 +140,7 @@ impl ChannelWork {
 
     /// The database's time.
     pub(super) fn now(&self) -> Timestamp {
-        self.told.plus(self.told_at.elapsed())
+        self.read.plus(self.read_at.elapsed())
     }
 
     /// For rows that are due at once: a time that has passed by every reading of the clock.
@@ -157,26 +155,18 @@ impl ChannelWork {
     /// Reads the facts that other parts change.
     pub(super) async fn refresh(&mut self) -> Result<(), Interruption> {
         let store = &self.channels.inner.store;
-        self.told = store.now().await?;
-        self.told_at = Instant::now();
+        self.read = store.now().await?;
+        self.read_at = Instant::now();
         self.workspace = store.tenancy().installation_of(&self.lease.channel.tenant).await?;
         Ok(())
     }
 
     pub(super) fn facts(&self) -> ChannelFacts<'_> {
-        let (channel, workspace) = (&self.lease.channel, self.workspace.as_ref());
-        let dead = workspace.filter(|of| of.state == InstallationState::Dead);
+        let (workspace, look_again) = (self.workspace.as_ref(), self.timing().look_again);
         ChannelFacts {
-            now: self.now(),
-            id: channel.id,
-            wish: &channel.wish,
             progress: &self.progress,
-            wants_archived: channel.wants_archived,
             place: self.place.as_ref().map(|(installation, id)| (*installation, id)),
-            connected: workspace.map(|of| of.id),
-            dead: dead.map(|of| of.state_reason.as_deref().unwrap_or_default()),
-            granted: workspace.map(|of| of.scopes.as_slice()).unwrap_or_default(),
-            look_again_after: self.timing().look_again,
+            ..self.lease.channel.facts(workspace, self.now(), look_again)
         }
     }
 
@@ -184,8 +174,7 @@ impl ChannelWork {
     pub(super) fn here(&self) -> Option<&ChannelId> {
         let workspace = self.workspace.as_ref()?;
         let (installation, id) = self.place.as_ref()?;
-        let works = workspace.state != InstallationState::Dead;
-        (works && workspace.id == *installation).then_some(id)
+        (workspace.dead().is_none() && workspace.id == *installation).then_some(id)
     }
 
     /// Slack's id of the channel, for a request.
@@ -305,7 +294,7 @@ impl ChannelWork {
         match owning {
             Owning::Created(_) => {
                 self.progress.created(seen, wish);
-                // The app is in its new channel, and nobody besides it.
+                // The app is the only member of its new channel.
                 self.progress.app_removed = false;
                 self.progress.members_read = true;
             }

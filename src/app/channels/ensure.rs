@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::shown::{dead, missing_scopes};
+use super::shown::lacking;
 use super::{NamedMember, ShownChannel, object, of_members, split};
 use crate::app::{App, Call, Error};
 use crate::domain::access;
@@ -111,9 +111,9 @@ impl App {
     /// Refuses a workspace that works and lacks scopes, with a link that asks for them besides the
     /// granted ones.
     async fn have_scopes(&self, call: &Call, facts: &TenantFacts) -> Result<(), Error> {
-        let scopes = missing_scopes(facts);
+        let scopes = lacking(facts);
         let Some(installation) = &facts.installation else { return Ok(()) };
-        if scopes.is_empty() || dead(facts).is_some() {
+        if scopes.is_empty() || installation.dead().is_some() {
             return Ok(());
         }
         let mut asked = installation.scopes.clone();

@@ -46,6 +46,14 @@ pub struct Installation {
     pub installed_by: Option<String>,
 }
 
+impl Installation {
+    /// Slack's code for the token, if it no longer works.
+    pub fn dead(&self) -> Option<&str> {
+        let code = self.state_reason.as_deref().unwrap_or("token_revoked");
+        (self.state == InstallationState::Dead).then_some(code)
+    }
+}
+
 /// Whether the token works, as far as is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InstallationState {
