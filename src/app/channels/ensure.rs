@@ -39,7 +39,7 @@ impl App {
         call.may(&access::ENSURE_CHANNEL)?;
         let EnsureWish { key, wish, members } = ensure;
         let before = self.store.channels().get(&call.tenant, &key).await?;
-        is_as_private(before.as_ref(), &wish)?;
+        fits(before.as_ref(), &wish)?;
         self.store.tenancy().ensure_tenant(&call.tenant).await?;
         let after = json!({
             "name": wish.name,
@@ -77,7 +77,7 @@ impl App {
         call.may(&access::ENSURE_CHANNEL)?;
         let EnsureWish { key, wish, members } = ensure;
         let before = self.store.channels().get(&call.tenant, &key).await?;
-        is_as_private(before.as_ref(), &wish)?;
+        fits(before.as_ref(), &wish)?;
         let known = self.store.tenancy().tenant_facts(&call.tenant).await?;
         let facts = if let Some(facts) = known {
             facts
@@ -123,24 +123,12 @@ impl App {
     }
 }
 
-/// Refuses to make an existing channel private, or public.
-fn is_as_private(before: Option<&ManagedChannel>, wish: &ChannelWish) -> Result<(), Error> {
-    let exists = |it: &&ManagedChannel| it.place.is_some() || it.progress.attempt.is_some();
-    let Some(before) = before.filter(exists) else { return Ok(()) };
-    let is_private = match before.place {
-        Some(_) => before.progress.is_private,
-        // It is being created as wished.
-        None => before.wish.is_private,
-    };
-    if is_private == wish.is_private {
-        return Ok(());
+/// Refuses a wish that cannot be taken for the channel as it is.
+fn fits(before: Option<&ManagedChannel>, wish: &ChannelWish) -> Result<(), Error> {
+    match before.and_then(|before| wish.conflicts(&before.progress)) {
+        None => Ok(()),
+        Some(problem) => Err(Error::invalid("wish.is_private", problem)),
     }
-    let is = if is_private { "private" } else { "public" };
-    let problem = format!(
-        "cannot change once the channel exists, and it is {is}; release it with ReleaseChannel to \
-         make another"
-    );
-    Err(Error::invalid("wish.is_private", problem))
 }
 
 /// An existing channel with another wish.

@@ -353,8 +353,8 @@ impl ChannelWish {
         let kind = if is_private { "private" } else { "public" };
         (is_private != self.is_private).then(|| {
             format!(
-                "cannot change once the channel exists, and the channel was created as a {kind} \
-                 one; to create another one, call ReleaseChannel first"
+                "cannot change once the channel exists, and it is {kind}; release it with \
+                 ReleaseChannel to make another"
             )
         })
     }
