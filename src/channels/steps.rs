@@ -129,7 +129,7 @@ impl ChannelWork {
             Step::Archive => self.archive(step).await?,
             Step::Rename { name } => self.rename(step, name).await?,
             Step::SetTopic => self.set_topic(step).await?,
-            Step::Stamp { purpose } => self.stamp(step, purpose).await?,
+            Step::Mark { purpose } => self.write_mark(step, purpose).await?,
             Step::Inspect => self.inspect(step).await?,
             Step::ReadMembers => self.read_members(step).await?,
         }
@@ -228,7 +228,7 @@ impl ChannelWork {
     }
 
     /// Writes the purpose with the mark; the next step reads it back.
-    async fn stamp(&mut self, step: &Step, purpose: &str) -> Result<(), Interruption> {
+    async fn write_mark(&mut self, step: &Step, purpose: &str) -> Result<(), Interruption> {
         let channel = self.channel()?;
         let prepared = self.prepare(Method::ConversationsSetPurpose).await?;
         let (installation, patience) = (prepared.installation, prepared.patience);

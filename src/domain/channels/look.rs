@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::mark;
 use super::progress::{CreateAttempt, SeenChannel};
-use super::stamp;
 use super::state::ChannelObstacle;
 use super::wish::ChannelWish;
 use crate::domain::ids::{ChannelId, ManagedChannelId, SlackUserId};
@@ -37,7 +37,7 @@ pub fn settled_by_look(
     owned: &BTreeSet<ChannelId>,
 ) -> OwnLook {
     let is_of_attempt = |channel: &&SeenChannel| {
-        let mark = stamp::read(&channel.purpose);
+        let mark = mark::read(&channel.purpose);
         let is_marked = mark.is_some() && mark == attempt.of;
         channel.name == attempt.name
             && channel.creator.as_ref() == Some(bot)
@@ -48,7 +48,7 @@ pub fn settled_by_look(
     };
     let mut found: Vec<&SeenChannel> = seen.iter().filter(is_of_attempt).collect();
     found.sort_by_key(|channel| {
-        (stamp::read(&channel.purpose).is_none(), channel.created_at, channel.id.clone())
+        (mark::read(&channel.purpose).is_none(), channel.created_at, channel.id.clone())
     });
     found.dedup_by_key(|channel| channel.id.clone());
     let most = usize::try_from(attempt.sent.max(1)).unwrap_or(usize::MAX);
@@ -73,7 +73,7 @@ pub fn adoptable(
     let mut obstacle = ChannelObstacle::NotAdoptable;
     let mut found: Vec<&SeenChannel> = Vec::new();
     for channel in seen.iter().filter(|channel| channel.name == name) {
-        let mark = stamp::read(&channel.purpose);
+        let mark = mark::read(&channel.purpose);
         if owned.contains(&channel.id) || mark.is_some_and(|mark| mark != id) {
             obstacle = ChannelObstacle::OwnedByAnother;
         } else if channel.is_private == wish.is_private
@@ -84,7 +84,7 @@ pub fn adoptable(
         }
     }
     let best = found.into_iter().min_by_key(|channel| {
-        let is_marked = stamp::read(&channel.purpose).is_some();
+        let is_marked = mark::read(&channel.purpose).is_some();
         (!is_marked, channel.is_archived, channel.created_at, channel.id.clone())
     });
     best.cloned().ok_or(obstacle)
@@ -161,7 +161,7 @@ mod tests {
             settled_by_look(&attempt(1), &bot(), std::slice::from_ref(one), &none())
         };
         assert_eq!(of(&good), OwnLook::Ours(good.clone()));
-        let marked = channel("C1", |it| it.purpose = stamp::stamped("p", OURS));
+        let marked = channel("C1", |it| it.purpose = mark::marked("p", OURS));
         assert_eq!(of(&marked), OwnLook::Ours(marked.clone()));
         // The clocks may differ by a little.
         let early = channel("C1", |it| it.created_at = it.created_at.minus(CLOCKS));
@@ -171,7 +171,7 @@ mod tests {
             channel("C1", |it| it.creator = SlackUserId::parse("UANN").ok()),
             channel("C1", |it| it.creator = None),
             channel("C1", |it| it.is_private = true),
-            channel("C1", |it| it.purpose = stamp::stamped("p", OTHER)),
+            channel("C1", |it| it.purpose = mark::marked("p", OTHER)),
             channel("C1", |it| it.created_at = it.created_at.minus(CLOCKS * 2)),
         ] {
             assert_eq!(of(&other), OwnLook::NotThere, "{other:?}");
@@ -185,7 +185,7 @@ mod tests {
     fn no_more_channels_count_as_ours_than_requests_were_made() {
         let first = channel("C1", |it| it.created_at = it.created_at.plus(CLOCKS));
         let second = channel("C2", |_| {});
-        let third = channel("C3", |it| it.purpose = stamp::stamped("", OURS));
+        let third = channel("C3", |it| it.purpose = mark::marked("", OURS));
         let all = [first.clone(), second.clone(), third.clone(), third.clone()];
         let look = |sent| settled_by_look(&attempt(sent), &bot(), &all, &none());
         assert_eq!(look(1), OwnLook::Ours(third.clone()));
@@ -210,7 +210,7 @@ mod tests {
             people(|_| {}),
             people(|it| it.is_member = false),
             people(|it| it.is_archived = true),
-            people(|it| it.purpose = stamp::stamped("p", OURS)),
+            people(|it| it.purpose = mark::marked("p", OURS)),
         ] {
             assert_eq!(adopt(&good, false), Ok(good));
         }
@@ -229,7 +229,7 @@ mod tests {
             it.is_member = false;
         });
         assert_eq!(adopt(&outside, true), Err(ChannelObstacle::NotAdoptable));
-        let foreign = people(|it| it.purpose = stamp::stamped("p", OTHER));
+        let foreign = people(|it| it.purpose = mark::marked("p", OTHER));
         assert_eq!(adopt(&foreign, false), Err(ChannelObstacle::OwnedByAnother));
         let owned = BTreeSet::from([ChannelId::parse("C1").unwrap()]);
         let taken = adoptable(&[people(|_| {})], "course", &wish(false), &owned, OURS);
@@ -240,8 +240,8 @@ mod tests {
     fn of_several_channels_the_marked_one_is_adopted_then_an_open_one() {
         let archived = channel("C1", |it| it.is_archived = true);
         let open = channel("C2", |_| {});
-        let marked = channel("C3", |it| it.purpose = stamp::stamped("", OURS));
-        let foreign = channel("C0", |it| it.purpose = stamp::stamped("", OTHER));
+        let marked = channel("C3", |it| it.purpose = mark::marked("", OURS));
+        let foreign = channel("C0", |it| it.purpose = mark::marked("", OTHER));
         let adopt = |seen: &[SeenChannel]| adoptable(seen, "course", &wish(false), &none(), OURS);
         let all = [foreign, archived.clone(), open.clone(), marked.clone()];
         assert_eq!(adopt(&all), Ok(marked));

@@ -11,7 +11,7 @@
 //! may it be created again. If the name is taken, the wish says whether that is an obstacle, or the
 //! next number is tried, or the other channel is adopted: only if no other row owns it or has
 //! marked it. An archived one is opened first, and the app joins it. Then the mark is written into
-//! the purpose ([`stamp`]) and read back, name and topic are brought to the wish, the members in
+//! the purpose ([`mark`]) and read back, name and topic are brought to the wish, the members in
 //! Slack are read, and the members' turn comes ([`members`]). At the end of the wish's time the
 //! channel is archived. A new wish opens it again, but only if Herald archived it; a channel that a
 //! person archived stays so until UnarchiveChannel is called. Events from Slack and doubts lead to
@@ -37,7 +37,7 @@
 pub mod members;
 pub mod name;
 
-pub mod stamp;
+pub mod mark;
 pub mod state;
 pub mod wish;
 

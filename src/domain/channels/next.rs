@@ -192,8 +192,8 @@ fn finishing(facts: &ChannelFacts<'_>) -> Vec<Step> {
     let (progress, wish) = (facts.progress, facts.wish);
     let mut steps = Vec::new();
     if progress.purpose.as_deref() != Some(wish.purpose.as_str()) {
-        steps.push(Step::Stamp { purpose: progress.marked_purpose(wish, facts.id) });
-    } else if !progress.stamped {
+        steps.push(Step::Mark { purpose: progress.marked_purpose(wish, facts.id) });
+    } else if !progress.marked {
         steps.push(Step::Inspect);
     }
     if let Some(base) = progress.wished_rename(wish) {

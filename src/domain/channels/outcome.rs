@@ -1,9 +1,9 @@
 //! The meaning of Slack's answers to a step: each changes the record of progress, from which `next`
 //! then decides.
 
+use super::mark;
 use super::name::{LAST_SUFFIX, legal};
 use super::progress::{Progress, SeenChannel, StepRefusal};
-use super::stamp;
 use super::state::ChannelObstacle;
 use super::step::Step;
 use super::wish::{ChannelWish, NameTaken};
@@ -67,9 +67,9 @@ pub fn done(step: &Step, wish: &ChannelWish, progress: &mut Progress) {
             progress.note_name(wish);
         }
         Step::SetTopic => progress.topic = Some(wish.topic.clone()),
-        Step::Stamp { .. } => {
+        Step::Mark { .. } => {
             progress.purpose = Some(wish.purpose.clone());
-            progress.stamped = false;
+            progress.marked = false;
         }
         Step::ReadMembers => progress.members_read = true,
         Step::Archive => {
@@ -120,10 +120,10 @@ pub fn inspected(seen: &SeenChannel, inspection: &Inspection<'_>, progress: &mut
 }
 
 fn read_mark(seen: &SeenChannel, inspection: &Inspection<'_>, progress: &mut Progress) {
-    let mark = stamp::read(&seen.purpose);
+    let mark = mark::read(&seen.purpose);
     progress.foreign = mark.is_some_and(|mark| mark != inspection.id);
-    progress.stamped = mark == Some(inspection.id);
-    if progress.stamped {
+    progress.marked = mark == Some(inspection.id);
+    if progress.marked {
         progress.owned = true;
         progress.unmarked = 0;
     } else if progress.foreign && !progress.owned {
@@ -137,7 +137,7 @@ fn read_mark(seen: &SeenChannel, inspection: &Inspection<'_>, progress: &mut Pro
         if progress.unmarked >= PATIENCE {
             progress.unmarked = 0;
             let purpose = progress.marked_purpose(inspection.wish, inspection.id);
-            let step = Step::Stamp { purpose };
+            let step = Step::Mark { purpose };
             refuse(&step, "purpose_not_kept", inspection.wish, progress, inspection.again_at);
         }
     }
@@ -165,7 +165,7 @@ pub fn refused(
             // They may have been written: if the wish returns to the earlier text, it is written
             // again.
             Step::SetTopic if is_ambiguous => progress.topic = None,
-            Step::Stamp { .. } if is_ambiguous => progress.purpose = None,
+            Step::Mark { .. } if is_ambiguous => progress.purpose = None,
             _ => {}
         }
         progress.failures = progress.failures.saturating_add(1);
@@ -313,7 +313,7 @@ fn refuse(
         | Step::Members
         | Step::ReadMembers
         | Step::Archive => true,
-        Step::Stamp { .. } | Step::Unarchive => progress.owned,
+        Step::Mark { .. } | Step::Unarchive => progress.owned,
         _ => false,
     };
     if is_optional { Refused::Again } else { Refused::Blocked(obstacle) }

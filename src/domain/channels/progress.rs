@@ -3,8 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::mark;
 use super::name::{is_form_of, legal, suffixed};
-use super::stamp;
 use super::state::ChannelObstacle;
 use super::wish::{ChannelWish, NameTaken};
 use crate::domain::ids::{ChannelId, InstallationId, ManagedChannelId, SlackUserId};
@@ -26,7 +26,7 @@ pub struct Progress {
     /// The purpose as last written, without the mark.
     pub purpose: Option<String>,
     /// The mark was written and read back.
-    pub stamped: bool,
+    pub marked: bool,
     /// As created or adopted. A conversion in Slack does not change it: see `seen_private`.
     pub is_private: bool,
     /// Found, not created.
@@ -231,7 +231,7 @@ impl Progress {
 
     /// An existing channel is taken for this row. It is the row's own once the mark was read back.
     pub fn adopt(&mut self, seen: &SeenChannel, wish: &ChannelWish) {
-        let is_marked = stamp::read(&seen.purpose).is_some();
+        let is_marked = mark::read(&seen.purpose).is_some();
         *self = Self {
             is_private: seen.is_private,
             adopted: true,
@@ -312,13 +312,13 @@ impl Progress {
     /// The purpose to write: the wish's, or the one that an adopted channel had; with the mark.
     pub(super) fn marked_purpose(&self, wish: &ChannelWish, id: ManagedChannelId) -> String {
         let text = if wish.purpose.is_empty() { &self.found_purpose } else { &wish.purpose };
-        stamp::stamped(text, id)
+        mark::marked(text, id)
     }
 
     /// Whether an adopted channel cannot get the mark, as far as is known.
     pub(super) fn is_unmarkable(&self, wish: &ChannelWish) -> bool {
         let refused = |step| self.refusals.iter().any(|it| it.is_of(step));
-        let is_stuck = self.archived || self.app_removed || self.foreign || refused("stamp");
+        let is_stuck = self.archived || self.app_removed || self.foreign || refused("mark");
         self.is_private != wish.is_private || (self.purpose.is_none() && is_stuck)
     }
 

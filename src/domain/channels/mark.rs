@@ -16,14 +16,14 @@ const LONGEST: usize = 250;
 /// The purpose as written to Slack: the purpose of the wish and the mark, together at most 250
 /// characters.
 #[must_use]
-pub fn stamped(purpose: &str, id: ManagedChannelId) -> String {
+pub fn marked(purpose: &str, id: ManagedChannelId) -> String {
     let mark = mark(id);
     let purpose = cut(purpose, LONGEST - mark.len() - 1).trim_end();
     if purpose.is_empty() { mark } else { format!("{purpose} {mark}") }
 }
 
 /// The id in a purpose that Slack returned, also with `&`, `<` and `>` escaped: of several marks
-/// the last one, because [`stamped`] writes it at the end.
+/// the last one, because [`marked`] writes it at the end.
 #[must_use]
 pub fn read(purpose: &str) -> Option<ManagedChannelId> {
     let is_inside = |c: char| c.is_alphanumeric() || c == '-' || c == '_';
@@ -71,7 +71,7 @@ mod tests {
     }
 
     fn any_purpose() -> impl Strategy<Value = String> {
-        let other = any::<u128>().prop_map(|number| stamped("of another", id(number)));
+        let other = any::<u128>().prop_map(|number| marked("of another", id(number)));
         prop_oneof![
             any::<String>(),
             "[&<>a \n]{0,300}",
@@ -83,9 +83,9 @@ mod tests {
 
     #[test]
     fn the_smallest_and_the_largest_id_are_written_and_read() {
-        assert_eq!(stamped("", id(0)), format!("herald-{}", "0".repeat(22)));
+        assert_eq!(marked("", id(0)), format!("herald-{}", "0".repeat(22)));
         for number in [0, 1, 61, 62, u128::MAX] {
-            assert_eq!(read(&stamped("", id(number))), Some(id(number)));
+            assert_eq!(read(&marked("", id(number))), Some(id(number)));
         }
         // One more than the largest id.
         assert_eq!(read("herald-7n42DGM5Tflk9n8mt7Fhc8"), None);
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn a_mark_is_read_wherever_people_move_it_but_not_inside_a_word() {
-        let mark = stamped("", id(7));
+        let mark = marked("", id(7));
         for text in [format!("({mark})"), format!("{mark}. More."), format!("a\n{mark}\nb")] {
             assert_eq!(read(&text), Some(id(7)), "{text}");
         }
@@ -108,13 +108,13 @@ mod tests {
     #[test]
     fn the_longest_purpose_of_a_wish_is_kept_whole() {
         let purpose = "p".repeat(limits::CHANNEL_PURPOSE);
-        assert!(stamped(&purpose, id(9)).starts_with(&format!("{purpose} herald-")));
+        assert!(marked(&purpose, id(9)).starts_with(&format!("{purpose} herald-")));
     }
 
     proptest! {
         #[test]
         fn a_mark_is_read_back_from_any_purpose(purpose in any_purpose(), number in any::<u128>()) {
-            let written = stamped(&purpose, id(number));
+            let written = marked(&purpose, id(number));
             prop_assert!(written.encode_utf16().count() <= 250, "{written:?}");
             prop_assert_eq!(read(&written), Some(id(number)));
             prop_assert_eq!(read(&escaped(&written)), Some(id(number)));
