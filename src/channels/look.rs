@@ -52,7 +52,7 @@ impl ChannelWork {
         let prepared = self.prepare(Method::ConversationsArchive).await?;
         let (installation, patience) = (prepared.installation, prepared.patience);
         let request = prepared.workspaces.archive_channel(installation, spare, patience);
-        match self.asked(&prepared, request).await? {
+        match self.send(&prepared, request).await? {
             Ok(()) => Ok(()),
             Err(Denied::Refused(code)) if code == "already_archived" => Ok(()),
             Err(denied) => Err(self.denied(step, denied)),
@@ -85,14 +85,14 @@ impl ChannelWork {
         let prepared = self.prepare(Method::ConversationsList).await?;
         let (mut found, mut cursor) = (Vec::new(), None::<String>);
         for _ in 0..PAGES {
-            self.hold().await?;
+            self.extend_lease().await?;
             let patience = prepared.patience.max(self.timing().page);
             let request = prepared.workspaces.channels_page(
                 prepared.installation,
                 cursor.as_deref(),
                 patience,
             );
-            let page = match self.asked(&prepared, request).await? {
+            let page = match self.send(&prepared, request).await? {
                 Ok(page) => page,
                 Err(denied) => return Err(self.denied(step, denied)),
             };

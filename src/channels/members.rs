@@ -107,7 +107,7 @@ impl ChannelWork {
             true,
             prepared.patience,
         );
-        let denied = match self.asked(&prepared, request).await {
+        let denied = match self.send(&prepared, request).await {
             Ok(Ok(refused)) => {
                 self.write(&self.outcomes(&part, &refused.into_iter().collect())).await?;
                 return Ok(None);
@@ -240,7 +240,7 @@ impl ChannelWork {
         let prepared = self.prepare(Method::ConversationsKick).await?;
         let request =
             prepared.workspaces.kick(prepared.installation, &channel, &member, prepared.patience);
-        match self.asked(&prepared, request).await? {
+        match self.send(&prepared, request).await? {
             Ok(()) => Ok(gone),
             Err(Denied::Refused(code)) if is_removed(&code) => Ok(gone),
             Err(Denied::Refused(code)) if cannot_be_removed(&code) => Ok(MemberUpdate {
@@ -257,7 +257,7 @@ impl ChannelWork {
         states: &[ChannelMemberState],
         after: Option<&UserId>,
     ) -> Result<Vec<MemberRecord>, Interruption> {
-        self.hold().await?;
+        self.extend_lease().await?;
         let store = &self.channels.inner.store;
         Ok(store.channels().members_to_do(&self.lease, states, after, PEOPLE).await?)
     }
@@ -279,7 +279,7 @@ impl ChannelWork {
         for state in WAITING {
             let mut after: Option<UserId> = None;
             loop {
-                self.hold().await?;
+                self.extend_lease().await?;
                 let (store, channel) = (&self.channels.inner.store, &self.lease.channel);
                 let rows = store
                     .channels()

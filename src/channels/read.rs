@@ -27,7 +27,7 @@ impl ChannelWork {
                 let denied = Denied::Temporary("too_many_members".to_owned());
                 return Err(self.denied(step, denied));
             }
-            self.hold().await?;
+            self.extend_lease().await?;
             let patience = prepared.patience.max(self.timing().page);
             let request = prepared.workspaces.channel_members(
                 prepared.installation,
@@ -35,7 +35,7 @@ impl ChannelWork {
                 cursor.as_deref(),
                 patience,
             );
-            let page = match self.asked(&prepared, request).await? {
+            let page = match self.send(&prepared, request).await? {
                 Ok(page) => page,
                 Err(denied) => return Err(self.denied(step, denied)),
             };
@@ -60,7 +60,7 @@ impl ChannelWork {
     async fn compare(&mut self, present: &HashSet<SlackUserId>) -> Result<(), Interruption> {
         let mut after: Option<UserId> = None;
         loop {
-            self.hold().await?;
+            self.extend_lease().await?;
             let (store, channel) = (&self.channels.inner.store, &self.lease.channel);
             let rows = store
                 .channels()

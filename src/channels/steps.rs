@@ -162,7 +162,7 @@ impl ChannelWork {
         self.changed = true;
         self.settle(ChannelState::Creating, None).await?;
         let request = prepared.workspaces.create_channel(installation, name, is_private, patience);
-        match self.asked(&prepared, request).await {
+        match self.send(&prepared, request).await {
             Ok(Ok(seen)) => self.own(step, installation, &Owning::Created(seen)).await,
             // Another replica, or the next step, looks for the channel.
             Ok(Err(Denied::Unclear)) => {
@@ -186,7 +186,7 @@ impl ChannelWork {
         let prepared = self.prepare(Method::ConversationsJoin).await?;
         let (installation, patience) = (prepared.installation, prepared.patience);
         let request = prepared.workspaces.join_channel(installation, &channel, patience);
-        let answer = self.asked(&prepared, request).await?;
+        let answer = self.send(&prepared, request).await?;
         self.settled_by(step, answer)
     }
 
@@ -195,7 +195,7 @@ impl ChannelWork {
         let prepared = self.prepare(Method::ConversationsUnarchive).await?;
         let (installation, patience) = (prepared.installation, prepared.patience);
         let request = prepared.workspaces.unarchive_channel(installation, &channel, patience);
-        let answer = self.asked(&prepared, request).await?;
+        let answer = self.send(&prepared, request).await?;
         self.settled_by(step, answer)
     }
 
@@ -204,7 +204,7 @@ impl ChannelWork {
         let prepared = self.prepare(Method::ConversationsArchive).await?;
         let (installation, patience) = (prepared.installation, prepared.patience);
         let request = prepared.workspaces.archive_channel(installation, &channel, patience);
-        let answer = self.asked(&prepared, request).await?;
+        let answer = self.send(&prepared, request).await?;
         self.settled_by(step, answer)
     }
 
@@ -213,7 +213,7 @@ impl ChannelWork {
         let prepared = self.prepare(Method::ConversationsRename).await?;
         let (installation, patience) = (prepared.installation, prepared.patience);
         let request = prepared.workspaces.rename_channel(installation, &channel, name, patience);
-        let answer = self.asked(&prepared, request).await?;
+        let answer = self.send(&prepared, request).await?;
         self.settled_by(step, answer.map(drop))
     }
 
@@ -223,7 +223,7 @@ impl ChannelWork {
         let topic = self.lease.channel.wish.topic.clone();
         let (installation, patience) = (prepared.installation, prepared.patience);
         let request = prepared.workspaces.set_topic(installation, &channel, &topic, patience);
-        let answer = self.asked(&prepared, request).await?;
+        let answer = self.send(&prepared, request).await?;
         self.settled_by(step, answer)
     }
 
@@ -233,7 +233,7 @@ impl ChannelWork {
         let prepared = self.prepare(Method::ConversationsSetPurpose).await?;
         let (installation, patience) = (prepared.installation, prepared.patience);
         let request = prepared.workspaces.set_purpose(installation, &channel, purpose, patience);
-        let answer = self.asked(&prepared, request).await?;
+        let answer = self.send(&prepared, request).await?;
         self.settled_by(step, answer)
     }
 
@@ -242,7 +242,7 @@ impl ChannelWork {
         let prepared = self.prepare(Method::ConversationsInfo).await?;
         let (installation, patience) = (prepared.installation, prepared.patience);
         let request = prepared.workspaces.channel_info(installation, &channel, patience);
-        let seen = match self.asked(&prepared, request).await? {
+        let seen = match self.send(&prepared, request).await? {
             Ok(seen) => seen,
             Err(denied) => return Err(self.denied(step, denied)),
         };

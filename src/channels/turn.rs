@@ -191,12 +191,12 @@ impl ChannelWork {
         let place = inner.lines.enter(installation, method, interval, Instant::now());
         let place = place.map_err(Interruption::Later)?;
         let (workspaces, patience) = (inner.workspaces.clone(), place.patience());
-        self.hold().await?;
+        self.extend_lease().await?;
         Ok(ReadyRequest { place, workspaces, installation, patience })
     }
 
     /// Extends the lease if half of it has passed.
-    pub(super) async fn hold(&mut self) -> Result<(), Interruption> {
+    pub(super) async fn extend_lease(&mut self) -> Result<(), Interruption> {
         let (now, lease) = (Instant::now(), self.timing().lease);
         if self.until.saturating_duration_since(now) > lease / 2 {
             return Ok(());
@@ -211,7 +211,7 @@ impl ChannelWork {
 
     /// Makes a request within the lease. A request that creates a channel or invites people is not
     /// interrupted by the end of the process, which waits for it.
-    pub(super) async fn asked<T>(
+    pub(super) async fn send<T>(
         &self,
         prepared: &ReadyRequest,
         request: impl Future<Output = Result<T, workspace::Error>>,
@@ -250,23 +250,31 @@ impl ChannelWork {
 
     /// The consequence of a denied step.
     pub(super) fn denied(&mut self, step: &Step, denied: Denied) -> Interruption {
+        let progress = &mut self.progress;
         match denied {
             Denied::Refused(code) => self.refused(step, &code),
             Denied::Scopes => self.refused(step, "missing_scope"),
-            // Any code that may pass: it is counted.
-            Denied::Temporary(code) => match self.refused(step, "service_unavailable") {
-                Interruption::Temporary(_) => Interruption::Temporary(code),
-                interruption => interruption,
-            },
-            Denied::Unclear => self.refused(step, "internal_error"),
+            Denied::Temporary(code) => {
+                let refused = next::failed(step, progress);
+                self.noted(refused, &code)
+            }
+            Denied::Unclear => {
+                let refused = next::unclear(step, progress);
+                self.noted(refused, "unclear_answer")
+            }
         }
     }
 
-    /// The consequence of a refusal is in the progress, where the next step finds it.
+    /// The consequence of a refusal with this code.
     pub(super) fn refused(&mut self, step: &Step, code: &str) -> Interruption {
         let again_at = self.now().plus(self.timing().blocked);
         let wish = &self.lease.channel.wish;
         let refused = next::refused(step, code, wish, &mut self.progress, again_at);
+        self.noted(refused, code)
+    }
+
+    /// The refusal is in the progress, where the next step finds it.
+    fn noted(&mut self, refused: Refused, code: &str) -> Interruption {
         self.changed = true;
         match refused {
             Refused::Again | Refused::Blocked(_) => Interruption::Again,

@@ -154,22 +154,11 @@ pub fn refused(
     progress: &mut Progress,
     again_at: Timestamp,
 ) -> Refused {
-    let is_ambiguous = AMBIGUOUS.contains(&code);
-    if is_ambiguous && matches!(step, Step::Create { .. }) {
-        progress.unclear();
-        return Refused::Again;
+    if AMBIGUOUS.contains(&code) {
+        return unclear(step, progress);
     }
-    if is_ambiguous || TEMPORARY.contains(&code) {
-        match step {
-            Step::Create { .. } => progress.not_created(),
-            // They may have been written: if the wish returns to the earlier text, it is written
-            // again.
-            Step::SetTopic if is_ambiguous => progress.topic = None,
-            Step::Mark { .. } if is_ambiguous => progress.purpose = None,
-            _ => {}
-        }
-        progress.failures = progress.failures.saturating_add(1);
-        return Refused::Temporary;
+    if TEMPORARY.contains(&code) {
+        return failed(step, progress);
     }
     match step {
         Step::Create { name, .. } => create_refused(step, name, code, wish, progress, again_at),
@@ -195,6 +184,34 @@ pub fn refused(
         }
         _ => place_refused(step, code, wish, progress, again_at),
     }
+}
+
+/// After a step with an unclear answer: Slack may have carried it out.
+pub fn unclear(step: &Step, progress: &mut Progress) -> Refused {
+    match step {
+        Step::Create { .. } => {
+            progress.unclear();
+            return Refused::Again;
+        }
+        // They may have been written: if the wish returns to the earlier text, it is written again.
+        Step::SetTopic => progress.topic = None,
+        Step::Mark { .. } => progress.purpose = None,
+        _ => {}
+    }
+    temporary(progress)
+}
+
+/// After a step that was certainly not carried out, for a reason that may pass.
+pub fn failed(step: &Step, progress: &mut Progress) -> Refused {
+    if matches!(step, Step::Create { .. }) {
+        progress.not_created();
+    }
+    temporary(progress)
+}
+
+fn temporary(progress: &mut Progress) -> Refused {
+    progress.failures = progress.failures.saturating_add(1);
+    Refused::Temporary
 }
 
 fn carried_out(step: &Step, wish: &ChannelWish, progress: &mut Progress) -> Refused {
