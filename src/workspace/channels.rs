@@ -7,14 +7,11 @@ use std::time::Duration;
 use super::{Error, Method, Workspaces};
 use crate::domain::channels::progress::SeenChannel;
 use crate::domain::ids::{ChannelId, InstallationId, SlackUserId};
-use crate::slack::{self, ChannelMembersPage, ChannelsPage};
-
-/// How long the question for the app's own user may wait for its budget.
-const PATIENCE: Duration = Duration::from_secs(5);
+use crate::slack::{ChannelMembersPage, ChannelsPage};
 
 impl Workspaces {
     /// Creates a channel that the app is a member of (`conversations.create`). Never repeat it
-    /// after [`slack::Error::Unknown`] without looking for the channel.
+    /// after [`Unknown`](crate::slack::Error::Unknown) without looking for the channel.
     pub async fn create_channel(
         &self,
         id: InstallationId,
@@ -181,21 +178,5 @@ impl Workspaces {
             slack.conversations_set_purpose(token, channel, purpose).await
         }))
         .await
-    }
-
-    /// The app's own user in a workspace: as it was when the workspace was connected, or by
-    /// `auth.test` if Slack did not say then.
-    pub async fn bot_user(&self, id: InstallationId) -> Result<SlackUserId, Error> {
-        let installation = self.installation(id).await?.ok_or(Error::Unknown)?;
-        if let Ok(user) = SlackUserId::parse(installation.bot_user_id) {
-            return Ok(user);
-        }
-        let asked = self
-            .call(id, Method::AuthTest, PATIENCE, async |slack, token| slack.auth_test(token).await)
-            .await?;
-        let user = asked.user_id.and_then(|user| SlackUserId::parse(user).ok());
-        user.ok_or_else(|| {
-            Error::Slack(slack::Error::Transient { code: "unreadable_answer".to_owned() })
-        })
     }
 }

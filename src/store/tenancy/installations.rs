@@ -135,16 +135,6 @@ impl Tenancy<'_> {
         row.map(Installation::try_from).transpose()
     }
 
-    /// All installations whose token works, oldest first.
-    pub async fn active_installations(self) -> Result<Vec<Installation>, Error> {
-        let rows = installation::Entity::find()
-            .filter(installation::Column::State.eq(ACTIVE))
-            .order_by_asc(installation::Column::Id)
-            .all(self.store.reader())
-            .await?;
-        rows.into_iter().map(Installation::try_from).collect()
-    }
-
     /// The bot token; [`Error::NotFound`] for an unknown installation.
     pub async fn token(self, id: InstallationId) -> Result<Token, Error> {
         let group = &self.store.inner.reading_tokens;
