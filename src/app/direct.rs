@@ -33,15 +33,21 @@ pub(super) struct Direct<'a> {
     pub(super) purpose: &'static str,
 }
 
+/// The result of looking for a person's member.
+pub(super) enum MemberLookup {
+    Found(FoundMember),
+    Unmatched(Unmatched),
+}
+
 impl App {
     /// Finds the member without trusting a stale cache and stores a new unique match.
     pub(super) async fn find_and_store(
         &self,
         tenant: &Tenant,
         known: &Known,
-    ) -> Result<Result<FoundMember, Unmatched>, Error> {
+    ) -> Result<MemberLookup, Error> {
         let Some(installation) = &tenant.installation else {
-            return Ok(Err(Match::none(NoMatch::NotConnected).unmatched()));
+            return Ok(MemberLookup::Unmatched(Match::none(NoMatch::NotConnected).unmatched()));
         };
         let stored = tenant.identity_here(known);
         let (mapping, person) = (&tenant.mapping, &known.person);
@@ -54,14 +60,14 @@ impl App {
                 (slack_user_id, display_name, basis)
             }
             MemberDecision::Unreachable { reason } => {
-                return Ok(Err(Unmatched { reason, ..matched.unmatched() }));
+                return Ok(MemberLookup::Unmatched(Unmatched { reason, ..matched.unmatched() }));
             }
         };
         match basis {
             MatchBasis::Pinned => {}
             // A stored identity that the rules no longer find may keep receiving messages, but a
             // test shows whether the person can be found now.
-            MatchBasis::Stale { .. } => return Ok(Err(matched.unmatched())),
+            MatchBasis::Stale { .. } => return Ok(MemberLookup::Unmatched(matched.unmatched())),
             MatchBasis::Matched { .. } => {
                 let (member, now) = ((&slack_user_id, &*display_name), self.store.now().await?);
                 let identity = Identity::matched(member, installation.id, now);
@@ -70,7 +76,8 @@ impl App {
                 self.store.waiting().recheck_held(&tenant.id, std::slice::from_ref(user)).await?;
             }
         }
-        Ok(Ok(FoundMember { installation: installation.id, slack_user_id, display_name }))
+        let installation = installation.id;
+        Ok(MemberLookup::Found(FoundMember { installation, slack_user_id, display_name }))
     }
 
     /// Queues the message and waits up to `patience` for its end. Returns its state, and the time

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::direct::Direct;
+use super::direct::{Direct, MemberLookup};
 use super::event_types::NAME;
 use super::refresh_directory::not_connected;
 use super::templates::invalid;
@@ -274,11 +274,11 @@ impl App {
     ) -> Result<PreviewSent, Error> {
         let known = self.stored_person(tenant, user).await?;
         let member = match self.find_and_store(tenant, &known).await? {
-            Ok(member) => member,
-            Err(unmatched) if unmatched.reason == NoMatch::NotConnected => {
+            MemberLookup::Found(member) => member,
+            MemberLookup::Unmatched(unmatched) if unmatched.reason == NoMatch::NotConnected => {
                 return Err(not_connected());
             }
-            Err(unmatched) => {
+            MemberLookup::Unmatched(unmatched) => {
                 let sentence = format!("{NOT_FOUND} {}", unmatched.reason.sentence());
                 return Err(Error::NotReached { reason: "NO_SLACK_MEMBER", sentence });
             }

@@ -1,7 +1,7 @@
 //! Looks for a channel among those of the workspace: after an unclear request to create one, and
 //! for one to adopt.
 
-use super::turn::{ChannelWork, Denied, Interruption, Owning};
+use super::turn::{ChannelWork, Denied, Interruption, Owning, RequestOutcome};
 use crate::domain::channels::next::{OwnLook, Step, adoptable, settled_by_look};
 use crate::domain::channels::progress::SeenChannel;
 use crate::domain::ids::ChannelId;
@@ -53,9 +53,9 @@ impl ChannelWork {
         let (installation, patience) = (prepared.installation, prepared.patience);
         let request = prepared.workspaces.archive_channel(installation, spare, patience);
         match self.send(&prepared, request).await? {
-            Ok(()) => Ok(()),
-            Err(Denied::Refused(code)) if code == "already_archived" => Ok(()),
-            Err(denied) => Err(self.denied(step, denied)),
+            RequestOutcome::Done(()) => Ok(()),
+            RequestOutcome::Denied(Denied::Refused(code)) if code == "already_archived" => Ok(()),
+            RequestOutcome::Denied(denied) => Err(self.denied(step, denied)),
         }
     }
 
@@ -93,8 +93,8 @@ impl ChannelWork {
                 patience,
             );
             let page = match self.send(&prepared, request).await? {
-                Ok(page) => page,
-                Err(denied) => return Err(self.denied(step, denied)),
+                RequestOutcome::Done(page) => page,
+                RequestOutcome::Denied(denied) => return Err(self.denied(step, denied)),
             };
             found.extend(page.channels.into_iter().filter(|seen| seen.name == name));
             cursor = page.next_cursor.filter(|cursor| !cursor.is_empty());

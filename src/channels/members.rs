@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::people::{FoundPeople, Invitee};
-use super::turn::{ChannelWork, Denied, Interruption};
+use super::turn::{ChannelWork, Denied, Interruption, RequestOutcome};
 use crate::domain::channels::members::{
     INVITE_BATCH, InviteFate, LAST_INVITE, cannot_be_removed, invite_fate, is_about_a_person,
     is_removed, retry_after,
@@ -108,11 +108,11 @@ impl ChannelWork {
             prepared.patience,
         );
         let denied = match self.send(&prepared, request).await {
-            Ok(Ok(refused)) => {
+            Ok(RequestOutcome::Done(refused)) => {
                 self.write(&self.outcomes(&part, &refused.into_iter().collect())).await?;
                 return Ok(None);
             }
-            Ok(Err(denied)) => denied,
+            Ok(RequestOutcome::Denied(denied)) => denied,
             Err(interruption) => {
                 // Nothing was sent. Otherwise the marks stay, and the members are read first.
                 if matches!(interruption, Interruption::Later(_) | Interruption::Again) {
@@ -241,14 +241,16 @@ impl ChannelWork {
         let request =
             prepared.workspaces.kick(prepared.installation, &channel, &member, prepared.patience);
         match self.send(&prepared, request).await? {
-            Ok(()) => Ok(gone),
-            Err(Denied::Refused(code)) if is_removed(&code) => Ok(gone),
-            Err(Denied::Refused(code)) if cannot_be_removed(&code) => Ok(MemberUpdate {
-                state: Some(ChannelMemberState::Failed),
-                code: Some(code),
-                ..gone
-            }),
-            Err(denied) => Err(self.denied(step, denied)),
+            RequestOutcome::Done(()) => Ok(gone),
+            RequestOutcome::Denied(Denied::Refused(code)) if is_removed(&code) => Ok(gone),
+            RequestOutcome::Denied(Denied::Refused(code)) if cannot_be_removed(&code) => {
+                Ok(MemberUpdate {
+                    state: Some(ChannelMemberState::Failed),
+                    code: Some(code),
+                    ..gone
+                })
+            }
+            RequestOutcome::Denied(denied) => Err(self.denied(step, denied)),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::turn::{ChannelWork, Denied, Interruption};
+use super::turn::{ChannelWork, Denied, Interruption, RequestOutcome};
 use crate::domain::channels::members::{Presence, presence};
 use crate::domain::channels::next::Step;
 use crate::domain::channels::state::ChannelMemberState;
@@ -36,8 +36,8 @@ impl ChannelWork {
                 patience,
             );
             let page = match self.send(&prepared, request).await? {
-                Ok(page) => page,
-                Err(denied) => return Err(self.denied(step, denied)),
+                RequestOutcome::Done(page) => page,
+                RequestOutcome::Denied(denied) => return Err(self.denied(step, denied)),
             };
             present.extend(page.members);
             cursor = page.next_cursor.filter(|cursor| !cursor.is_empty());

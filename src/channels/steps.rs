@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use super::turn::{ChannelWork, Denied, Interruption, Owning};
+use super::turn::{ChannelWork, Denied, Interruption, Owning, RequestOutcome};
 use crate::domain::channels::members::retry_after;
 use crate::domain::channels::next::{Inspection, Step, inspected, next};
 use crate::domain::channels::state::{ChannelMemberState, ChannelObstacle, ChannelState};
@@ -163,14 +163,16 @@ impl ChannelWork {
         self.settle(ChannelState::Creating, None).await?;
         let request = prepared.workspaces.create_channel(installation, name, is_private, patience);
         match self.send(&prepared, request).await {
-            Ok(Ok(seen)) => self.own(step, installation, &Owning::Created(seen)).await,
+            Ok(RequestOutcome::Done(seen)) => {
+                self.own(step, installation, &Owning::Created(seen)).await
+            }
             // Another replica, or the next step, looks for the channel.
-            Ok(Err(Denied::Unclear)) => {
+            Ok(RequestOutcome::Denied(Denied::Unclear)) => {
                 self.progress.unclear();
                 self.changed = true;
                 Ok(())
             }
-            Ok(Err(denied)) => Err(self.denied(step, denied)),
+            Ok(RequestOutcome::Denied(denied)) => Err(self.denied(step, denied)),
             Err(interruption) => {
                 if matches!(interruption, Interruption::Later(_) | Interruption::Again) {
                     self.progress.not_created();
@@ -186,8 +188,8 @@ impl ChannelWork {
         let prepared = self.prepare(Method::ConversationsJoin).await?;
         let (installation, patience) = (prepared.installation, prepared.patience);
         let request = prepared.workspaces.join_channel(installation, &channel, patience);
-        let answer = self.send(&prepared, request).await?;
-        self.settled_by(step, answer)
+        let sent = self.send(&prepared, request).await?;
+        self.settled_by(step, sent)
     }
 
     async fn unarchive(&mut self, step: &Step) -> Result<(), Interruption> {
@@ -195,8 +197,8 @@ impl ChannelWork {
         let prepared = self.prepare(Method::ConversationsUnarchive).await?;
         let (installation, patience) = (prepared.installation, prepared.patience);
         let request = prepared.workspaces.unarchive_channel(installation, &channel, patience);
-        let answer = self.send(&prepared, request).await?;
-        self.settled_by(step, answer)
+        let sent = self.send(&prepared, request).await?;
+        self.settled_by(step, sent)
     }
 
     async fn archive(&mut self, step: &Step) -> Result<(), Interruption> {
@@ -204,8 +206,8 @@ impl ChannelWork {
         let prepared = self.prepare(Method::ConversationsArchive).await?;
         let (installation, patience) = (prepared.installation, prepared.patience);
         let request = prepared.workspaces.archive_channel(installation, &channel, patience);
-        let answer = self.send(&prepared, request).await?;
-        self.settled_by(step, answer)
+        let sent = self.send(&prepared, request).await?;
+        self.settled_by(step, sent)
     }
 
     async fn rename(&mut self, step: &Step, name: &str) -> Result<(), Interruption> {
@@ -213,8 +215,8 @@ impl ChannelWork {
         let prepared = self.prepare(Method::ConversationsRename).await?;
         let (installation, patience) = (prepared.installation, prepared.patience);
         let request = prepared.workspaces.rename_channel(installation, &channel, name, patience);
-        let answer = self.send(&prepared, request).await?;
-        self.settled_by(step, answer.map(drop))
+        let sent = self.send(&prepared, request).await?;
+        self.settled_by(step, sent)
     }
 
     async fn set_topic(&mut self, step: &Step) -> Result<(), Interruption> {
@@ -223,8 +225,8 @@ impl ChannelWork {
         let topic = self.lease.channel.wish.topic.clone();
         let (installation, patience) = (prepared.installation, prepared.patience);
         let request = prepared.workspaces.set_topic(installation, &channel, &topic, patience);
-        let answer = self.send(&prepared, request).await?;
-        self.settled_by(step, answer)
+        let sent = self.send(&prepared, request).await?;
+        self.settled_by(step, sent)
     }
 
     /// Writes the purpose with the mark; the next step reads it back.
@@ -233,8 +235,8 @@ impl ChannelWork {
         let prepared = self.prepare(Method::ConversationsSetPurpose).await?;
         let (installation, patience) = (prepared.installation, prepared.patience);
         let request = prepared.workspaces.set_purpose(installation, &channel, purpose, patience);
-        let answer = self.send(&prepared, request).await?;
-        self.settled_by(step, answer)
+        let sent = self.send(&prepared, request).await?;
+        self.settled_by(step, sent)
     }
 
     async fn inspect(&mut self, step: &Step) -> Result<(), Interruption> {
@@ -243,8 +245,8 @@ impl ChannelWork {
         let (installation, patience) = (prepared.installation, prepared.patience);
         let request = prepared.workspaces.channel_info(installation, &channel, patience);
         let seen = match self.send(&prepared, request).await? {
-            Ok(seen) => seen,
-            Err(denied) => return Err(self.denied(step, denied)),
+            RequestOutcome::Done(seen) => seen,
+            RequestOutcome::Denied(denied) => return Err(self.denied(step, denied)),
         };
         let inspection = Inspection {
             id: self.lease.id,
@@ -257,13 +259,13 @@ impl ChannelWork {
         Ok(())
     }
 
-    fn settled_by(&mut self, step: &Step, answer: Result<(), Denied>) -> Result<(), Interruption> {
-        match answer {
-            Ok(()) => {
+    fn settled_by<T>(&mut self, step: &Step, sent: RequestOutcome<T>) -> Result<(), Interruption> {
+        match sent {
+            RequestOutcome::Done(_) => {
                 self.done(step);
                 Ok(())
             }
-            Err(denied) => Err(self.denied(step, denied)),
+            RequestOutcome::Denied(denied) => Err(self.denied(step, denied)),
         }
     }
 }

@@ -60,6 +60,13 @@ pub(super) enum Denied {
     Unclear,
 }
 
+/// The end of a request that was made.
+pub(super) enum RequestOutcome<T> {
+    /// Slack carried it out.
+    Done(T),
+    Denied(Denied),
+}
+
 /// How a channel of Slack becomes a row's own.
 pub(super) enum Owning {
     /// By the request that has just been answered.
@@ -215,7 +222,7 @@ impl ChannelWork {
         &self,
         prepared: &ReadyRequest,
         request: impl Future<Output = Result<T, workspace::Error>>,
-    ) -> Result<Result<T, Denied>, Interruption> {
+    ) -> Result<RequestOutcome<T>, Interruption> {
         let method = prepared.place.method();
         let finishes = matches!(method, Method::ConversationsCreate | Method::ConversationsInvite);
         let interruptible = async {
@@ -227,15 +234,15 @@ impl ChannelWork {
         let answer = match within(self.until, interruptible).await {
             None => Err(Interruption::Lost),
             Some(None) => Err(Interruption::Stopped),
-            Some(Some(Ok(answer))) => Ok(Ok(answer)),
-            Some(Some(Err(error))) => meaning(error, &prepared.place).map(Err),
+            Some(Some(Ok(answer))) => Ok(RequestOutcome::Done(answer)),
+            Some(Some(Err(error))) => meaning(error, &prepared.place).map(RequestOutcome::Denied),
         };
         let outcome = match &answer {
-            Ok(Ok(_)) => "done",
-            Ok(Err(Denied::Refused(_) | Denied::Scopes)) => "refused",
-            Ok(Err(Denied::Unclear)) => "unclear",
+            Ok(RequestOutcome::Done(_)) => "done",
+            Ok(RequestOutcome::Denied(Denied::Refused(_) | Denied::Scopes)) => "refused",
+            Ok(RequestOutcome::Denied(Denied::Unclear)) => "unclear",
             Err(Interruption::Later(_)) => "waits",
-            Ok(Err(Denied::Temporary(_))) | Err(_) => "failed",
+            Ok(RequestOutcome::Denied(Denied::Temporary(_))) | Err(_) => "failed",
         };
         self.channels.inner.metrics.channel_step(step_name(method), outcome);
         answer
