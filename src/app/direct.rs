@@ -52,8 +52,7 @@ impl App {
         let stored = tenant.identity_here(known);
         let (mapping, person) = (&tenant.mapping, &known.person);
         let values = self.directory.values(&tenant.id, mapping, person).await?;
-        let whom = (person, &values);
-        let view = self.directory.fresh(installation, mapping, whom, stored).await?;
+        let view = self.directory.fresh(installation, mapping, person, &values, stored).await?;
         let (decision, matched) = view.decide_at_any_age(mapping, stored, &values);
         let (slack_user_id, display_name, basis) = match decision {
             MemberDecision::Reach { slack_user_id, display_name, basis } => {
@@ -69,8 +68,9 @@ impl App {
             // test shows whether the person can be found now.
             MatchBasis::Stale { .. } => return Ok(MemberLookup::Unmatched(matched.unmatched())),
             MatchBasis::Matched { .. } => {
-                let (member, now) = ((&slack_user_id, &*display_name), self.store.now().await?);
-                let identity = Identity::matched(member, installation.id, now);
+                let now = self.store.now().await?;
+                let identity =
+                    Identity::matched(&slack_user_id, &display_name, installation.id, now);
                 let user = &known.person.user_id;
                 self.store.people().store_identity(&tenant.id, user, &identity).await?;
                 self.store.waiting().recheck_held(&tenant.id, std::slice::from_ref(user)).await?;

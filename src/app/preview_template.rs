@@ -152,8 +152,8 @@ impl App {
         }
         if let Some(user) = &request.send_to {
             let left = patience.saturating_sub(started.elapsed());
-            let to = (user, &request.event);
-            shown.sent = Some(self.send_preview(call, &tenant, to, message, left).await?);
+            let event = &request.event;
+            shown.sent = Some(self.send_preview(call, &tenant, user, event, message, left).await?);
         }
         Ok(shown)
     }
@@ -268,7 +268,8 @@ impl App {
         &self,
         call: &Call,
         tenant: &Tenant,
-        (user, event): (&UserId, &EventType),
+        user: &UserId,
+        event: &EventType,
         message: &Rendered,
         patience: Duration,
     ) -> Result<PreviewSent, Error> {

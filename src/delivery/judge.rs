@@ -71,8 +71,8 @@ impl Delivery {
         let decision = admitted
             .and_then(|admitted| step(&admitted, &lane, claim.lane.as_str(), channel.as_ref()));
         let verdict = as_settle(decision);
-        let person = (&preferences, identity);
-        turn.note(explain::decision(head, turn.now(), settings, person, verdict.as_ref()));
+        let (now, settled) = (turn.now(), verdict.as_ref());
+        turn.note(explain::decision(head, now, settings, &preferences, identity, settled));
         Ok(verdict)
     }
 

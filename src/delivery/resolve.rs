@@ -274,13 +274,13 @@ impl Delivery {
         };
         let looked = by(directory.view(installation.id, mapping).await?);
         let MemberDecision::Unreachable { reason } = looked.decision else { return Ok(looked) };
-        if !directory.may_know(installation, (person, values), reason) {
+        if !directory.may_know(installation, person, values, reason) {
             return Ok(looked);
         }
         let missed = match self.inner.asks.begin(installation.id) {
             Some(_asking) => {
                 desk.take();
-                directory.look_up(installation, mapping, (person, values), reason).await?
+                directory.look_up(installation, mapping, person, values, reason).await?
             }
             None => Missed::Later { after: again(waited, self.inner.timing.retry) },
         };

@@ -38,7 +38,7 @@ impl Store {
         let (id, newer) = (row.get::<String>(0)?, is_newer(row));
         let id = id.as_str();
         let parked =
-            self.of_lane(|tx, patience| scoped(leave(tx, claim, (id, newer), patience))).await?;
+            self.of_lane(|tx, patience| scoped(leave(tx, claim, id, newer, patience))).await?;
         if parked {
             tracing::error!(delivery = id, "a message cannot be read and was parked");
             if let Some(metrics) = self.inner.unreadable.metrics() {
@@ -56,7 +56,8 @@ impl Store {
 async fn leave(
     tx: &Tx,
     claim: &LaneClaim,
-    (id, newer): (&str, bool),
+    id: &str,
+    newer: bool,
     patience: Patience,
 ) -> Result<bool, Error> {
     const PARK: &str = "UPDATE deliveries SET state = 'parked', reason = $2, code = $3, \

@@ -46,7 +46,7 @@ impl Blocks {
         let mut filled = Vec::with_capacity(parsed.len());
         for (index, block) in parsed.iter().enumerate() {
             let place = FieldPlace { source: &self.source, field: format!("blocks[{index}]") };
-            filled.extend(fill(block, (strings, scope), &place)?);
+            filled.extend(fill(block, strings, scope, &place)?);
         }
         keep_link(&mut filled, context);
         Ok(bounds::fitted(&filled, context.button))
@@ -90,28 +90,29 @@ fn compile(node: &Value, strings: &mut Strings) {
 /// that Slack would refuse is `null`.
 fn fill(
     node: &Value,
-    with: (&Strings, &Scope),
+    strings: &Strings,
+    scope: &Scope,
     place: &FieldPlace<'_>,
 ) -> Result<Option<Value>, RenderError> {
     match node {
         Value::Array(items) => {
             let mut kept = Vec::with_capacity(items.len());
             for (index, item) in items.iter().enumerate() {
-                kept.extend(fill(item, with, &place.nth(index))?);
+                kept.extend(fill(item, strings, scope, &place.nth(index))?);
             }
             Ok(Some(Value::Array(kept)))
         }
-        Value::Object(object) => fill_object(object, with, place),
+        Value::Object(object) => fill_object(object, strings, scope, place),
         literal => Ok(Some(literal.clone())),
     }
 }
 
 fn fill_object(
     object: &Map<String, Value>,
-    with: (&Strings, &Scope),
+    strings: &Strings,
+    scope: &Scope,
     place: &FieldPlace<'_>,
 ) -> Result<Option<Value>, RenderError> {
-    let (strings, scope) = with;
     if let Some(Value::String(condition)) = object.get("if") {
         let holds = strings
             .holds(condition, scope)
@@ -132,7 +133,7 @@ fn fill_object(
                 let text = if mode == Mode::Url { escape::url(&text).ok() } else { Some(text) };
                 Some(text.map_or(Value::Null, Value::String))
             }
-            (value, _) => fill(value, with, &here)?,
+            (value, _) => fill(value, strings, scope, &here)?,
         };
         if let Some(value) = value {
             filled.insert(key.clone(), value);

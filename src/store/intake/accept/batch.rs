@@ -345,9 +345,8 @@ async fn insert_deliveries(
         let sealed = sealed.contents.iter().zip(&sealed.traces);
         deliveries.zip(sealed).map(move |((delivery, due), (content, trace))| {
             let action = instead.get(&delivery.id).copied().unwrap_or(accept.about.action);
-            let sealed = (content.as_ref(), trace.as_ref());
-            let beginning = beginning(accept, (times, due), delivery, turns);
-            row(accept, times, delivery, beginning, action, sealed)
+            let beginning = beginning(accept, times, due, delivery, turns);
+            row(accept, times, delivery, beginning, action, content.as_ref(), trace.as_ref())
         })
     });
     let rows: Vec<_> = rows.collect();
@@ -411,7 +410,8 @@ struct Beginning {
 /// the time of a scheduled one.
 fn beginning(
     accept: &Accept,
-    (times, due): (&Times, Timestamp),
+    times: &Times,
+    due: Timestamp,
     delivery: &NewDelivery,
     turns: &ChannelTurns,
 ) -> Beginning {
@@ -456,7 +456,8 @@ fn row(
     delivery: &NewDelivery,
     beginning: Beginning,
     action: Action,
-    (content, trace): (Option<&Vec<u8>>, Option<&Vec<u8>>),
+    content: Option<&Vec<u8>>,
+    trace: Option<&Vec<u8>>,
 ) -> [Value; KINDS.len()] {
     let Beginning { state, installation, lane, deferred_lane, reason, due_at, hold } = beginning;
     let subject = accept.about.subject.as_ref();
