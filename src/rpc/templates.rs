@@ -38,8 +38,7 @@ impl Server {
         let mut fields = Fields::default();
         let tenant = fields.tenant(message.tenant_id);
         let actor = fields.actor(message.actor);
-        let at = (message.event_type, message.content_id, message.locale);
-        let place = fields.place("", at);
+        let place = fields.place("", message.event_type, message.content_id, message.locale);
         let version = fields.template_version(message.version, 0);
         let (call, place) = inbound.complete(fields, tenant, actor, place)?;
         let version = version.filter(|version| *version > 0);
@@ -88,8 +87,7 @@ impl Server {
         let mut fields = Fields::default();
         let tenant = fields.tenant(message.tenant_id);
         let actor = fields.actor(message.actor);
-        let at = (message.event_type, message.content_id, message.locale);
-        let place = fields.place("", at);
+        let place = fields.place("", message.event_type, message.content_id, message.locale);
         let etag = fields.etag("etag", message.etag);
         let (call, place) = inbound.complete(fields, tenant, actor, place)?;
         self.app.reset_template(&call, &place, etag.as_deref()).await?;
@@ -104,8 +102,7 @@ impl Server {
         let mut fields = Fields::default();
         let tenant = fields.tenant(message.tenant_id);
         let actor = fields.actor(message.actor);
-        let at = (message.event_type, message.content_id, message.locale);
-        let place = fields.place("", at);
+        let place = fields.place("", message.event_type, message.content_id, message.locale);
         let version = fields.template_version(message.version, 1);
         let etag = fields.etag("etag", message.etag);
         let wanted = place.zip(version);
@@ -125,7 +122,7 @@ fn wanted(
         fields.bad("template", "must be set");
         return None;
     };
-    let place = fields.place("template.", (given.event_type, given.content_id, given.locale));
+    let place = fields.place("template.", given.event_type, given.content_id, given.locale);
     let etag = fields.etag("template.etag", given.etag);
     let form = form_from(fields, given.form);
     Some((place?, form?, etag))
@@ -194,7 +191,9 @@ impl Fields {
     pub(super) fn place(
         &mut self,
         at: &str,
-        (event, content, locale): (String, String, String),
+        event: String,
+        content: String,
+        locale: String,
     ) -> Option<Place> {
         let event = self.take(&format!("{at}event_type"), EventType::parse(event));
         let content = self.content(&format!("{at}content_id"), content);
