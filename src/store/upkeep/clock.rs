@@ -17,7 +17,7 @@ use sea_orm::Value;
 
 use crate::domain::time::micros;
 use crate::store::budgets::clock::{CALLS_AHEAD, CHANGES_AHEAD, POSTS_AHEAD};
-use crate::store::database::sql::{self, params};
+use crate::store::database::sql::{self, CLOCK, params};
 use crate::store::records::deliveries::IN_LANE;
 use crate::store::{Error, LaneKey, Upkeep};
 
@@ -66,7 +66,7 @@ impl Ahead {
     fn text(&self) -> String {
         let Self { table, key, set, which, .. } = self;
         format!(
-            "UPDATE {table} SET {set} FROM (SELECT {{now}} AS now) AS clock WHERE ({key}) IN \
+            "UPDATE {table} SET {set} FROM {CLOCK} WHERE ({key}) IN \
              (SELECT {key} FROM {table} WHERE {which} ORDER BY {key} LIMIT {BATCH} {{skip_locked}})"
         )
     }
