@@ -368,7 +368,10 @@ impl ChannelWork {
             && let Some((installation, id)) = &self.place
         {
             let channel = &self.lease.channel;
-            store.waiting().channel_ready(&channel.tenant, channel.id, *installation, id).await?;
+            store
+                .waiting()
+                .note_channel_ready(&channel.tenant, channel.id, *installation, id)
+                .await?;
         }
         Ok(())
     }

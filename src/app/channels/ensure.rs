@@ -61,7 +61,7 @@ impl App {
         let store = self.store.noting(&entry).await?;
         let kept = store.channels().ensure(&call.tenant, &key, &wish, change, people).await;
         let kept = kept.map_err(|error| of_members("members.members", error))?;
-        self.seen_again(&call.tenant, &users).await?;
+        self.recheck_held(&call.tenant, &users).await?;
         let facts = self.tenant_of(call).await?;
         self.have_scopes(call, &facts).await?;
         Ok(ShownChannel::changed(kept, &facts))
@@ -97,7 +97,7 @@ impl App {
     }
 
     /// Messages may be held for people whose records came with a call.
-    pub(super) async fn seen_again(
+    pub(super) async fn recheck_held(
         &self,
         tenant: &TenantId,
         users: &[UserId],
