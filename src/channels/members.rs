@@ -1,7 +1,7 @@
-//! Brings the members of a channel to those wished for.
+//! Invites the people wished for in a channel, and removes those who no longer are.
 //!
-//! Slack takes up to 100 people in one invitation. `force` lets it skip the people that it refuses,
-//! and name them. If it names no one, halves of the batch find out who they are.
+//! Slack accepts up to 100 people in one invitation. With `force` it skips the people that it
+//! refuses, and names them. If it names none, the batch is halved until they are found.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -86,7 +86,7 @@ impl ChannelWork {
         Ok(())
     }
 
-    /// One invitation. Returns the halves of the part if Slack refused someone and did not say who.
+    /// One invitation. Returns the halves of the part if Slack refused a person and named none.
     async fn invite_part(
         &mut self,
         step: &Step,

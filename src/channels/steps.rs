@@ -26,7 +26,7 @@ impl ChannelWork {
                 return;
             }
             Err(Interruption::Failed(error)) => {
-                // Whatever the claim reported is not stored yet.
+                // The progress that the claim led to is not stored yet.
                 self.followed = false;
                 tracing::warn!(channel = %self.lease.id, %error, "a channel waits; retrying");
                 Some(self.now().plus(self.timing().look_again))

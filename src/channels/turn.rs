@@ -150,7 +150,7 @@ impl ChannelWork {
         self.read.plus(self.read_at.elapsed())
     }
 
-    /// For rows that are due at once: a time that has passed by every reading of the clock.
+    /// A time in the past, for rows that are due at once.
     pub(super) fn at_once(&self) -> Timestamp {
         self.lease.channel.created_at
     }
@@ -346,7 +346,7 @@ impl ChannelWork {
         self.settle(self.state, self.obstacle).await
     }
 
-    /// Saves the progress and the state, if they are news.
+    /// Saves the progress and the state, if either is new.
     pub(super) async fn settle(
         &mut self,
         state: ChannelState,

@@ -1,4 +1,4 @@
-//! The mark in a channel's purpose by which Herald knows a channel of its own: `herald-`, and the
+//! The mark in a channel's purpose by which Herald recognizes its own channels: `herald-`, and the
 //! id of the channel's row in 22 letters and digits.
 //!
 //! The mark has no character that Slack escapes or formats, so it comes back as it was written.

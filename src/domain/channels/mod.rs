@@ -24,8 +24,8 @@
 //! | `Ready` | exists; messages go to it | none, or a step it can do without is refused |
 //! | `Blocked` | cannot be created or used | the reason |
 //! | `Archived` | archived as wished, or the wish ended before creation | none |
-//! | `Archived` | archived by a person, or cannot be opened | that |
-//! | `Deleted` | deleted by a person | that |
+//! | `Archived` | archived by a person, or cannot be opened | the reason |
+//! | `Deleted` | deleted by a person | the deletion |
 //!
 //! A ready channel can do without a new name or topic, its mark, the list of its members, being
 //! archived, and the scopes (messages need none of them).
