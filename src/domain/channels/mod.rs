@@ -34,13 +34,13 @@
 //! fact that is looked at each time. A refusal by Slack is stored with the step that it belongs to,
 //! and the step is tried again after some minutes, or at once if the wish changes it.
 
-pub mod members;
 pub mod name;
 
 pub mod mark;
 pub mod state;
 pub mod wish;
 
+pub mod members;
 pub mod progress;
 
 pub mod look;
