@@ -4,8 +4,8 @@
 //! and never due by themselves. A scheduled one (`deliver_after`) has its own due time first, and
 //! gets in line when that comes.
 //!
-//! A channel that becomes ready takes its line into its lane ([`Waiting::note_channel_ready`]), and so
-//! does one whose id in Slack changed, with the deliveries of its previous lane. Both lock the
+//! A channel that becomes ready takes its line into its lane ([`Waiting::note_channel_ready`]), and
+//! so does one whose id in Slack changed, with the deliveries of its previous lane. Both lock the
 //! channel's row, as does the acceptance of a delivery for the channel: either the acceptance finds
 //! the channel ready and no line, and the delivery joins the lane, or the delivery is in the line
 //! and is found there (invariant I4). [`Waiting::sweep_channels`] finds lines whose channel was
