@@ -246,6 +246,7 @@ pub(in crate::store) fn numbered(count: usize) -> String {
 }
 
 /// A column of a new row: its name, its type and its value.
+#[derive(Debug, Clone)]
 pub(in crate::store) struct NewCell(
     pub(in crate::store) &'static str,
     pub(in crate::store) Column,
