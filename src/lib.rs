@@ -13,7 +13,7 @@
 //!   identified by an issuer's token. `web`: requests to issuers and to Vault, and bounded answers.
 //! - [`app`]: one file for each request that a caller can make. [`delivery`]: from the outbox to
 //!   Slack. They do not know each other; the wake-up between them is in the store.
-//! - [`channels`]: brings channels of Slack to the wishes that callers stated.
+//! - [`channels`]: changes channels in Slack to match the wishes that callers stated.
 //! - [`directory`]: member lists, in memory over the shared store.
 //! - [`workspace`]: a connected installation; the only caller of Slack's methods.
 //! - [`slack`]: the only request path to Slack. [`store`]: everything that must survive a crash.

@@ -7,11 +7,14 @@
 //! new calls. Calls and turns under way finish. Whatever is left at the end of the grace period is
 //! dropped, which loses nothing: accepted work is in the store, and leases expire.
 
+mod error;
+
+mod ports;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
@@ -24,33 +27,14 @@ use crate::config::Settings;
 use crate::delivery::Delivery;
 use crate::directory::Directory;
 use crate::domain::capacity::slack_method::Method as SlackMethod;
-use crate::listen::{self, Files, Port, Protocol, Tls};
-use crate::store::{self, Backend, SchemaStatus, Store};
+use crate::listen::Port;
+use crate::store::{Backend, SchemaStatus, Store};
 use crate::telemetry::{Exposition, Metrics, Watchdog};
 use crate::tokens::Issuers;
 use crate::workspace::Workspaces;
-use crate::{http, rpc, slack, telemetry};
-
-/// Why the server did not start, or stopped by itself. Each sentence says how to fix it.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error("cannot listen on {setting} {address}: {source}")]
-    Listen { setting: &'static str, address: SocketAddr, source: std::io::Error },
-    #[error("{0}")]
-    Setting(String),
-    #[error("the store: {0}")]
-    Store(#[from] store::Error),
-    #[error("slack.{0}")]
-    Slack(#[from] slack::ConfigError),
-    #[error("telemetry: {0}")]
-    Telemetry(#[from] telemetry::Error),
-    #[error("the database has an older schema ({0} migrations are missing): run `herald migrate`")]
-    Schema(usize),
-    #[error("this version does not work with the schema of the database: run a newer version")]
-    SchemaTooNew,
-    #[error("{0} ended unexpectedly")]
-    Ended(&'static str),
-}
+use crate::{http, rpc, slack};
+pub use error::Error;
+use ports::{Listeners, Ports, Secured};
 
 /// A server that is ready.
 pub struct RunningServer {
@@ -92,12 +76,6 @@ struct Core {
     channels: Channels,
 }
 
-struct Listeners {
-    rpc: TcpListener,
-    health: TcpListener,
-    http: TcpListener,
-}
-
 /// Time allowed for the last writes, and for closing the connections to the database. With the
 /// other bounds, a process ends within two seconds after its grace, whatever does not answer.
 const CLOSING: Duration = Duration::from_secs(1);
@@ -119,7 +97,7 @@ impl RunningServer {
     pub async fn start(settings: Settings) -> Result<Self, Error> {
         let (callers, issuers) = callers(&settings.rpc)?;
         let secured = Secured::load(&settings)?;
-        let listeners = listen(&settings).await?;
+        let listeners = Listeners::bind(&settings).await?;
         let (rpc_address, health_address, http_address) = listeners.addresses();
         let (serving, health) = rpc::Health::new().await;
         let (end, mut health_task) = (CancellationToken::new(), JoinSet::new());
@@ -150,7 +128,7 @@ impl RunningServer {
         let app = core.app.clone();
         let state = parts.pages(app.clone(), &http_config, ready);
         let server = rpc::Server::new(app, Arc::new(callers), metrics.clone(), &settings.rpc);
-        let mut ports = ports(listeners.rpc, listeners.http, &metrics, &settings.listen);
+        let mut ports = Ports::new(listeners.rpc, listeners.http, &metrics, &settings.listen);
         ports.http = ports.http.behind(http_config.trusted_proxies);
         let (rpc_port, http_port) = secured.on(ports, &parts.stop, &mut parts.tasks);
         let (limit, close) = (settings.rpc.max_request_bytes, parts.close.clone());
@@ -317,15 +295,6 @@ impl Parts {
     }
 }
 
-impl Listeners {
-    fn addresses(&self) -> (SocketAddr, SocketAddr, SocketAddr) {
-        let address = |listener: &TcpListener| {
-            listener.local_addr().unwrap_or_else(|_| SocketAddr::from(([127, 0, 0, 1], 0)))
-        };
-        (address(&self.rpc), address(&self.health), address(&self.http))
-    }
-}
-
 /// The callers in the settings, and the issuers whose keys must be kept up to date.
 fn callers(config: &rpc::Config) -> Result<(rpc::Callers, Issuers), Error> {
     let wrong = |sentence: String| Error::Setting(format!("rpc.{sentence}"));
@@ -333,91 +302,6 @@ fn callers(config: &rpc::Config) -> Result<(rpc::Callers, Issuers), Error> {
     let callers =
         rpc::Callers::new(&config.callers, issuers.clone(), config.insecure, config.address);
     Ok((callers.map_err(Error::Setting)?, issuers))
-}
-
-async fn listen(settings: &Settings) -> Result<Listeners, Error> {
-    let bind = async |setting: &'static str, address: SocketAddr| {
-        TcpListener::bind(address).await.map_err(|source| Error::Listen {
-            setting,
-            address,
-            source,
-        })
-    };
-    Ok(Listeners {
-        rpc: bind("rpc.address", settings.rpc.address).await?,
-        health: bind("rpc.health_address", settings.rpc.health_address).await?,
-        http: bind("http.address", settings.http.address).await?,
-    })
-}
-
-/// TLS of the two ports for callers.
-struct Secured {
-    rpc: Option<Tls>,
-    http: Option<Tls>,
-}
-
-impl Secured {
-    fn load(settings: &Settings) -> Result<Self, Error> {
-        let load = |section: &str, files: Result<Option<Files>, String>, protocol| {
-            let files =
-                files.and_then(|files| files.map(|files| Tls::load(files, protocol)).transpose());
-            files.map_err(|sentence| Error::Setting(format!("{section} TLS: {sentence}")))
-        };
-        Ok(Self {
-            rpc: load("rpc", settings.rpc.tls(), Protocol::Grpc)?,
-            http: load("http", settings.http.tls(), Protocol::Http)?,
-        })
-    }
-
-    /// The ports with TLS, whose certificates are reloaded in tasks.
-    fn on(
-        self,
-        ports: Ports,
-        stop: &CancellationToken,
-        tasks: &mut JoinSet<&'static str>,
-    ) -> (Port, Port) {
-        for tls in [&self.rpc, &self.http].into_iter().flatten() {
-            let following = tls.clone().follow(stop.clone());
-            tasks.spawn(background("the watch over certificates", following));
-        }
-        (ports.rpc.with_tls(self.rpc), ports.http.with_tls(self.http))
-    }
-}
-
-/// The two ports for callers.
-struct Ports {
-    rpc: Port,
-    http: Port,
-}
-
-/// Files that are open for other purposes: the database, Slack, the log, health.
-const OTHER_FILES: u64 = 200;
-
-/// Allows as many connections as the settings say, or fewer if the process may not open so many
-/// files.
-fn ports(rpc: TcpListener, http: TcpListener, metrics: &Metrics, config: &listen::Config) -> Ports {
-    let wanted = config.max_connections;
-    let most = match listen::raise_file_limit() {
-        Ok(files) => {
-            let room = usize::try_from(files.saturating_sub(OTHER_FILES) / 2).unwrap_or(wanted);
-            if room < wanted {
-                tracing::warn!(
-                    files,
-                    connections = room.max(1),
-                    "the limit of open files is too low for listen.max_connections"
-                );
-            }
-            wanted.min(room.max(1))
-        }
-        Err(error) => {
-            tracing::warn!(%error, "the limit of open files could not be read");
-            wanted
-        }
-    };
-    let port = |name, listener, protocol| {
-        Port::new(name, listener, protocol, metrics.clone(), config, most)
-    };
-    Ports { rpc: port("gRPC", rpc, Protocol::Grpc), http: port("HTTP", http, Protocol::Http) }
 }
 
 /// A SQLite file belongs to one process, so that process migrates it. A PostgreSQL database is
@@ -485,6 +369,7 @@ async fn background(name: &'static str, task: impl Future<Output = ()>) -> &'sta
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store;
 
     #[tokio::test]
     async fn health_names_a_loop_that_stands_still() {

@@ -1,4 +1,4 @@
-//! Channels of Slack that Herald makes and keeps for the platform's scheduled things.
+//! Slack channels that Herald creates and keeps for things that the platform schedules.
 //!
 //! A call states a wish, and stores it; `crate::channels` carries it out. `shown` (a channel as
 //! callers see it), `read` (GetChannel, ListChannels, ListChannelMembers), `ensure`

@@ -44,7 +44,7 @@ impl App {
             if let Err(error) = &sent
                 && !troubled
             {
-                tracing::warn!(%error, "notices of channels cannot be sent; trying again");
+                tracing::warn!(%error, "notices of channels cannot be sent; retrying");
             }
             troubled = sent.is_err();
             tokio::select! {
@@ -87,7 +87,7 @@ impl App {
                 Err(error) => return Err(error),
             }
         }
-        Ok(self.store.channels().noticed(channel.id, archive_at).await?)
+        Ok(self.store.channels().note_notice(channel.id, archive_at).await?)
     }
 }
 

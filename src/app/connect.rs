@@ -104,6 +104,13 @@ pub enum Unusable {
     Expired,
 }
 
+/// A link, or Slack's redirect, that is looked at.
+#[derive(Debug)]
+pub enum LinkUse<T> {
+    Usable(T),
+    Unusable(Unusable),
+}
+
 /// An attempt whose link can be used.
 struct Attempt {
     tenant: TenantId,
@@ -114,14 +121,14 @@ struct Attempt {
 }
 
 /// The attempt that the store found, or why there is none to use.
-fn usable(found: TakenConnect) -> Result<Attempt, Unusable> {
+fn usable(found: TakenConnect) -> LinkUse<Attempt> {
     match found {
         TakenConnect::Taken { tenant, redirect_uri, allowed, scopes } => {
-            Ok(Attempt { tenant, redirect_uri, allowed, scopes })
+            LinkUse::Usable(Attempt { tenant, redirect_uri, allowed, scopes })
         }
-        TakenConnect::AlreadyUsed => Err(Unusable::AlreadyUsed),
-        TakenConnect::Expired => Err(Unusable::Expired),
-        TakenConnect::Unknown => Err(Unusable::UnknownState),
+        TakenConnect::AlreadyUsed => LinkUse::Unusable(Unusable::AlreadyUsed),
+        TakenConnect::Expired => LinkUse::Unusable(Unusable::Expired),
+        TakenConnect::Unknown => LinkUse::Unusable(Unusable::UnknownState),
     }
 }
 
@@ -200,12 +207,12 @@ impl App {
     }
 
     /// The page that a link opens. Opening it does not use the link up.
-    pub async fn start_connect(&self, state: &str) -> Result<Result<Start, Unusable>, Error> {
+    pub async fn start_connect(&self, state: &str) -> Result<LinkUse<Start>, Error> {
         match usable(self.store.tenancy().look_at_connect(state).await?) {
-            Ok(Attempt { tenant, redirect_uri, scopes, .. }) => {
-                self.start(tenant, state, &redirect_uri, &scopes).map(Ok)
+            LinkUse::Usable(Attempt { tenant, redirect_uri, scopes, .. }) => {
+                self.start(tenant, state, &redirect_uri, &scopes).map(LinkUse::Usable)
             }
-            Err(unusable) => Ok(Err(unusable)),
+            LinkUse::Unusable(unusable) => Ok(LinkUse::Unusable(unusable)),
         }
     }
 
@@ -234,8 +241,8 @@ impl App {
         };
         let browser = callback.browser.unwrap_or_default();
         let attempt = match self.taken(&state, &browser).await? {
-            Ok(attempt) => attempt,
-            Err(unusable) => return Ok(Connected::Unusable(unusable)),
+            LinkUse::Usable(attempt) => attempt,
+            LinkUse::Unusable(unusable) => return Ok(Connected::Unusable(unusable)),
         };
         let Attempt { tenant, redirect_uri, allowed, scopes } = attempt;
         let connected = match (callback.code, callback.error) {
@@ -266,18 +273,20 @@ impl App {
 
     /// Takes the attempt with this state if this browser, with the state that it kept, opened the
     /// link.
-    async fn taken(&self, state: &str, kept: &str) -> Result<Result<Attempt, Unusable>, Error> {
+    async fn taken(&self, state: &str, kept: &str) -> Result<LinkUse<Attempt>, Error> {
         let tenancy = self.store.tenancy();
         if bool::from(kept.as_bytes().ct_eq(state.as_bytes())) {
             return Ok(usable(tenancy.take_connect(state).await?));
         }
-        Ok(usable(tenancy.look_at_connect(state).await?).and_then(|attempt| {
-            let tenant = &attempt.tenant;
-            tracing::warn!(%tenant, "Slack redirected a browser that did not open the link");
-            // The attempt continues in the right browser, so this is not its end.
-            self.trail().refused_browser(tenant);
-            Err(Unusable::OtherBrowser)
-        }))
+        match usable(tenancy.look_at_connect(state).await?) {
+            LinkUse::Usable(Attempt { tenant, .. }) => {
+                tracing::warn!(%tenant, "Slack redirected a browser that did not open the link");
+                // The attempt continues in the right browser, so this is not its end.
+                self.trail().refused_browser(&tenant);
+                Ok(LinkUse::Unusable(Unusable::OtherBrowser))
+            }
+            unusable => Ok(unusable),
+        }
     }
 
     /// Records the end of an attempt that did not connect.

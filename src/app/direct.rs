@@ -33,44 +33,51 @@ pub(super) struct Direct<'a> {
     pub(super) purpose: &'static str,
 }
 
+/// The result of looking for a person's member.
+pub(super) enum MemberLookup {
+    Found(FoundMember),
+    Unmatched(Unmatched),
+}
+
 impl App {
     /// Finds the member without trusting a stale cache and stores a new unique match.
     pub(super) async fn find_and_store(
         &self,
         tenant: &Tenant,
         known: &Known,
-    ) -> Result<Result<FoundMember, Unmatched>, Error> {
+    ) -> Result<MemberLookup, Error> {
         let Some(installation) = &tenant.installation else {
-            return Ok(Err(Match::none(NoMatch::NotConnected).unmatched()));
+            return Ok(MemberLookup::Unmatched(Match::none(NoMatch::NotConnected).unmatched()));
         };
         let stored = tenant.identity_here(known);
         let (mapping, person) = (&tenant.mapping, &known.person);
         let values = self.directory.values(&tenant.id, mapping, person).await?;
-        let whom = (person, &values);
-        let view = self.directory.fresh(installation, mapping, whom, stored).await?;
+        let view = self.directory.fresh(installation, mapping, person, &values, stored).await?;
         let (decision, matched) = view.decide_at_any_age(mapping, stored, &values);
         let (slack_user_id, display_name, basis) = match decision {
             MemberDecision::Reach { slack_user_id, display_name, basis } => {
                 (slack_user_id, display_name, basis)
             }
             MemberDecision::Unreachable { reason } => {
-                return Ok(Err(Unmatched { reason, ..matched.unmatched() }));
+                return Ok(MemberLookup::Unmatched(Unmatched { reason, ..matched.unmatched() }));
             }
         };
         match basis {
             MatchBasis::Pinned => {}
             // A stored identity that the rules no longer find may keep receiving messages, but a
             // test shows whether the person can be found now.
-            MatchBasis::Stale { .. } => return Ok(Err(matched.unmatched())),
+            MatchBasis::Stale { .. } => return Ok(MemberLookup::Unmatched(matched.unmatched())),
             MatchBasis::Matched { .. } => {
-                let (member, now) = ((&slack_user_id, &*display_name), self.store.now().await?);
-                let identity = Identity::matched(member, installation.id, now);
+                let now = self.store.now().await?;
+                let identity =
+                    Identity::matched(&slack_user_id, &display_name, installation.id, now);
                 let user = &known.person.user_id;
                 self.store.people().store_identity(&tenant.id, user, &identity).await?;
                 self.store.waiting().recheck_held(&tenant.id, std::slice::from_ref(user)).await?;
             }
         }
-        Ok(Ok(FoundMember { installation: installation.id, slack_user_id, display_name }))
+        let installation = installation.id;
+        Ok(MemberLookup::Found(FoundMember { installation, slack_user_id, display_name }))
     }
 
     /// Queues the message and waits up to `patience` for its end. Returns its state, and the time

@@ -178,7 +178,7 @@ impl App {
             let definition = after.as_ref().map(|after| &after.definition);
             // A built-in type without a configuration needs no row.
             let definition = definition.filter(|it| **it != Definition::default());
-            let entry = changed(call, action, event, (before.as_ref(), after.as_ref()));
+            let entry = changed(call, action, event, before.as_ref(), after.as_ref());
             let store = self.store.noting(&entry).await?;
             let ends = after.is_none();
             let change = DefinitionChange { event, definition, ends, settings: &settings };
@@ -236,7 +236,8 @@ fn changed(
     call: &Call,
     action: &str,
     event: &EventType,
-    (before, after): (Option<&EventTypeState>, Option<&EventTypeState>),
+    before: Option<&EventTypeState>,
+    after: Option<&EventTypeState>,
 ) -> Entry {
     let (before, after) = (before.map(EventTypeState::parts), after.map(EventTypeState::parts));
     let (before, after) = match (before, after) {

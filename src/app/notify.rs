@@ -192,7 +192,7 @@ impl App {
         let event = request.event.clone();
         let kind = prepare(&types, &event, &mut request)?;
         let words = self.words_of(&tenant, &types, &kind, &request).await?;
-        let mut planned = self.plan(&tenant, &mut request, (&kind, &words), asked).await?;
+        let mut planned = self.plan(&tenant, &mut request, &kind, &words, asked).await?;
         self.estimate(&tenant, &request, &mut planned).await?;
         let people = self.mentions(&tenant, &planned.mentioned()).await?;
         let details = planned.details(&people);
@@ -252,7 +252,7 @@ impl App {
         let event = request.event.clone();
         let kind = prepare(&types, &event, &mut request)?;
         let words = self.words_of(&tenant, &types, &kind, &request).await?;
-        let mut planned = self.plan(&tenant, &mut request, (&kind, &words), asked).await?;
+        let mut planned = self.plan(&tenant, &mut request, &kind, &words, asked).await?;
         self.estimate(&tenant, &request, &mut planned).await?;
         let waiting = planned.deliveries.iter().filter(|new| new.waits()).count() as u64;
         let room = self.room(&call.tenant, waiting).await?;
@@ -330,7 +330,8 @@ impl App {
         &self,
         tenant: &Tenant,
         request: &mut Request,
-        (kind, words): (&KnownType<'_>, &ReadyWords),
+        kind: &KnownType<'_>,
+        words: &ReadyWords,
         asked: usize,
     ) -> Result<plan::Planned, Error> {
         let places = self.places(tenant, request).await?;

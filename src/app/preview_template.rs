@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::direct::Direct;
+use super::direct::{Direct, MemberLookup};
 use super::event_types::NAME;
 use super::refresh_directory::not_connected;
 use super::templates::invalid;
@@ -152,8 +152,8 @@ impl App {
         }
         if let Some(user) = &request.send_to {
             let left = patience.saturating_sub(started.elapsed());
-            let to = (user, &request.event);
-            shown.sent = Some(self.send_preview(call, &tenant, to, message, left).await?);
+            let event = &request.event;
+            shown.sent = Some(self.send_preview(call, &tenant, user, event, message, left).await?);
         }
         Ok(shown)
     }
@@ -268,17 +268,18 @@ impl App {
         &self,
         call: &Call,
         tenant: &Tenant,
-        (user, event): (&UserId, &EventType),
+        user: &UserId,
+        event: &EventType,
         message: &Rendered,
         patience: Duration,
     ) -> Result<PreviewSent, Error> {
         let known = self.stored_person(tenant, user).await?;
         let member = match self.find_and_store(tenant, &known).await? {
-            Ok(member) => member,
-            Err(unmatched) if unmatched.reason == NoMatch::NotConnected => {
+            MemberLookup::Found(member) => member,
+            MemberLookup::Unmatched(unmatched) if unmatched.reason == NoMatch::NotConnected => {
                 return Err(not_connected());
             }
-            Err(unmatched) => {
+            MemberLookup::Unmatched(unmatched) => {
                 let sentence = format!("{NOT_FOUND} {}", unmatched.reason.sentence());
                 return Err(Error::NotReached { reason: "NO_SLACK_MEMBER", sentence });
             }

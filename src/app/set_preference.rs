@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use super::direct::MemberLookup;
 use super::{App, Call, Error};
 use crate::domain::access;
 use crate::domain::access::audit::{AuditDetail, AuditPerson, Entry};
@@ -68,14 +69,11 @@ impl App {
         }
         let known = self.known(&call.tenant, &user).await?;
         match self.find_and_store(&tenant, &known).await? {
-            Ok(found) => {
-                match self.open_conversation(&found).await? {
-                    Ok(channel) => effect.channel = Some(channel),
-                    Err(obstacle) => effect.obstacles.push(obstacle),
-                }
+            MemberLookup::Found(found) => {
+                self.open_conversation(&found, &mut effect).await?;
                 effect.found = Some(found);
             }
-            Err(unmatched) => {
+            MemberLookup::Unmatched(unmatched) => {
                 let reason = unmatched.reason;
                 effect.obstacles.push(Obstacle::new(reason.code(), reason.sentence()));
             }
@@ -83,32 +81,35 @@ impl App {
         Ok(effect)
     }
 
+    /// Opens the conversation in advance; the effect gets the channel, or the obstacle.
     async fn open_conversation(
         &self,
         found: &FoundMember,
-    ) -> Result<Result<ChannelId, Obstacle>, Error> {
+        effect: &mut PreferenceEffect,
+    ) -> Result<(), Error> {
         let lane = found.slack_user_id.as_str();
         match self.workspaces.open_conversation(found.installation, &found.slack_user_id).await {
             Ok(channel) => {
                 self.store.lanes().save_conversation(found.installation, lane, &channel).await?;
-                Ok(Ok(channel))
+                effect.channel = Some(channel);
             }
             Err(workspace::Error::Slack(error)) => {
                 let sentence = format!("Slack would not open the conversation: {error}");
-                Ok(Err(Obstacle { code: error.code().to_owned(), sentence }))
+                effect.obstacles.push(Obstacle { code: error.code().to_owned(), sentence });
             }
             Err(workspace::Error::Reconnect { code }) => {
                 let sentence = "The workspace must be connected again first.".to_owned();
-                Ok(Err(Obstacle { code, sentence }))
+                effect.obstacles.push(Obstacle { code, sentence });
             }
             Err(workspace::Error::Busy { .. }) => {
                 let sentence = "Slack's rate limit is used up; the first message opens the \
                                 conversation."
                     .to_owned();
-                Ok(Err(Obstacle { code: "ratelimited".to_owned(), sentence }))
+                effect.obstacles.push(Obstacle { code: "ratelimited".to_owned(), sentence });
             }
-            Err(error) => Err(error.into()),
+            Err(error) => return Err(error.into()),
         }
+        Ok(())
     }
 }
 

@@ -33,7 +33,7 @@ impl App {
     /// Stores the event for every installation that it is about; committed on return. The signature
     /// is checked before any lookup, over the bytes as received.
     pub async fn take_event(&self, request: SignedRequest<'_>) -> Result<Taken, Error> {
-        if let Err(error) = self.verify(request).await? {
+        if let Some(error) = self.forgery(request).await? {
             tracing::warn!(%error, "a request to /slack/events was refused");
             self.metrics.slack_events("refused", 1);
             return Ok(Taken::Refused);
@@ -54,18 +54,16 @@ impl App {
         }
     }
 
-    async fn verify(
-        &self,
-        request: SignedRequest<'_>,
-    ) -> Result<Result<(), SignatureError>, Error> {
+    /// Why the request is not from Slack, or is too old; `None`: it is good.
+    async fn forgery(&self, request: SignedRequest<'_>) -> Result<Option<SignatureError>, Error> {
         let SignedRequest { timestamp, signature, body } = request;
         let at = match self.workspaces.signed(timestamp, body, signature) {
             Ok(at) => at,
-            Err(error) => return Ok(Err(error)),
+            Err(error) => return Ok(Some(error)),
         };
         // The database's clock: a replica's own may be wrong.
         let now = self.store.now().await?;
-        Ok(signature::fresh(at, now.0.div_euclid(1_000_000)))
+        Ok(signature::fresh(at, now.0.div_euclid(1_000_000)).err())
     }
 
     async fn store_event(&self, event: Event) -> Result<Taken, Error> {

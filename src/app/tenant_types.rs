@@ -62,9 +62,9 @@ impl Deref for Catalogue {
 }
 
 impl Catalogue {
-    fn new(types: TenantTypes, places: Vec<(Place, u32)>) -> Self {
+    fn new(types: TenantTypes, places: Vec<Place>) -> Self {
         let mut worded: BTreeMap<EventType, Worded> = BTreeMap::new();
-        for (place, _) in places {
+        for place in places {
             let of = worded.entry(place.event).or_default();
             match place.content {
                 Some(content) => {
@@ -125,7 +125,7 @@ impl App {
             let places = if found.templates == 0 {
                 Vec::new()
             } else {
-                self.store.templates().keys(tenant).await?
+                self.store.templates().places(tenant).await?
             };
             let types = TenantTypes::new(found.definitions).with_unread(found.unread);
             Ok::<_, store::Error>(Arc::new(Catalogue::new(types, places)))

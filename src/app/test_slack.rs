@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::direct::Direct;
+use super::direct::{Direct, MemberLookup};
 use super::tenant::{Known, Tenant};
 use super::{App, Call, Error, Subject};
 use crate::domain::access;
@@ -65,8 +65,8 @@ impl App {
         }
         let known = self.subject(&call.tenant, subject).await?;
         let member = match self.find_and_store(&tenant, &known).await? {
-            Ok(member) => member,
-            Err(unmatched) => return Ok(Tested { outcome: Err(unmatched) }),
+            MemberLookup::Found(member) => member,
+            MemberLookup::Unmatched(unmatched) => return Ok(Tested { outcome: Err(unmatched) }),
         };
         let kind = if acting.is_administrator() {
             DeliveryKind::AdministratorTest

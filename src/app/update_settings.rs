@@ -73,7 +73,7 @@ impl App {
             };
             let (attribute, before) = (current.slack_attribute.clone(), current.clone());
             let wanted = change.apply(current);
-            check((&before, &wanted), &change, &types)?;
+            check(&before, &wanted, &change, &types)?;
             let entry = changed(call, action, &before, &wanted);
             if wanted == before {
                 // The call is recorded; the version, and everything that was read with it, stays.
@@ -178,7 +178,8 @@ fn changed(call: &Call, action: &str, before: &Settings, after: &Settings) -> En
 /// refused now must not prevent switching sending off. The same holds for event types. A list may
 /// repeat the names that it has now: those of deleted types remain in it.
 fn check(
-    (before, settings): (&Settings, &Settings),
+    before: &Settings,
+    settings: &Settings,
     change: &SettingsChange,
     types: &TenantTypes,
 ) -> Result<(), Error> {

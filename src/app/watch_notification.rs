@@ -112,9 +112,8 @@ impl NotificationWatch {
         if head == self.after {
             return Ok(false);
         }
-        let (tenant, id) = (&self.tenant, self.id);
-        let range = (self.after, head);
-        let found = self.store.feed().changes_of(tenant, id, range, BATCH).await?;
+        let (tenant, id, after) = (&self.tenant, self.id, self.after);
+        let found = self.store.feed().changes_of(tenant, id, after, head, BATCH).await?;
         self.after = found.span.filter(|_| found.full).map_or(head, |(_, last)| last);
         self.read.extend(found.changes);
         Ok(true)

@@ -1,10 +1,9 @@
 //! Looks for a channel among those of the workspace: after an unclear request to create one, and
 //! for one to adopt.
 
-use super::turn::{ChannelWork, Denied, Interruption, Owning};
+use super::turn::{ChannelWork, Denied, Interruption, Owning, RequestOutcome};
 use crate::domain::channels::next::{OwnLook, Step, adoptable, settled_by_look};
 use crate::domain::channels::progress::SeenChannel;
-use crate::domain::channels::stamp;
 use crate::domain::ids::ChannelId;
 use crate::workspace::Method;
 
@@ -53,10 +52,10 @@ impl ChannelWork {
         let prepared = self.prepare(Method::ConversationsArchive).await?;
         let (installation, patience) = (prepared.installation, prepared.patience);
         let request = prepared.workspaces.archive_channel(installation, spare, patience);
-        match self.asked(&prepared, request).await? {
-            Ok(()) => Ok(()),
-            Err(Denied::Refused(code)) if code == "already_archived" => Ok(()),
-            Err(denied) => Err(self.denied(step, denied)),
+        match self.send(&prepared, request).await? {
+            RequestOutcome::Done(()) => Ok(()),
+            RequestOutcome::Denied(Denied::Refused(code)) if code == "already_archived" => Ok(()),
+            RequestOutcome::Denied(denied) => Err(self.denied(step, denied)),
         }
     }
 
@@ -73,7 +72,7 @@ impl ChannelWork {
         let ids: Vec<ChannelId> = seen.iter().map(|seen| seen.id.clone()).collect();
         let store = &self.channels.inner.store;
         let owned = store.channels().owned(self.lease.id, installation, &ids).await?;
-        let marks: Vec<_> = seen.iter().filter_map(|seen| stamp::read(&seen.purpose)).collect();
+        let marks: Vec<_> = seen.iter().filter_map(|seen| mark::read(&seen.purpose)).collect();
         let (tenant, wish) = (&self.lease.channel.tenant, &self.lease.channel.wish);
         let released = store.channels().released(tenant, &marks).await?;
         match adoptable(&seen, name, wish, &owned, &released, self.lease.id) {
@@ -88,20 +87,20 @@ impl ChannelWork {
         let prepared = self.prepare(Method::ConversationsList).await?;
         let (mut found, mut cursor) = (Vec::new(), None::<String>);
         for _ in 0..PAGES {
-            self.hold().await?;
+            self.extend_lease().await?;
             let patience = prepared.patience.max(self.timing().page);
             let request = prepared.workspaces.channels_page(
                 prepared.installation,
                 cursor.as_deref(),
                 patience,
             );
-            let page = match self.asked(&prepared, request).await? {
-                Ok(page) => page,
-                Err(denied) => return Err(self.denied(step, denied)),
+            let page = match self.send(&prepared, request).await? {
+                RequestOutcome::Done(page) => page,
+                RequestOutcome::Denied(denied) => return Err(self.denied(step, denied)),
             };
             let id = Some(self.lease.id);
             let is_like_it =
-                |seen: &SeenChannel| seen.name == name || stamp::read(&seen.purpose) == id;
+                |seen: &SeenChannel| seen.name == name || mark::read(&seen.purpose) == id;
             found.extend(page.channels.into_iter().filter(is_like_it));
             cursor = page.next_cursor.filter(|cursor| !cursor.is_empty());
             if cursor.is_none() {

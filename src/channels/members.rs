@@ -1,15 +1,15 @@
-//! Brings the members of a channel to those wished for.
+//! Invites the people wished for in a channel, and removes those who no longer are.
 //!
-//! Slack takes up to 100 people in one invitation. `force` lets it skip the people that it refuses,
-//! and name them. If it names no one, halves of the batch find out who they are.
+//! Slack accepts up to 100 people in one invitation. With `force` it skips the people that it
+//! refuses, and names them. If it names none, the batch is halved until they are found.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::people::{FoundPeople, Invitee};
-use super::seen::{is_about_a_person, is_about_the_channel, is_out, stays};
-use super::turn::{ChannelWork, Denied, Interruption};
+use super::turn::{ChannelWork, Denied, Interruption, RequestOutcome};
 use crate::domain::channels::members::{
-    INVITE_BATCH, InviteFate, LAST_INVITE, invite_fate, retry_after,
+    INVITE_BATCH, InviteFate, LAST_INVITE, cannot_be_removed, invite_fate, is_about_a_person,
+    is_about_the_channel, is_removed, retry_after,
 };
 use crate::domain::channels::next::{Step, at_rest, next};
 use crate::domain::channels::state::ChannelMemberState;
@@ -87,7 +87,7 @@ impl ChannelWork {
         Ok(())
     }
 
-    /// One invitation. Returns the halves of the part if Slack refused someone and did not say who.
+    /// One invitation. Returns the halves of the part if Slack refused a person and named none.
     async fn invite_part(
         &mut self,
         step: &Step,
@@ -108,12 +108,12 @@ impl ChannelWork {
             true,
             prepared.patience,
         );
-        let denied = match self.asked(&prepared, request).await {
-            Ok(Ok(refused)) => {
+        let denied = match self.send(&prepared, request).await {
+            Ok(RequestOutcome::Done(refused)) => {
                 self.write(&self.outcomes(&part, &refused.into_iter().collect())).await?;
                 return Ok(None);
             }
-            Ok(Err(denied)) => denied,
+            Ok(RequestOutcome::Denied(denied)) => denied,
             Err(interruption) => {
                 // Nothing was sent. Otherwise the marks stay, and the members are read first.
                 if matches!(interruption, Interruption::Later(_) | Interruption::Again) {
@@ -128,11 +128,6 @@ impl ChannelWork {
                 self.unmark(&part).await?;
                 let halves = part.split_at(part.len() / 2);
                 Ok(Some([halves.0.to_vec(), halves.1.to_vec()]))
-            }
-            Denied::Refused(code) if is_about_a_person(&code) => {
-                let refused = members.into_iter().map(|member| (member, code.clone())).collect();
-                self.write(&self.outcomes(&part, &refused)).await?;
-                Ok(None)
             }
             // The marks stay, and the members are read before anyone is invited again.
             denied @ (Denied::Unclear | Denied::Temporary(_)) => {
@@ -264,18 +259,18 @@ impl ChannelWork {
         let prepared = self.prepare(Method::ConversationsKick).await?;
         let request =
             prepared.workspaces.kick(prepared.installation, &channel, &member, prepared.patience);
-        match self.asked(&prepared, request).await? {
-            Ok(()) => Ok(gone),
-            Err(Denied::Refused(code)) if is_out(&code) => Ok(gone),
+        match self.send(&prepared, request).await? {
+            RequestOutcome::Done(()) => Ok(gone),
+            RequestOutcome::Denied(Denied::Refused(code)) if is_removed(&code) => Ok(gone),
             // Perhaps the app is not in the channel: its members are read, once the app is in it.
-            Err(Denied::Refused(code)) if code == "not_in_channel" => {
+            RequestOutcome::Denied(Denied::Refused(code)) if code == "not_in_channel" => {
                 self.progress.members_read = false;
                 Err(self.denied(step, Denied::Refused(code)))
             }
-            Err(Denied::Refused(code)) if !is_about_the_channel(&code) => {
+            RequestOutcome::Denied(Denied::Refused(code)) if !is_about_the_channel(&code) => {
                 Ok(self.not_removed(gone, code))
             }
-            Err(denied) => Err(self.denied(step, denied)),
+            RequestOutcome::Denied(denied) => Err(self.denied(step, denied)),
         }
     }
 
@@ -283,7 +278,7 @@ impl ChannelWork {
     fn not_removed(&self, row: MemberUpdate, code: String) -> MemberUpdate {
         let attempts = row.attempts.saturating_add(1);
         let row = MemberUpdate { code: Some(code), attempts, ..row };
-        if row.code.as_deref().is_some_and(stays) || attempts >= LAST_INVITE {
+        if row.code.as_deref().is_some_and(cannot_be_removed) || attempts >= LAST_INVITE {
             return MemberUpdate { state: Some(ChannelMemberState::Failed), ..row };
         }
         let after = retry_after(attempts).mul_f64(self.timing().scale);
@@ -297,7 +292,7 @@ impl ChannelWork {
         after: Option<&UserId>,
         limit: u32,
     ) -> Result<Vec<MemberRecord>, Interruption> {
-        self.hold().await?;
+        self.extend_lease().await?;
         let store = &self.channels.inner.store;
         Ok(store.channels().members_to_do(&self.lease, states, after, limit).await?)
     }
@@ -313,7 +308,7 @@ impl ChannelWork {
 
     /// When a member who waits is due next. One who became due during this turn is so again soon.
     async fn next_member(&mut self) -> Result<Option<Timestamp>, Interruption> {
-        self.hold().await?;
+        self.extend_lease().await?;
         let store = &self.channels.inner.store;
         let next = store.channels().next_member(&self.lease).await?;
         let now = self.now();

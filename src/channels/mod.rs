@@ -1,4 +1,4 @@
-//! Channels of Slack, brought to the wishes that callers stated and kept there.
+//! Creates channels in Slack, and keeps them as callers wished.
 //!
 //! `claim` takes channels that are due, and gives each of them one turn. A turn holds a lease on
 //! the channel's row. It asks `domain::channels::next` for the next step, carries it out, saves the
@@ -8,8 +8,8 @@
 //! Crash points:
 //!
 //! - `conversations.create` is the only request that must not be repeated. The attempt is committed
-//!   before it, and it begins within the lease (`turn`). Whatever became of it afterwards, the next
-//!   step is to list the channels (`look`), never to create again.
+//!   before it, and it begins within the lease (`turn`). Whatever its outcome, the next step is to
+//!   list the channels (`look`), never to create again.
 //! - Members are marked as being invited before the request. A replica that finds such a mark
 //!   at a claim reads the members of the channel (`read`), and invites only those who are missing.
 //! - Every other request has the same effect if it is repeated.
@@ -35,7 +35,6 @@
 
 mod config;
 mod lines;
-mod seen;
 
 mod turn;
 

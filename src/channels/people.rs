@@ -1,4 +1,4 @@
-//! The Slack members that people wished for in a channel are, found as for messages.
+//! Finds the Slack members of the people wished for in a channel, by the rules for messages.
 
 use super::turn::{ChannelWork, Interruption};
 use crate::domain::channels::state::ChannelMemberState;
@@ -32,7 +32,7 @@ impl Invitee {
     }
 }
 
-/// A look at people.
+/// The result of looking for people.
 pub(super) struct FoundPeople {
     pub(super) invitees: Vec<Invitee>,
     /// The rows of those who are not in Slack, or already in the channel.

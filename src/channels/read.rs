@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use super::seen::{Presence, presence};
-use super::turn::{ChannelWork, Denied, Interruption};
+use super::turn::{ChannelWork, Denied, Interruption, RequestOutcome};
+use crate::domain::channels::members::{Presence, presence};
 use crate::domain::channels::next::Step;
 use crate::domain::channels::state::{ChannelMemberState, LEFT};
 use crate::domain::ids::{SlackUserId, UserId};
@@ -27,7 +27,7 @@ impl ChannelWork {
                 let denied = Denied::Temporary("too_many_members".to_owned());
                 return Err(self.denied(step, denied));
             }
-            self.hold().await?;
+            self.extend_lease().await?;
             let patience = prepared.patience.max(self.timing().page);
             let request = prepared.workspaces.channel_members(
                 prepared.installation,
@@ -35,9 +35,9 @@ impl ChannelWork {
                 cursor.as_deref(),
                 patience,
             );
-            let page = match self.asked(&prepared, request).await? {
-                Ok(page) => page,
-                Err(denied) => return Err(self.denied(step, denied)),
+            let page = match self.send(&prepared, request).await? {
+                RequestOutcome::Done(page) => page,
+                RequestOutcome::Denied(denied) => return Err(self.denied(step, denied)),
             };
             present.extend(page.members);
             cursor = page.next_cursor.filter(|cursor| !cursor.is_empty());
@@ -60,7 +60,7 @@ impl ChannelWork {
     async fn compare(&mut self, present: &HashSet<SlackUserId>) -> Result<(), Interruption> {
         let mut after: Option<UserId> = None;
         loop {
-            self.hold().await?;
+            self.extend_lease().await?;
             let (store, channel) = (&self.channels.inner.store, &self.lease.channel);
             let rows = store
                 .channels()
@@ -82,7 +82,8 @@ impl ChannelWork {
     }
 
     fn compared(&self, row: MemberRecord, present: &HashSet<SlackUserId>) -> Option<MemberUpdate> {
-        let state = match presence(row.state, row.slack_user_id.as_ref(), present) {
+        let is_in = row.slack_user_id.as_ref().is_some_and(|member| present.contains(member));
+        let state = match presence(row.state, is_in) {
             Presence::AsKnown => return None,
             Presence::Is(state) => Some(state),
             Presence::Gone => None,

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use super::turn::{ChannelWork, Denied, Interruption, Owning};
+use super::turn::{ChannelWork, Denied, Interruption, Owning, RequestOutcome};
 use crate::domain::channels::next::{Inspection, Step, inspected, next, repeated};
 use crate::domain::channels::state::{ChannelMemberState, ChannelObstacle, ChannelState};
 use crate::domain::time::Timestamp;
@@ -25,7 +25,7 @@ impl ChannelWork {
                 return;
             }
             Err(Interruption::Failed(error)) => {
-                // Whatever the claim reported is not stored yet.
+                // The progress that the claim led to is not stored yet.
                 self.followed = false;
                 tracing::warn!(channel = %self.lease.id, %error, "a channel waits; retrying");
                 Some(self.now().plus(self.timing().look_again))
@@ -139,7 +139,7 @@ impl ChannelWork {
             Step::Archive => self.archive(step).await?,
             Step::Rename { name } => self.rename(step, name).await?,
             Step::SetTopic => self.set_topic(step).await?,
-            Step::Stamp { purpose } => self.stamp(step, purpose).await?,
+            Step::Mark { purpose } => self.write_mark(step, purpose).await?,
             Step::Inspect => self.inspect(step).await?,
             Step::ReadMembers => self.read_members(step).await?,
         }
@@ -177,15 +177,17 @@ impl ChannelWork {
         self.changed = true;
         self.settle(state, obstacle).await?;
         let request = prepared.workspaces.create_channel(installation, name, is_private, patience);
-        match self.asked(&prepared, request).await {
-            Ok(Ok(seen)) => self.own(step, installation, &Owning::Created(seen)).await,
+        match self.send(&prepared, request).await {
+            Ok(RequestOutcome::Done(seen)) => {
+                self.own(step, installation, &Owning::Created(seen)).await
+            }
             // Another replica, or the next step, looks for the channel.
-            Ok(Err(Denied::Unclear)) => {
+            Ok(RequestOutcome::Denied(Denied::Unclear)) => {
                 self.progress.unclear();
                 self.changed = true;
                 Ok(())
             }
-            Ok(Err(denied)) => Err(self.denied(step, denied)),
+            Ok(RequestOutcome::Denied(denied)) => Err(self.denied(step, denied)),
             Err(interruption) => {
                 if matches!(interruption, Interruption::Later(_) | Interruption::Again) {
                     self.progress.not_created();
@@ -201,8 +203,8 @@ impl ChannelWork {
         let prepared = self.prepare(Method::ConversationsJoin).await?;
         let (installation, patience) = (prepared.installation, prepared.patience);
         let request = prepared.workspaces.join_channel(installation, &channel, patience);
-        let answer = self.asked(&prepared, request).await?;
-        self.settled_by(step, answer)
+        let sent = self.send(&prepared, request).await?;
+        self.settled_by(step, sent)
     }
 
     async fn unarchive(&mut self, step: &Step) -> Result<(), Interruption> {
@@ -210,8 +212,8 @@ impl ChannelWork {
         let prepared = self.prepare(Method::ConversationsUnarchive).await?;
         let (installation, patience) = (prepared.installation, prepared.patience);
         let request = prepared.workspaces.unarchive_channel(installation, &channel, patience);
-        let answer = self.asked(&prepared, request).await?;
-        self.settled_by(step, answer)
+        let sent = self.send(&prepared, request).await?;
+        self.settled_by(step, sent)
     }
 
     async fn archive(&mut self, step: &Step) -> Result<(), Interruption> {
@@ -219,8 +221,8 @@ impl ChannelWork {
         let prepared = self.prepare(Method::ConversationsArchive).await?;
         let (installation, patience) = (prepared.installation, prepared.patience);
         let request = prepared.workspaces.archive_channel(installation, &channel, patience);
-        let answer = self.asked(&prepared, request).await?;
-        self.settled_by(step, answer)
+        let sent = self.send(&prepared, request).await?;
+        self.settled_by(step, sent)
     }
 
     async fn rename(&mut self, step: &Step, name: &str) -> Result<(), Interruption> {
@@ -228,8 +230,8 @@ impl ChannelWork {
         let prepared = self.prepare(Method::ConversationsRename).await?;
         let (installation, patience) = (prepared.installation, prepared.patience);
         let request = prepared.workspaces.rename_channel(installation, &channel, name, patience);
-        let answer = self.asked(&prepared, request).await?;
-        self.settled_by(step, answer.map(drop))
+        let sent = self.send(&prepared, request).await?;
+        self.settled_by(step, sent)
     }
 
     async fn set_topic(&mut self, step: &Step) -> Result<(), Interruption> {
@@ -238,18 +240,18 @@ impl ChannelWork {
         let topic = self.lease.channel.wish.topic.clone();
         let (installation, patience) = (prepared.installation, prepared.patience);
         let request = prepared.workspaces.set_topic(installation, &channel, &topic, patience);
-        let answer = self.asked(&prepared, request).await?;
-        self.settled_by(step, answer)
+        let sent = self.send(&prepared, request).await?;
+        self.settled_by(step, sent)
     }
 
     /// Writes the purpose with the mark; the next step reads it back.
-    async fn stamp(&mut self, step: &Step, purpose: &str) -> Result<(), Interruption> {
+    async fn write_mark(&mut self, step: &Step, purpose: &str) -> Result<(), Interruption> {
         let channel = self.channel()?;
         let prepared = self.prepare(Method::ConversationsSetPurpose).await?;
         let (installation, patience) = (prepared.installation, prepared.patience);
         let request = prepared.workspaces.set_purpose(installation, &channel, purpose, patience);
-        let answer = self.asked(&prepared, request).await?;
-        self.settled_by(step, answer)
+        let sent = self.send(&prepared, request).await?;
+        self.settled_by(step, sent)
     }
 
     async fn inspect(&mut self, step: &Step) -> Result<(), Interruption> {
@@ -257,9 +259,9 @@ impl ChannelWork {
         let prepared = self.prepare(Method::ConversationsInfo).await?;
         let (installation, patience) = (prepared.installation, prepared.patience);
         let request = prepared.workspaces.channel_info(installation, &channel, patience);
-        let seen = match self.asked(&prepared, request).await? {
-            Ok(seen) => seen,
-            Err(denied) => {
+        let seen = match self.send(&prepared, request).await? {
+            RequestOutcome::Done(seen) => seen,
+            RequestOutcome::Denied(denied) => {
                 // It is not gone if it has another id by now.
                 if self.follow_id().await? {
                     return Err(Interruption::Again);
@@ -278,13 +280,13 @@ impl ChannelWork {
         Ok(())
     }
 
-    fn settled_by(&mut self, step: &Step, answer: Result<(), Denied>) -> Result<(), Interruption> {
-        match answer {
-            Ok(()) => {
+    fn settled_by<T>(&mut self, step: &Step, sent: RequestOutcome<T>) -> Result<(), Interruption> {
+        match sent {
+            RequestOutcome::Done(_) => {
                 self.done(step);
                 Ok(())
             }
-            Err(denied) => Err(self.denied(step, denied)),
+            RequestOutcome::Denied(denied) => Err(self.denied(step, denied)),
         }
     }
 }

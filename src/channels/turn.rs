@@ -1,4 +1,4 @@
-//! One turn of a channel: its lease, what is known of it, and its requests to Slack.
+//! One turn of a channel: its lease, the facts about it, and its requests to Slack.
 
 use std::collections::HashSet;
 use std::future::poll_fn;
@@ -19,10 +19,10 @@ use crate::domain::channels::state::{ChannelObstacle, ChannelState};
 use crate::domain::ids::{ChannelId, InstallationId, SlackUserId};
 use crate::domain::time::Timestamp;
 use crate::slack;
-use crate::store::{ChannelLease, ChannelSave, ChannelSaved, Installation, InstallationState};
+use crate::store::{ChannelLease, ChannelSave, ChannelSaved, Installation};
 use crate::workspace::{self, Method, Workspaces};
 
-/// Why a turn does not simply go on.
+/// Why a turn does not continue with the next step.
 #[derive(Debug)]
 pub(super) enum Interruption {
     /// The facts changed: the next step is decided again.
@@ -60,6 +60,13 @@ pub(super) enum Denied {
     Temporary(String),
     /// It may or may not have been carried out.
     Unclear,
+}
+
+/// The end of a request that was made.
+pub(super) enum RequestOutcome<T> {
+    /// Slack carried it out.
+    Done(T),
+    Denied(Denied),
 }
 
 /// How a channel of Slack becomes a row's own.
@@ -103,9 +110,9 @@ pub(super) struct ChannelWork {
     stop: CancellationToken,
     /// The lease lasts at least until here.
     until: Instant,
-    /// The database's time, when this was read.
-    told: Timestamp,
-    told_at: Instant,
+    /// The database's time when it was last read, and this process's time then.
+    read: Timestamp,
+    read_at: Instant,
 }
 
 impl ChannelWork {
@@ -129,8 +136,8 @@ impl ChannelWork {
             followed: false,
             stop,
             until,
-            told: channel.changed_at,
-            told_at: Instant::now(),
+            read: channel.changed_at,
+            read_at: Instant::now(),
             channels,
             lease,
         }
@@ -142,10 +149,10 @@ impl ChannelWork {
 
     /// The database's time.
     pub(super) fn now(&self) -> Timestamp {
-        self.told.plus(self.told_at.elapsed())
+        self.read.plus(self.read_at.elapsed())
     }
 
-    /// For rows that are due at once: a time that has passed by every reading of the clock.
+    /// A time in the past, for rows that are due at once.
     pub(super) fn at_once(&self) -> Timestamp {
         self.lease.channel.created_at
     }
@@ -157,8 +164,8 @@ impl ChannelWork {
     /// Reads the facts that other parts change.
     pub(super) async fn refresh(&mut self) -> Result<(), Interruption> {
         let store = &self.channels.inner.store;
-        self.told = store.now().await?;
-        self.told_at = Instant::now();
+        self.read = store.now().await?;
+        self.read_at = Instant::now();
         self.workspace = store.tenancy().installation_of(&self.lease.channel.tenant).await?;
         self.follow_id().await.map(drop)
     }
@@ -179,19 +186,11 @@ impl ChannelWork {
     }
 
     pub(super) fn facts(&self) -> ChannelFacts<'_> {
-        let (channel, workspace) = (&self.lease.channel, self.workspace.as_ref());
-        let dead = workspace.filter(|of| of.state == InstallationState::Dead);
+        let (workspace, look_again) = (self.workspace.as_ref(), self.timing().look_again);
         ChannelFacts {
-            now: self.now(),
-            id: channel.id,
-            wish: &channel.wish,
             progress: &self.progress,
-            wants_archived: channel.wants_archived,
             place: self.place.as_ref().map(|(installation, id)| (*installation, id)),
-            connected: workspace.map(|of| of.id),
-            dead: dead.map(|of| of.state_reason.as_deref().unwrap_or_default()),
-            granted: workspace.map(|of| of.scopes.as_slice()).unwrap_or_default(),
-            look_again_after: self.timing().look_again,
+            ..self.lease.channel.facts(workspace, self.now(), look_again)
         }
     }
 
@@ -199,8 +198,7 @@ impl ChannelWork {
     pub(super) fn here(&self) -> Option<&ChannelId> {
         let workspace = self.workspace.as_ref()?;
         let (installation, id) = self.place.as_ref()?;
-        let works = workspace.state != InstallationState::Dead;
-        (works && workspace.id == *installation).then_some(id)
+        (workspace.dead().is_none() && workspace.id == *installation).then_some(id)
     }
 
     /// When the channel is to be read although no event reported a change.
@@ -224,12 +222,12 @@ impl ChannelWork {
         let place = inner.lines.enter((installation, method), tenant, interval, Instant::now());
         let place = place.map_err(Interruption::Later)?;
         let (workspaces, patience) = (inner.workspaces.clone(), place.patience());
-        self.hold().await?;
+        self.extend_lease().await?;
         Ok(ReadyRequest { place, workspaces, installation, patience })
     }
 
     /// Extends the lease if half of it has passed.
-    pub(super) async fn hold(&mut self) -> Result<(), Interruption> {
+    pub(super) async fn extend_lease(&mut self) -> Result<(), Interruption> {
         let (now, lease) = (Instant::now(), self.timing().lease);
         if self.until.saturating_duration_since(now) > lease / 2 {
             return Ok(());
@@ -244,11 +242,11 @@ impl ChannelWork {
 
     /// Makes a request within the lease. A request that creates a channel or invites people is not
     /// interrupted by the end of the process, which waits for it.
-    pub(super) async fn asked<T>(
+    pub(super) async fn send<T>(
         &self,
         prepared: &ReadyRequest,
         request: impl Future<Output = Result<T, workspace::Error>>,
-    ) -> Result<Result<T, Denied>, Interruption> {
+    ) -> Result<RequestOutcome<T>, Interruption> {
         let method = prepared.place.method();
         let finishes = matches!(method, Method::ConversationsCreate | Method::ConversationsInvite);
         let interruptible = async {
@@ -260,15 +258,15 @@ impl ChannelWork {
         let answer = match within(self.until, interruptible).await {
             None => Err(Interruption::Lost),
             Some(None) => Err(Interruption::Stopped),
-            Some(Some(Ok(answer))) => Ok(Ok(answer)),
-            Some(Some(Err(error))) => meaning(error, &prepared.place).map(Err),
+            Some(Some(Ok(answer))) => Ok(RequestOutcome::Done(answer)),
+            Some(Some(Err(error))) => meaning(error, &prepared.place).map(RequestOutcome::Denied),
         };
         let outcome = match &answer {
-            Ok(Ok(_)) => "done",
-            Ok(Err(Denied::Refused(_) | Denied::Scopes)) => "refused",
-            Ok(Err(Denied::Unclear)) => "unclear",
+            Ok(RequestOutcome::Done(_)) => "done",
+            Ok(RequestOutcome::Denied(Denied::Refused(_) | Denied::Scopes)) => "refused",
+            Ok(RequestOutcome::Denied(Denied::Unclear)) => "unclear",
             Err(Interruption::Later(_)) => "waits",
-            Ok(Err(Denied::Temporary(_))) | Err(_) => "failed",
+            Ok(RequestOutcome::Denied(Denied::Temporary(_))) | Err(_) => "failed",
         };
         self.channels.inner.metrics.channel_step(step_name(method), outcome);
         answer
@@ -288,23 +286,31 @@ impl ChannelWork {
 
     /// The consequence of a denied step.
     pub(super) fn denied(&mut self, step: &Step, denied: Denied) -> Interruption {
+        let progress = &mut self.progress;
         match denied {
             Denied::Refused(code) => self.refused(step, &code),
             Denied::Scopes => self.refused(step, "missing_scope"),
-            // Any code that may pass: it is counted.
-            Denied::Temporary(code) => match self.refused(step, "service_unavailable") {
-                Interruption::Temporary(_) => Interruption::Temporary(code),
-                interruption => interruption,
-            },
-            Denied::Unclear => self.refused(step, "internal_error"),
+            Denied::Temporary(code) => {
+                let refused = next::failed(step, progress);
+                self.noted(refused, &code)
+            }
+            Denied::Unclear => {
+                let refused = next::unclear(step, progress);
+                self.noted(refused, "unclear_answer")
+            }
         }
     }
 
-    /// The consequence of a refusal is in the progress, where the next step finds it.
+    /// The consequence of a refusal with this code.
     pub(super) fn refused(&mut self, step: &Step, code: &str) -> Interruption {
         let again_at = self.now().plus(self.timing().blocked);
         let wish = &self.lease.channel.wish;
         let refused = next::refused(step, code, wish, &mut self.progress, again_at);
+        self.noted(refused, code)
+    }
+
+    /// The refusal is in the progress, where the next step finds it.
+    fn noted(&mut self, refused: Refused, code: &str) -> Interruption {
         self.changed = true;
         match refused {
             Refused::Again | Refused::Blocked(_) => Interruption::Again,
@@ -370,7 +376,7 @@ impl ChannelWork {
         self.settle(self.state, self.obstacle).await
     }
 
-    /// Saves the progress and the state, if they are news.
+    /// Saves the progress and the state, if either is new.
     pub(super) async fn settle(
         &mut self,
         state: ChannelState,
@@ -394,7 +400,10 @@ impl ChannelWork {
             && let Some((installation, id)) = &self.place
         {
             let channel = &self.lease.channel;
-            store.waiting().channel_ready(&channel.tenant, channel.id, *installation, id).await?;
+            store
+                .waiting()
+                .note_channel_ready(&channel.tenant, channel.id, *installation, id)
+                .await?;
         }
         Ok(())
     }

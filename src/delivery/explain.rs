@@ -19,7 +19,8 @@ pub(super) fn decision(
     head: &Head,
     now: Timestamp,
     settings: Option<&Settings>,
-    (preferences, identity): (&Preferences, Option<&Identity>),
+    preferences: &Preferences,
+    identity: Option<&Identity>,
     verdict: Option<&Settle>,
 ) -> TraceDecision {
     let identity = identity.map(|identity| TraceBasis {

@@ -13,7 +13,7 @@ use crate::domain::delivery::{End, Settle};
 use crate::domain::ids::{ChannelId, InstallationId, SlackUserId};
 use crate::domain::settings::Settings;
 use crate::domain::time::Timestamp;
-use crate::store::{self, Head, Installation, InstallationState};
+use crate::store::{self, Head, Installation};
 
 impl Delivery {
     /// Checks the head; `None`: it may be sent.
@@ -42,7 +42,7 @@ impl Delivery {
             (Some(settings), Some(_)) => self.list(claim.installation, settings).await,
             _ => View::default(),
         };
-        let dead = connected.as_ref().and_then(dead);
+        let dead = connected.as_ref().and_then(Installation::dead);
         let member_kind = match &member {
             // A dead token cannot be used to ask, and nothing will be sent.
             Some(member) if connected.is_some() && dead.is_none() => {
@@ -71,8 +71,8 @@ impl Delivery {
         let decision = admitted
             .and_then(|admitted| step(&admitted, &lane, claim.lane.as_str(), channel.as_ref()));
         let verdict = as_settle(decision);
-        let person = (&preferences, identity);
-        turn.note(explain::decision(head, turn.now(), settings, person, verdict.as_ref()));
+        let (now, settled) = (turn.now(), verdict.as_ref());
+        turn.note(explain::decision(head, now, settings, &preferences, identity, settled));
         Ok(verdict)
     }
 
@@ -128,12 +128,6 @@ fn message(head: &Head, now: Timestamp) -> Message<'_> {
         hold: None,
         damaged: false,
     }
-}
-
-/// Why the token of this workspace is dead, if it is.
-fn dead(installation: &Installation) -> Option<&str> {
-    let code = installation.state_reason.as_deref().unwrap_or("token_revoked");
-    (installation.state == InstallationState::Dead).then_some(code)
 }
 
 /// The decision in the store's terms; `None`: the message is sent.

@@ -68,6 +68,14 @@ impl Liveness {
     }
 }
 
+/// The result of asking Slack about an account.
+enum AccountAnswer {
+    /// `None`: Slack says nothing about the account.
+    Given(Option<MemberKind>),
+    /// No other question is asked for this time.
+    Missing { rest: Duration },
+}
+
 impl Delivery {
     /// The state of the account, as far as it is known; `None`: unknown, so the request will show
     /// it.
@@ -91,44 +99,47 @@ impl Delivery {
         if !liveness.begin(installation, Instant::now()) {
             return listed;
         }
-        let (answer, rest) = self.ask(installation, member, listed).await;
-        liveness.end(installation, Instant::now(), rest);
-        if let Some(answer) = answer {
-            liveness.answers.insert(key, answer).await;
-            return answer.or(listed);
+        match self.ask(installation, member, listed).await {
+            AccountAnswer::Given(kind) => {
+                liveness.end(installation, Instant::now(), Duration::ZERO);
+                liveness.answers.insert(key, kind).await;
+                kind.or(listed)
+            }
+            AccountAnswer::Missing { rest } => {
+                liveness.end(installation, Instant::now(), rest);
+                listed
+            }
         }
-        listed
     }
 
-    /// Slack's answer, which all replicas learn if it is new, and how long to ask no other
-    /// question.
+    /// Slack's answer, which all replicas learn if it is new.
     async fn ask(
         &self,
         installation: InstallationId,
         member: &SlackUserId,
         listed: Option<MemberKind>,
-    ) -> (Option<Option<MemberKind>>, Duration) {
+    ) -> AccountAnswer {
         let retry = self.inner.timing.retry;
         let json = match self.inner.workspaces.user_info(installation, member).await {
             Ok(Some(json)) => json,
             // Not visible to us, which says nothing about the account.
-            Ok(None) => return (Some(None), Duration::ZERO),
-            Err(workspace::Error::Busy { after }) => return (None, after),
+            Ok(None) => return AccountAnswer::Given(None),
+            Err(workspace::Error::Busy { after }) => return AccountAnswer::Missing { rest: after },
             Err(error) => {
                 let workspace = installation;
                 tracing::info!(%workspace, %error, "Slack was not asked about an account");
-                return (None, retry);
+                return AccountAnswer::Missing { rest: retry };
             }
         };
         let kind = Member::from_slice(json.get().as_bytes()).ok().map(|member| member.kind);
         if kind.is_some() && kind != listed {
-            let told = self.inner.directory.learn(installation, &[json]).await;
-            if let Err(error) = told {
+            let learnt = self.inner.directory.learn(installation, &[json]).await;
+            if let Err(error) = learnt {
                 let workspace = installation;
                 tracing::warn!(%workspace, %error, "a change of a member was not stored");
             }
         }
-        (Some(kind), Duration::ZERO)
+        AccountAnswer::Given(kind)
     }
 }
 

@@ -94,8 +94,8 @@ impl Delivery {
             return self.inner.store.lanes().release(claim, after).await.map(drop);
         }
         let policy = self.inner.timing.policy_for(&head.event_type);
-        let counts = (head.attempt, head.crashes);
-        let settle = next_after_probe(&probe, looks, counts, rand::random(), &policy);
+        let (attempt, crashes, dice) = (head.attempt, head.crashes, rand::random());
+        let settle = next_after_probe(&probe, looks, attempt, crashes, dice, &policy);
         self.settle(turn, settle, SettleContext::default()).await
     }
 

@@ -66,6 +66,15 @@ impl Turns {
     }
 }
 
+/// A person whose member is looked for.
+struct Sought<'a> {
+    person: &'a Person,
+    /// The stored one in this workspace.
+    identity: Option<&'a Identity>,
+    /// Those of the mapping's user attribute.
+    values: &'a Values,
+}
+
 impl Delivery {
     pub(super) async fn resolve(self, stop: CancellationToken) {
         let mut troubled = false;
@@ -220,9 +229,9 @@ impl Delivery {
         let identity = identity.filter(|identity| identity.installation == installation.id);
         let mapping = self.inner.directory.mapping(admitted.settings).await?;
         let values = self.inner.directory.values(tenant, &mapping, &person).await?;
-        let whom = ((&person, identity.as_ref()), &values);
+        let sought = Sought { person: &person, identity: identity.as_ref(), values: &values };
         let waited = resolving.now.since(time_of(resolving));
-        let looked = self.look_for(installation, &mapping, whom, waited, desk).await?;
+        let looked = self.look_for(installation, &mapping, sought, waited, desk).await?;
         Ok(self.placed(&addressed, &admitted, &person, &looked))
     }
 
@@ -263,10 +272,11 @@ impl Delivery {
         &self,
         installation: &Installation,
         mapping: &Mapping,
-        ((person, identity), values): ((&Person, Option<&Identity>), &Values),
+        sought: Sought<'_>,
         waited: Duration,
         desk: &mut Desk,
     ) -> Result<Looked, directory::Error> {
+        let Sought { person, identity, values } = sought;
         let directory = &self.inner.directory;
         let by = |view: View| {
             let (decision, _) = view.decide(mapping, identity, values);
@@ -274,13 +284,13 @@ impl Delivery {
         };
         let looked = by(directory.view(installation.id, mapping).await?);
         let MemberDecision::Unreachable { reason } = looked.decision else { return Ok(looked) };
-        if !directory.may_know(installation, (person, values), reason) {
+        if !directory.may_know(installation, person, values, reason) {
             return Ok(looked);
         }
         let missed = match self.inner.asks.begin(installation.id) {
             Some(_asking) => {
                 desk.take();
-                directory.look_up(installation, mapping, (person, values), reason).await?
+                directory.look_up(installation, mapping, person, values, reason).await?
             }
             None => Missed::Later { after: again(waited, self.inner.timing.retry) },
         };

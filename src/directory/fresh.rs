@@ -29,7 +29,8 @@ impl Directory {
         &self,
         installation: &Installation,
         mapping: &Mapping,
-        (person, values): (&Person, &Values),
+        person: &Person,
+        values: &Values,
         stored: Option<&Identity>,
     ) -> Result<View, Error> {
         let view = self.first_reading(installation, mapping).await?;

@@ -44,7 +44,8 @@ impl Directory {
     pub fn may_know(
         &self,
         installation: &Installation,
-        (person, values): (&Person, &Values),
+        person: &Person,
+        values: &Values,
         reason: NoMatch,
     ) -> bool {
         let missing = matches!(reason, NoMatch::NoMember | NoMatch::FieldsNotFetched);
@@ -61,10 +62,11 @@ impl Directory {
         &self,
         installation: &Installation,
         mapping: &Mapping,
-        (person, values): (&Person, &Values),
+        person: &Person,
+        values: &Values,
         reason: NoMatch,
     ) -> Result<Missed, Error> {
-        if !self.may_know(installation, (person, values), reason) {
+        if !self.may_know(installation, person, values, reason) {
             return Ok(Missed::Stands);
         }
         let Some(email) = hint(values, person) else { return Ok(Missed::Stands) };

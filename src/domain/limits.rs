@@ -17,7 +17,7 @@ pub const CHANNEL_NAME_BYTES: usize = 250;
 /// UTF-16 code units of a channel's topic: Slack's limit.
 pub const CHANNEL_TOPIC: usize = 250;
 /// UTF-16 code units of a channel's purpose: Slack's limit of 250, less the mark
-/// (`domain::channels::stamp`).
+/// (`domain::channels::mark`).
 pub const CHANNEL_PURPOSE: usize = 220;
 /// The longest time between the notice and the archiving of a channel.
 pub const CHANNEL_NOTICE: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 3600);

@@ -125,7 +125,8 @@ impl Identity {
     /// The match of a person to the member with this name.
     #[must_use]
     pub fn matched(
-        (slack_user_id, display_name): (&SlackUserId, &str),
+        slack_user_id: &SlackUserId,
+        display_name: &str,
         installation: InstallationId,
         stored_at: Timestamp,
     ) -> Self {

@@ -18,7 +18,7 @@ use super::cookies::Cookies;
 use super::outcome;
 use super::page::Page;
 use super::whose;
-use crate::app::{self, App, Callback, Connected, Unusable};
+use crate::app::{self, App, Callback, Connected, LinkUse, Unusable};
 
 /// How long the browser waits for Slack's answer. It is below the time limit of all requests, so
 /// that the page can say that the exchange continues.
@@ -66,11 +66,11 @@ async fn looked() -> impl IntoResponse {
 async fn start(State(shared): State<Shared>, link: Result<Query<Link>, QueryRejection>) -> Page {
     let state = link.ok().and_then(|Query(link)| link.state).unwrap_or_default();
     match shared.app.start_connect(&state).await {
-        Ok(Ok(start)) => {
+        Ok(LinkUse::Usable(start)) => {
             let cookie = shared.cookies.set(&start.cookie);
             whose::start(&start).with_cookie(cookie)
         }
-        Ok(Err(unusable)) => outcome::of(&Connected::Unusable(unusable)),
+        Ok(LinkUse::Unusable(unusable)) => outcome::of(&Connected::Unusable(unusable)),
         Err(error) => told(Err(error)),
     }
 }

@@ -2,9 +2,9 @@
 //! unknown callers.
 //!
 //! HTTP/2 has no way to stop a body at once: a client may send a whole window before it learns that
-//! its call is refused, may begin the next call, and may go on sending on a stream that ended. The
-//! server has to read all of this to find the next frame. So a connection that sent too much of it
-//! is read at a bounded rate only, and the client has to wait.
+//! its call is refused, may begin the next call, and may continue to send on a stream that ended.
+//! The server has to read all of this to find the next frame. So a connection that sent too much of
+//! it is read at a bounded rate only, and the client has to wait.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

@@ -7,7 +7,7 @@ use super::decode::Fields;
 use super::pb;
 use crate::app::channels::NamedMember;
 use crate::domain::channels::state::{ChannelMemberState, ChannelState};
-use crate::domain::channels::wish::{ChannelWish, NameTaken};
+use crate::domain::channels::wish::{ChannelWish, NameTaken, problem_of_name};
 use crate::domain::ids::{ChannelKey, UserId};
 use crate::domain::limits;
 
@@ -42,22 +42,10 @@ impl Fields {
 
     /// The name of a RenameChannel, which has the limits of a wish's.
     pub(super) fn channel_name(&mut self, name: String) -> String {
-        let wish = ChannelWish {
-            name,
-            is_private: false,
-            topic: String::new(),
-            purpose: String::new(),
-            name_taken: NameTaken::Fail,
-            follow_name: false,
-            remove_unlisted: false,
-            create_not_before: None,
-            archive_after: None,
-            archive_notice: Duration::ZERO,
-        };
-        for (field, problem) in wish.problems() {
-            self.bad(field, problem);
+        if let Some(problem) = problem_of_name(&name) {
+            self.bad("name", problem);
         }
-        wish.name
+        name
     }
 
     fn name_taken(&mut self, given: i32) -> NameTaken {

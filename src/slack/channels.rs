@@ -14,6 +14,7 @@ use super::answer::Effect;
 use super::client::{Auth, Body, Client, MethodCall};
 use super::wire::{self, Invited, Paging};
 use crate::domain::capacity::slack_method::Method;
+use crate::domain::channels::members::is_about_a_person;
 use crate::domain::channels::progress::SeenChannel;
 use crate::domain::ids::{ChannelId, SlackUserId};
 use crate::domain::secret::Secret;
@@ -206,7 +207,7 @@ impl Client {
         match (self.call::<Invited>(call).await, users) {
             (Ok(answer), _) => Ok(answer.value.errors.0),
             // Slack need not name the only person that the call is about.
-            (Err(Error::Rejected { code, .. }), [user]) if PERSONAL.contains(&code.as_str()) => {
+            (Err(Error::Rejected { code, .. }), [user]) if is_about_a_person(&code) => {
                 Ok(vec![(user.clone(), code)])
             }
             (Err(error), _) => Err(error),
@@ -294,21 +295,6 @@ impl Client {
         self.call::<IgnoredAny>(call).await.map(drop)
     }
 }
-
-/// Codes that concern the invited person, whatever the state of the channel.
-const PERSONAL: &[&str] = &[
-    "already_in_channel",
-    "app_cannot_join_channel",
-    "cant_invite",
-    "cant_invite_self",
-    "invitee_cant_see_channel",
-    "no_external_invite_permission",
-    "org_user_not_in_team",
-    "ura_max_channels",
-    "user_disabled",
-    "user_is_restricted",
-    "user_not_found",
-];
 
 fn repeatable(method: Method, token: &Secret, body: Body) -> MethodCall<'_> {
     MethodCall { method, effect: Effect::Repeatable, auth: Auth::Bearer(token), body }

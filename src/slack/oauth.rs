@@ -158,24 +158,6 @@ impl Client {
         self.access(app, fields).await
     }
 
-    /// Exchanges a refresh token for new tokens. It works once: hold the installation's lock, and
-    /// store the answer before using it. If no further refresh is possible:
-    /// [`Error::Unauthorized`].
-    pub async fn oauth_v2_refresh(
-        &self,
-        app: AppCredentials<'_>,
-        refresh_token: &Secret,
-    ) -> Result<Access, Error> {
-        self.access(
-            app,
-            vec![
-                ("grant_type", "refresh_token".to_owned()),
-                ("refresh_token", refresh_token.expose().to_owned()),
-            ],
-        )
-        .await
-    }
-
     async fn access(
         &self,
         app: AppCredentials<'_>,

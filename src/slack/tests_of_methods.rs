@@ -222,20 +222,19 @@ async fn the_code_is_exchanged_as_the_app_itself() {
 }
 
 #[tokio::test]
-async fn a_refresh_gives_a_new_pair() {
+async fn a_code_may_give_a_token_that_expires() {
     let secret = Secret::new("shh");
     let app = AppCredentials { client_id: "1.2", client_secret: &secret };
-    let (responder, client) = with(&json!({
+    let (_responder, client) = with(&json!({
         "ok": true, "access_token": "xoxe.xoxb-2", "refresh_token": "xoxe-1-2", "team": null,
         "expires_in": 43200, "enterprise": {"id": "E1"}, "is_enterprise_install": true,
     }))
     .await;
-    let access = client.oauth_v2_refresh(app, &Secret::new("xoxe-1-1")).await.unwrap();
+    let redirect = "https://herald.example/slack/oauth/callback";
+    let access = client.oauth_v2_access(app, "code", redirect, None).await.unwrap();
     assert_eq!(access.expires_in.unwrap().as_secs(), 43200);
     assert_eq!(access.refresh_token.unwrap().expose(), "xoxe-1-2");
     assert!(access.is_enterprise_install && access.team.is_none());
-    let (_, body) = sent(&responder, "content-type: application/x-www-form-urlencoded");
-    assert_eq!(body, "grant_type=refresh_token&refresh_token=xoxe-1-1");
 }
 
 #[tokio::test]

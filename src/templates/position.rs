@@ -1,12 +1,7 @@
 //! Places in a file: the line and the column of a byte, and the byte in the source of a TOML string
 //! at which a byte of its value is written.
 
-/// The line and the column of a byte of this text, from 1, in characters.
-pub(super) fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
-    let before = text.get(..offset).unwrap_or(text);
-    let last = before.rsplit('\n').next().unwrap_or_default();
-    (before.matches('\n').count() + 1, last.chars().count() + 1)
-}
+pub(super) use crate::domain::message::render::line_and_column;
 
 /// The byte of this text at a line and a column; the end of the line if it is shorter.
 pub(super) fn offset(text: &str, line: usize, column: usize) -> usize {

@@ -63,7 +63,8 @@ impl KeySet {
         &self,
         config: &Config,
         source: &KeySource,
-        (id, algorithm): (Option<&str>, Algorithm),
+        id: Option<&str>,
+        algorithm: Algorithm,
     ) -> Result<DecodingKey, Missing> {
         if let Some(key) = self.current().ok().and_then(|known| pick(&known, id, algorithm)) {
             return Ok(key);

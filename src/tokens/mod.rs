@@ -125,8 +125,8 @@ impl Issuers {
         if !issuer.algorithms.contains(&header.alg) {
             return Err(refused("its algorithm is not among those of the settings"));
         }
-        let named = (header.kid.as_deref(), header.alg);
-        let key = issuer.keys.find(&issuer.config, &issuer.source, named).await;
+        let (id, algorithm) = (header.kid.as_deref(), header.alg);
+        let key = issuer.keys.find(&issuer.config, &issuer.source, id, algorithm).await;
         let key = key.map_err(|missing| match missing {
             Missing::Unknown => refused("the issuer has no such key"),
             Missing::Unread => TokenRefusal::Unavailable,

@@ -1,5 +1,7 @@
 //! Which bot scopes each feature needs (Slack's documentation: App manifest reference).
 
+use crate::domain::channels::next::SCOPES;
+
 /// A feature and the scopes that it needs.
 #[derive(Debug, Clone, Copy)]
 pub struct Feature {
@@ -11,8 +13,7 @@ pub struct Feature {
 }
 
 /// The scopes that creating and keeping channels needs, public and private ones.
-pub const CHANNELS: &[&str] =
-    &["channels:manage", "channels:read", "channels:join", "groups:write", "groups:read"];
+const CHANNELS: &[&str] = &SCOPES;
 
 /// Everything that Herald does in a workspace.
 pub const FEATURES: &[Feature] = &[
@@ -53,8 +54,7 @@ pub fn all() -> Vec<&'static str> {
 }
 
 /// The scopes of `wanted` that `granted` lacks, in their order.
-#[must_use]
-pub fn lacking(granted: &[String], wanted: &[&'static str]) -> Vec<&'static str> {
+fn lacking(granted: &[String], wanted: &[&'static str]) -> Vec<&'static str> {
     let lacks = |scope: &&'static str| !granted.iter().any(|granted| granted == scope);
     wanted.iter().copied().filter(lacks).collect()
 }

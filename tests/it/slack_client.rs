@@ -2,13 +2,13 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use herald::domain::channels::next::SCOPES;
 use herald::domain::delivery::Outcome;
 use herald::domain::ids::{ChannelId, DeliveryId, SlackUserId};
 use herald::domain::secret::Secret;
 use herald::sandbox::{self, Fault, FaultKind, Sandbox};
 use herald::slack::{AppCredentials, Authorize, Client, Config, Destination, PostMessage, Range};
 use herald::telemetry::Metrics;
-use herald::workspace::scopes;
 use serde_json::json;
 use url::Url;
 use uuid::Uuid;
@@ -84,7 +84,7 @@ async fn it_creates_fills_changes_and_ends_channels() {
     let sandbox = Sandbox::start(sandbox::Config { addr, ..Default::default() }).await.unwrap();
     let config = Config { base_url: sandbox.url(), ..Config::default() };
     let client = Client::new(&config, Metrics::unobserved()).unwrap();
-    let token = sandbox.install(scopes::CHANNELS);
+    let token = sandbox.install(&SCOPES);
     let user = |id: &str| SlackUserId::parse(id).unwrap();
     let bot = user(&sandbox.bot_user_id());
 

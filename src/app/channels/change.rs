@@ -131,7 +131,7 @@ impl App {
         let changed = store.channels().change(&call.tenant, key, edit).await;
         let changed = changed.map_err(|error| of_members("members", error))?;
         let changed = changed.ok_or(Error::NotFound(NAME))?;
-        self.seen_again(&call.tenant, &users).await?;
+        self.recheck_held(&call.tenant, &users).await?;
         Ok(ShownChannel::changed(changed, &self.tenant_of(call).await?))
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::shown::{dead, missing_scopes};
+use super::shown::lacking;
 use super::{NamedMember, ShownChannel, no_room, object, of_members, split};
 use crate::app::{App, Call, Error};
 use crate::domain::access;
@@ -39,7 +39,7 @@ impl App {
         call.may(&access::ENSURE_CHANNEL)?;
         let EnsureWish { key, wish, members } = ensure;
         let before = self.store.channels().get(&call.tenant, &key).await?;
-        is_as_private(before.as_ref(), &wish)?;
+        fits(before.as_ref(), &wish)?;
         self.store.tenancy().ensure_tenant(&call.tenant).await?;
         let after = json!({
             "name": wish.name,
@@ -62,7 +62,7 @@ impl App {
         let kept = store.channels().ensure(&call.tenant, &key, &wish, change, people).await;
         let kept = kept.map_err(|error| of_members("members.members", error))?;
         let kept = kept.ok_or_else(no_room)?;
-        self.seen_again(&call.tenant, &users).await?;
+        self.recheck_held(&call.tenant, &users).await?;
         let facts = self.tenant_of(call).await?;
         self.have_scopes(call, &facts).await?;
         Ok(ShownChannel::changed(kept, &facts))
@@ -78,7 +78,7 @@ impl App {
         call.may(&access::ENSURE_CHANNEL)?;
         let EnsureWish { key, wish, members } = ensure;
         let before = self.store.channels().get(&call.tenant, &key).await?;
-        is_as_private(before.as_ref(), &wish)?;
+        fits(before.as_ref(), &wish)?;
         let known = self.store.tenancy().tenant_facts(&call.tenant).await?;
         let facts = if let Some(facts) = known {
             facts
@@ -101,7 +101,7 @@ impl App {
     }
 
     /// Messages may be held for people whose records came with a call.
-    pub(super) async fn seen_again(
+    pub(super) async fn recheck_held(
         &self,
         tenant: &TenantId,
         users: &[UserId],
@@ -115,9 +115,9 @@ impl App {
     /// Refuses a workspace that works and lacks scopes, with a link that asks for them besides the
     /// granted ones.
     async fn have_scopes(&self, call: &Call, facts: &TenantFacts) -> Result<(), Error> {
-        let scopes = missing_scopes(facts);
+        let scopes = lacking(facts);
         let Some(installation) = &facts.installation else { return Ok(()) };
-        if scopes.is_empty() || dead(facts).is_some() {
+        if scopes.is_empty() || installation.dead().is_some() {
             return Ok(());
         }
         let mut asked = installation.scopes.clone();
@@ -127,24 +127,12 @@ impl App {
     }
 }
 
-/// Refuses to make an existing channel private, or public.
-fn is_as_private(before: Option<&ManagedChannel>, wish: &ChannelWish) -> Result<(), Error> {
-    let exists = |it: &&ManagedChannel| it.place.is_some() || it.progress.attempt.is_some();
-    let Some(before) = before.filter(exists) else { return Ok(()) };
-    let is_private = match before.place {
-        Some(_) => before.progress.is_private,
-        // It is being created as wished.
-        None => before.wish.is_private,
-    };
-    if is_private == wish.is_private {
-        return Ok(());
+/// Refuses a wish that cannot be taken for the channel as it is.
+fn fits(before: Option<&ManagedChannel>, wish: &ChannelWish) -> Result<(), Error> {
+    match before.and_then(|before| wish.conflicts(&before.progress)) {
+        None => Ok(()),
+        Some(problem) => Err(Error::invalid("wish.is_private", problem)),
     }
-    let is = if is_private { "private" } else { "public" };
-    let problem = format!(
-        "cannot change once the channel exists, and it is {is}; release it with ReleaseChannel to \
-         make another"
-    );
-    Err(Error::invalid("wish.is_private", problem))
 }
 
 /// An existing channel with another wish.

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use crate::app::{App, Call, Error};
 use crate::domain::channels::name::legal;
-use crate::domain::channels::next::{ChannelFacts, Step, at_rest, next};
+use crate::domain::channels::next::{ChannelFacts, Step, at_rest, missing_scopes, next};
 use crate::domain::channels::state::{ChannelObstacle, ChannelState};
-use crate::store::{InstallationState, ManagedChannel, MemberCounts, TenantFacts};
-use crate::workspace::scopes;
+use crate::store::{ManagedChannel, MemberCounts, TenantFacts};
 
 /// A channel, and the meaning of its state.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,12 +54,13 @@ impl ShownChannel {
         facts: &TenantFacts,
         shown: impl FnOnce(&Step) -> (ChannelState, Option<ChannelObstacle>),
     ) -> Self {
-        let of_channel = facts_of(&channel, facts);
+        // When to look again is not shown.
+        let of_channel = channel.facts(facts.installation.as_ref(), facts.now, Duration::ZERO);
         let step = next(&of_channel);
         let (state, obstacle) = shown(&step);
         let sentence = obstacle.map(|it| it.sentence(&of_channel.detail(it)));
         let missing_scopes = match obstacle {
-            Some(ChannelObstacle::MissingScopes) => missing_scopes(facts),
+            Some(ChannelObstacle::MissingScopes) => lacking(facts),
             _ => Vec::new(),
         };
         let is_settled = is_settled(step, &of_channel, &channel.counts);
@@ -78,36 +78,9 @@ impl ShownChannel {
 }
 
 /// The scopes that channels need and the connected workspace did not grant.
-pub(super) fn missing_scopes(facts: &TenantFacts) -> Vec<&'static str> {
+pub(super) fn lacking(facts: &TenantFacts) -> Vec<&'static str> {
     let installation = facts.installation.as_ref();
-    installation.map_or_else(Vec::new, |it| scopes::lacking(&it.scopes, scopes::CHANNELS))
-}
-
-/// Slack's code for the workspace's token, if it no longer works.
-pub(super) fn dead(facts: &TenantFacts) -> Option<&str> {
-    let installation = facts.installation.as_ref()?;
-    match installation.state {
-        InstallationState::Active => None,
-        InstallationState::Dead => Some(installation.state_reason.as_deref().unwrap_or_default()),
-    }
-}
-
-/// The facts that decide the next step of the reconciler, if it began now.
-fn facts_of<'a>(channel: &'a ManagedChannel, facts: &'a TenantFacts) -> ChannelFacts<'a> {
-    let installation = facts.installation.as_ref();
-    ChannelFacts {
-        now: facts.now,
-        id: channel.id,
-        wish: &channel.wish,
-        progress: &channel.progress,
-        wants_archived: channel.wants_archived,
-        place: channel.place.as_ref().map(|(installation, id)| (*installation, id)),
-        connected: installation.map(|it| it.id),
-        dead: dead(facts),
-        granted: installation.map(|it| it.scopes.as_slice()).unwrap_or_default(),
-        // It decides when to look again, which is not shown.
-        look_again_after: Duration::ZERO,
-    }
+    installation.map_or_else(Vec::new, |it| missing_scopes(&it.scopes))
 }
 
 fn is_settled(step: Step, facts: &ChannelFacts<'_>, counts: &MemberCounts) -> bool {

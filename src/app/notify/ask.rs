@@ -105,7 +105,7 @@ impl App {
                 continue;
             }
             let chosen = choices(&preferences, user);
-            let reason = self.reason_to_ask(tenant, request, &view, (&named, chosen));
+            let reason = self.reason_to_ask(tenant, request, &view, &named, chosen);
             strangers.extend(reason.map(|reason| (named, reason)));
             if strangers.len() == STRANGERS {
                 break;
@@ -120,7 +120,8 @@ impl App {
         tenant: &Tenant,
         request: &Request,
         view: &View,
-        (named, chosen): (&Named, &Preferences),
+        named: &Named,
+        chosen: &Preferences,
     ) -> Option<NoMatch> {
         let admitted = tenant.admit(request.message(tenant.now), Some(chosen)).ok()?;
         let installation = admitted.workspace;
@@ -143,8 +144,9 @@ impl App {
         until: Instant,
     ) -> bool {
         loop {
-            let whom = (&named.known.person, &named.values);
-            let asked = self.directory.look_up(installation, &tenant.mapping, whom, *reason).await;
+            let (mapping, person, values) = (&tenant.mapping, &named.known.person, &named.values);
+            let asked =
+                self.directory.look_up(installation, mapping, person, values, *reason).await;
             match asked {
                 Ok(Missed::Asked(_) | Missed::Stands) => return true,
                 Ok(Missed::Later { after }) if Instant::now() + after < until => sleep(after).await,

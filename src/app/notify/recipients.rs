@@ -54,8 +54,7 @@ impl Named {
         match decision {
             MemberDecision::Reach { .. } => false,
             MemberDecision::Unreachable { reason } => {
-                let person = (&self.known.person, &self.values);
-                directory.may_know(installation, person, *reason)
+                directory.may_know(installation, &self.known.person, &self.values, *reason)
             }
         }
     }

@@ -220,16 +220,16 @@ impl App {
 
     /// Refuses one more template than a tenant may have.
     async fn room_for(&self, tenant: &TenantId, place: &Place) -> Result<(), Error> {
-        let keys = self.store.templates().keys(tenant).await?;
+        let places = self.store.templates().places(tenant).await?;
         let max = limits::TEMPLATES_OF_TENANT;
-        if keys.len() >= max {
+        if places.len() >= max {
             let problem = format!("the tenant has {max} templates: remove one with ResetTemplate");
             return Err(Error::invalid("template", problem));
         }
         let max = limits::TEMPLATE_LOCALES;
         let is_beside =
-            |other: &Place| other.event == place.event && other.content == place.content;
-        if keys.iter().filter(|(other, _)| is_beside(other)).count() >= max {
+            |other: &&Place| other.event == place.event && other.content == place.content;
+        if places.iter().filter(is_beside).count() >= max {
             let problem = format!(
                 "the event type has templates in {max} locales here: remove one with ResetTemplate"
             );

@@ -76,9 +76,9 @@ impl App {
     }
 
     async fn has_no_templates(&self, tenant: &TenantId, event: &EventType) -> Result<(), Error> {
-        let keys = self.store.templates().keys(tenant).await?;
-        let places = keys.iter().map(|(place, _)| place);
-        let places: Vec<_> = places.filter(|place| place.event == *event).map(named).collect();
+        let places = self.store.templates().places(tenant).await?;
+        let places: Vec<_> =
+            places.iter().filter(|place| place.event == *event).map(named).collect();
         if places.is_empty() {
             return Ok(());
         }

@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::mark;
 use super::progress::{CreateAttempt, SeenChannel};
-use super::stamp;
 use super::state::ChannelObstacle;
 use super::wish::ChannelWish;
 use crate::domain::ids::{ChannelId, ManagedChannelId, SlackUserId};
@@ -38,7 +38,7 @@ pub fn settled_by_look(
     owned: &BTreeSet<ChannelId>,
 ) -> OwnLook {
     let is_of_attempt = |channel: &&SeenChannel| {
-        let mark = stamp::read(&channel.purpose);
+        let mark = mark::read(&channel.purpose);
         let is_marked = mark.is_some() && mark == attempt.of;
         let is_from_it = channel.name == attempt.name
             && (is_marked || channel.created_at.plus(CLOCKS) >= attempt.since)
@@ -50,7 +50,7 @@ pub fn settled_by_look(
     };
     let mut found: Vec<&SeenChannel> = seen.iter().filter(is_of_attempt).collect();
     found.sort_by_key(|channel| {
-        (stamp::read(&channel.purpose).is_none(), channel.created_at, channel.id.clone())
+        (mark::read(&channel.purpose).is_none(), channel.created_at, channel.id.clone())
     });
     found.dedup_by_key(|channel| channel.id.clone());
     let most = usize::try_from(attempt.sent.max(1)).unwrap_or(usize::MAX);
@@ -77,7 +77,7 @@ pub fn adoptable(
     let mut obstacle = ChannelObstacle::NotAdoptable;
     let mut found: Vec<&SeenChannel> = Vec::new();
     for channel in seen.iter().filter(|channel| channel.name == name) {
-        let mark = stamp::read(&channel.purpose);
+        let mark = mark::read(&channel.purpose);
         if owned.contains(&channel.id) || mark.is_some_and(is_foreign) {
             obstacle = ChannelObstacle::OwnedByAnother;
         } else if channel.is_private == wish.is_private
@@ -88,7 +88,7 @@ pub fn adoptable(
         }
     }
     let best = found.into_iter().min_by_key(|channel| {
-        let is_marked = stamp::read(&channel.purpose) == Some(id);
+        let is_marked = mark::read(&channel.purpose) == Some(id);
         (!is_marked, channel.is_archived, channel.created_at, channel.id.clone())
     });
     best.cloned().ok_or(obstacle)
@@ -168,10 +168,10 @@ mod tests {
             settled_by_look(&attempt(1), &bot(), std::slice::from_ref(one), &none())
         };
         assert_eq!(of(&good), OwnLook::Ours(good.clone()));
-        let marked = channel("C1", |it| it.purpose = stamp::stamped("p", OURS));
+        let marked = channel("C1", |it| it.purpose = mark::marked("p", OURS));
         assert_eq!(of(&marked), OwnLook::Ours(marked.clone()));
         let old = channel("C1", |it| {
-            it.purpose = stamp::stamped("p", OURS);
+            it.purpose = mark::marked("p", OURS);
             it.created_at = Timestamp(1);
         });
         assert_eq!(of(&old), OwnLook::Ours(old.clone()), "the copy of the database is older");
@@ -183,7 +183,7 @@ mod tests {
             channel("C1", |it| it.creator = SlackUserId::parse("UANN").ok()),
             channel("C1", |it| it.creator = None),
             channel("C1", |it| it.is_private = true),
-            channel("C1", |it| it.purpose = stamp::stamped("p", OTHER)),
+            channel("C1", |it| it.purpose = mark::marked("p", OTHER)),
             channel("C1", |it| it.created_at = it.created_at.minus(CLOCKS * 2)),
         ] {
             assert_eq!(of(&other), OwnLook::NotThere, "{other:?}");
@@ -204,11 +204,11 @@ mod tests {
         let of = |one: &SeenChannel| {
             settled_by_look(&recovered, &bot(), std::slice::from_ref(one), &none())
         };
-        let ours = moved(|it| it.purpose = stamp::stamped("p", OURS));
+        let ours = moved(|it| it.purpose = mark::marked("p", OURS));
         assert_eq!(of(&ours), OwnLook::Ours(ours.clone()));
         for other in [
             moved(|_| {}),
-            moved(|it| it.purpose = stamp::stamped("p", OTHER)),
+            moved(|it| it.purpose = mark::marked("p", OTHER)),
             // A person copied the purpose.
             SeenChannel { creator: SlackUserId::parse("UANN").ok(), ..ours.clone() },
             SeenChannel { is_private: true, ..ours.clone() },
@@ -223,7 +223,7 @@ mod tests {
     fn no_more_channels_count_as_ours_than_requests_were_made() {
         let first = channel("C1", |it| it.created_at = it.created_at.plus(CLOCKS));
         let second = channel("C2", |_| {});
-        let third = channel("C3", |it| it.purpose = stamp::stamped("", OURS));
+        let third = channel("C3", |it| it.purpose = mark::marked("", OURS));
         let all = [first.clone(), second.clone(), third.clone(), third.clone()];
         let look = |sent| settled_by_look(&attempt(sent), &bot(), &all, &none());
         assert_eq!(look(1), OwnLook::Ours(third.clone()));
@@ -249,8 +249,8 @@ mod tests {
             people(|_| {}),
             people(|it| it.is_member = false),
             people(|it| it.is_archived = true),
-            people(|it| it.purpose = stamp::stamped("p", OURS)),
-            people(|it| it.purpose = stamp::stamped("p", RELEASED)),
+            people(|it| it.purpose = mark::marked("p", OURS)),
+            people(|it| it.purpose = mark::marked("p", RELEASED)),
         ] {
             assert_eq!(adopt(&good, false), Ok(good));
         }
@@ -269,7 +269,7 @@ mod tests {
             it.is_member = false;
         });
         assert_eq!(adopt(&outside, true), Err(ChannelObstacle::NotAdoptable));
-        let foreign = people(|it| it.purpose = stamp::stamped("p", OTHER));
+        let foreign = people(|it| it.purpose = mark::marked("p", OTHER));
         assert_eq!(adopt(&foreign, false), Err(ChannelObstacle::OwnedByAnother));
         let owned = BTreeSet::from([ChannelId::parse("C1").unwrap()]);
         let taken = adoptable(&[people(|_| {})], "course", &wish(false), &owned, &released, OURS);
@@ -280,8 +280,8 @@ mod tests {
     fn of_several_channels_the_marked_one_is_adopted_then_an_open_one() {
         let archived = channel("C1", |it| it.is_archived = true);
         let open = channel("C2", |_| {});
-        let marked = channel("C3", |it| it.purpose = stamp::stamped("", OURS));
-        let foreign = channel("C0", |it| it.purpose = stamp::stamped("", OTHER));
+        let marked = channel("C3", |it| it.purpose = mark::marked("", OURS));
+        let foreign = channel("C0", |it| it.purpose = mark::marked("", OTHER));
         let released = BTreeSet::new();
         let adopt = |seen: &[SeenChannel]| {
             adoptable(seen, "course", &wish(false), &none(), &released, OURS)

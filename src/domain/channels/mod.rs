@@ -11,7 +11,7 @@
 //! may it be created again. If the name is taken, the wish says whether that is an obstacle, or the
 //! next number is tried, or the other channel is adopted: only if no other row owns it or has
 //! marked it. An archived one is opened first, and the app joins it. Then the mark is written into
-//! the purpose ([`stamp`]) and read back, name and topic are brought to the wish, the members in
+//! the purpose ([`mark`]) and read back, name and topic are brought to the wish, the members in
 //! Slack are read, and the members' turn comes ([`members`]). At the end of the wish's time the
 //! channel is archived. A new wish opens it again, but only if Herald archived it; a channel that a
 //! person archived stays so until UnarchiveChannel is called. Events from Slack and doubts lead to
@@ -24,8 +24,8 @@
 //! | `Ready` | exists; messages go to it | none, or a step it can do without is refused |
 //! | `Blocked` | cannot be created or used | the reason |
 //! | `Archived` | archived as wished, or the wish ended before creation | none |
-//! | `Archived` | archived by a person, or cannot be opened | that |
-//! | `Deleted` | deleted by a person | that |
+//! | `Archived` | archived by a person, or cannot be opened | the reason |
+//! | `Deleted` | deleted by a person | the deletion |
 //!
 //! A ready channel can do without a new name or topic, its mark, the list of its members, being
 //! archived, and the scopes (messages need none of them).
@@ -34,13 +34,13 @@
 //! fact that is looked at each time. A refusal by Slack is stored with the step that it belongs to,
 //! and the step is tried again after some minutes, or at once if the wish changes it.
 
-pub mod members;
 pub mod name;
 
-pub mod stamp;
+pub mod mark;
 pub mod state;
 pub mod wish;
 
+pub mod members;
 pub mod progress;
 
 pub mod look;

@@ -4,7 +4,7 @@
 //! after a crash: each step either changes what it is asked with, or leads to rest.
 
 pub use super::look::{OwnLook, adoptable, settled_by_look};
-pub use super::outcome::{Inspection, Refused, done, inspected, refused};
+pub use super::outcome::{Inspection, Refused, done, failed, inspected, refused, unclear};
 pub use super::step::{ChannelFacts, SCOPES, Step, missing_scopes, repeated};
 
 use super::name::legal;
@@ -192,8 +192,8 @@ fn finishing(facts: &ChannelFacts<'_>) -> Vec<Step> {
     let (progress, wish) = (facts.progress, facts.wish);
     let mut steps = Vec::new();
     if progress.purpose.as_deref() != Some(wish.purpose.as_str()) {
-        steps.push(Step::Stamp { purpose: progress.marked_purpose(wish, facts.id) });
-    } else if !progress.stamped {
+        steps.push(Step::Mark { purpose: progress.marked_purpose(wish, facts.id) });
+    } else if !progress.marked {
         steps.push(Step::Inspect);
     }
     if let Some(base) = progress.wished_rename(wish) {

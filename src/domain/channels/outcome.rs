@@ -1,9 +1,9 @@
 //! The meaning of Slack's answers to a step: each changes the record of progress, from which `next`
 //! then decides.
 
+use super::mark;
 use super::name::{LAST_SUFFIX, legal};
 use super::progress::{CreateAttempt, Progress, SeenChannel, StepRefusal};
-use super::stamp;
 use super::state::ChannelObstacle;
 use super::step::Step;
 use super::wish::{ChannelWish, NameTaken};
@@ -67,9 +67,9 @@ pub fn done(step: &Step, wish: &ChannelWish, progress: &mut Progress) {
             progress.note_name(wish);
         }
         Step::SetTopic => progress.topic = Some(wish.topic.clone()),
-        Step::Stamp { .. } => {
+        Step::Mark { .. } => {
             progress.purpose = Some(wish.purpose.clone());
-            progress.stamped = false;
+            progress.marked = false;
         }
         Step::ReadMembers => progress.members_read = true,
         Step::Archive => {
@@ -120,11 +120,11 @@ pub fn inspected(seen: &SeenChannel, inspection: &Inspection<'_>, progress: &mut
 }
 
 fn read_mark(seen: &SeenChannel, inspection: &Inspection<'_>, progress: &mut Progress) {
-    let mark = stamp::read(&seen.purpose)
+    let mark = mark::read(&seen.purpose)
         .filter(|mark| *mark == inspection.id || Some(*mark) != progress.replaces);
     progress.foreign = mark.is_some_and(|mark| mark != inspection.id);
-    progress.stamped = mark == Some(inspection.id);
-    if progress.stamped {
+    progress.marked = mark == Some(inspection.id);
+    if progress.marked {
         progress.owned = true;
         progress.unmarked = 0;
     } else if progress.foreign && !progress.owned {
@@ -138,7 +138,7 @@ fn read_mark(seen: &SeenChannel, inspection: &Inspection<'_>, progress: &mut Pro
         if progress.unmarked >= PATIENCE {
             progress.unmarked = 0;
             let purpose = progress.marked_purpose(inspection.wish, inspection.id);
-            let step = Step::Stamp { purpose };
+            let step = Step::Mark { purpose };
             refuse(&step, "purpose_not_kept", inspection.wish, progress, inspection.again_at);
         }
     }
@@ -155,22 +155,11 @@ pub fn refused(
     progress: &mut Progress,
     again_at: Timestamp,
 ) -> Refused {
-    let is_ambiguous = AMBIGUOUS.contains(&code);
-    if is_ambiguous && matches!(step, Step::Create { .. }) {
-        progress.unclear();
-        return Refused::Again;
+    if AMBIGUOUS.contains(&code) {
+        return unclear(step, progress);
     }
-    if is_ambiguous || TEMPORARY.contains(&code) {
-        match step {
-            Step::Create { .. } => progress.not_created(),
-            // They may have been written: if the wish returns to the earlier text, it is written
-            // again.
-            Step::SetTopic if is_ambiguous => progress.topic = None,
-            Step::Stamp { .. } if is_ambiguous => progress.purpose = None,
-            _ => {}
-        }
-        progress.failures = progress.failures.saturating_add(1);
-        return Refused::Temporary;
+    if TEMPORARY.contains(&code) {
+        return failed(step, progress);
     }
     match step {
         Step::Create { name, .. } => create_refused(step, name, code, wish, progress, again_at),
@@ -196,6 +185,34 @@ pub fn refused(
         }
         _ => place_refused(step, code, wish, progress, again_at),
     }
+}
+
+/// After a step with an unclear answer: Slack may have carried it out.
+pub fn unclear(step: &Step, progress: &mut Progress) -> Refused {
+    match step {
+        Step::Create { .. } => {
+            progress.unclear();
+            return Refused::Again;
+        }
+        // They may have been written: if the wish returns to the earlier text, it is written again.
+        Step::SetTopic => progress.topic = None,
+        Step::Mark { .. } => progress.purpose = None,
+        _ => {}
+    }
+    temporary(progress)
+}
+
+/// After a step that was certainly not carried out, for a reason that may pass.
+pub fn failed(step: &Step, progress: &mut Progress) -> Refused {
+    if matches!(step, Step::Create { .. }) {
+        progress.not_created();
+    }
+    temporary(progress)
+}
+
+fn temporary(progress: &mut Progress) -> Refused {
+    progress.failures = progress.failures.saturating_add(1);
+    Refused::Temporary
 }
 
 fn carried_out(step: &Step, wish: &ChannelWish, progress: &mut Progress) -> Refused {
@@ -318,7 +335,7 @@ fn refuse(
         | Step::Members
         | Step::ReadMembers
         | Step::Archive => true,
-        Step::Stamp { .. } | Step::Unarchive => progress.owned,
+        Step::Mark { .. } | Step::Unarchive => progress.owned,
         _ => false,
     };
     if is_optional { Refused::Again } else { Refused::Blocked(obstacle) }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::mark;
 use super::name::{is_form_of, legal, suffixed};
-use super::stamp;
 use super::state::ChannelObstacle;
 use super::wish::{ChannelWish, NameTaken};
 use crate::domain::ids::{ChannelId, InstallationId, ManagedChannelId, SlackUserId};
@@ -28,7 +28,7 @@ pub struct Progress {
     /// The purpose as last written, without the mark.
     pub purpose: Option<String>,
     /// The mark was written and read back.
-    pub stamped: bool,
+    pub marked: bool,
     /// As created or adopted. A conversion in Slack does not change it: see `seen_private`.
     pub is_private: bool,
     /// Found, not created.
@@ -263,9 +263,9 @@ impl Progress {
             adopted: true,
             named_for: legal(&wish.name),
             reopening: seen.is_archived,
-            found_purpose: stamp::without(&unescaped(&seen.purpose)),
+            found_purpose: mark::without(&unescaped(&seen.purpose)),
             asked: self.asked,
-            replaces: stamp::read(&seen.purpose),
+            replaces: mark::read(&seen.purpose),
             ..Self::of(seen)
         };
     }
@@ -333,7 +333,7 @@ impl Progress {
 
     pub fn expire_refusals(&mut self) {
         for refusal in &mut self.refusals {
-            refusal.until = Timestamp::default();
+            refusal.until = Timemark::default();
         }
     }
 
@@ -418,13 +418,13 @@ impl Progress {
     /// The purpose to write: the wish's, or the one that an adopted channel had; with the mark.
     pub(super) fn marked_purpose(&self, wish: &ChannelWish, id: ManagedChannelId) -> String {
         let text = if wish.purpose.is_empty() { &self.found_purpose } else { &wish.purpose };
-        stamp::stamped(text, id)
+        mark::marked(text, id)
     }
 
     /// Whether an adopted channel cannot get the mark, as far as is known.
     pub(super) fn is_unmarkable(&self, wish: &ChannelWish) -> bool {
         let refused = |step| self.refusals.iter().any(|it| it.is_of(step));
-        let is_stuck = self.archived || self.app_removed || self.foreign || refused("stamp");
+        let is_stuck = self.archived || self.app_removed || self.foreign || refused("mark");
         self.is_private != wish.is_private || (self.purpose.is_none() && is_stuck)
     }
 
@@ -459,8 +459,8 @@ impl ChannelWish {
         let kind = if is_private { "private" } else { "public" };
         (is_private != self.is_private).then(|| {
             format!(
-                "cannot change once the channel exists, and the channel was created as a {kind} \
-                 one; to create another one, call ReleaseChannel first"
+                "cannot change once the channel exists, and it is {kind}; release it with \
+                 ReleaseChannel to make another"
             )
         })
     }

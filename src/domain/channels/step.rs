@@ -91,7 +91,7 @@ pub enum Step {
     /// conversations.setTopic with the wish's topic.
     SetTopic,
     /// conversations.setPurpose with exactly this text, which has the mark.
-    Stamp { purpose: String },
+    Mark { purpose: String },
     /// conversations.info, then `inspected`: name, mark, archived or not.
     Inspect,
     /// conversations.members.
@@ -107,7 +107,7 @@ impl Step {
         Self::Rest { state: ChannelState::Blocked, obstacle: Some(obstacle), until }
     }
 
-    /// The code in metrics and logs.
+    /// The code in stored refusals.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -119,7 +119,7 @@ impl Step {
             Self::Unarchive => "unarchive",
             Self::Rename { .. } => "rename",
             Self::SetTopic => "set_topic",
-            Self::Stamp { .. } => "stamp",
+            Self::Mark { .. } => "mark",
             Self::Inspect => "inspect",
             Self::ReadMembers => "read_members",
             Self::Members => "members",
@@ -135,7 +135,7 @@ impl Step {
             Self::LookForTaken { name } => format!("create {policy} {} {name}", wish.is_private),
             Self::Rename { name } => format!("rename {policy} {name}"),
             Self::SetTopic => format!("set_topic {}", wish.topic),
-            Self::Stamp { purpose } => format!("stamp {purpose}"),
+            Self::Mark { purpose } => format!("mark {purpose}"),
             other => other.code().to_owned(),
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::name;
+use super::name::legal;
 use crate::domain::limits;
 use crate::domain::time::Timestamp;
 
@@ -58,7 +58,7 @@ impl ChannelWish {
     #[must_use]
     pub fn problems(&self) -> Vec<(&'static str, String)> {
         let mut problems = Vec::new();
-        if let Some(problem) = self.problem_of_name() {
+        if let Some(problem) = problem_of_name(&self.name) {
             problems.push(("name", problem));
         }
         for (field, text, most) in [
@@ -85,18 +85,19 @@ impl ChannelWish {
         }
         problems
     }
+}
 
-    fn problem_of_name(&self) -> Option<String> {
-        let (most, was) = (limits::CHANNEL_NAME_BYTES, self.name.len());
-        if was == 0 {
-            return Some("must not be empty".into());
-        }
-        if was > most {
-            return Some(format!("must be at most {most} bytes, was {was}"));
-        }
-        let nothing = name::legal(&self.name).is_none();
-        nothing.then(|| "must contain a letter or a digit".into())
+/// Why a channel cannot be wished for with this name, as a sentence that continues the field's.
+#[must_use]
+pub fn problem_of_name(name: &str) -> Option<String> {
+    let (most, was) = (limits::CHANNEL_NAME_BYTES, name.len());
+    if was == 0 {
+        return Some("must not be empty".into());
     }
+    if was > most {
+        return Some(format!("must be at most {most} bytes, was {was}"));
+    }
+    legal(name).is_none().then(|| "must contain a letter or a digit".into())
 }
 
 /// A duration as whole microseconds.

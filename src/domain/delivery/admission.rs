@@ -108,9 +108,9 @@ impl Reached<'_> {
     /// The identity to store for the person, if the match is new.
     #[must_use]
     pub fn new_identity(&self, installation: InstallationId, now: Timestamp) -> Option<Identity> {
-        let member = (self.slack_user_id, self.display_name);
         let is_new = self.basis == MatchBasis::Matched { is_new: true };
-        is_new.then(|| Identity::matched(member, installation, now))
+        let (member, name) = (self.slack_user_id, self.display_name);
+        is_new.then(|| Identity::matched(member, name, installation, now))
     }
 }
 

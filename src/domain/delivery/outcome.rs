@@ -113,7 +113,8 @@ pub fn next(outcome: &Outcome, attempt: u32, dice: f64, policy: &Policy) -> Sett
 pub fn next_after_probe(
     probe: &Probe,
     probes: u32,
-    (attempt, crashes): (u32, u32),
+    attempt: u32,
+    crashes: u32,
     dice: f64,
     policy: &Policy,
 ) -> Settle {
@@ -193,7 +194,7 @@ mod tests {
     #[test]
     fn probes_come_at_two_ten_and_thirty_seconds() {
         let policy = Policy::default();
-        let wait = |probes| match next_after_probe(&Probe::NotYet, probes, (1, 0), 0.0, &policy) {
+        let wait = |probes| match next_after_probe(&Probe::NotYet, probes, 1, 0, 0.0, &policy) {
             Settle::Probe { after, .. } => after.as_secs(),
             other => panic!("{other:?}"),
         };
@@ -203,8 +204,7 @@ mod tests {
     #[test]
     fn what_killed_three_workers_is_parked_once_history_does_not_have_it() {
         let policy = Policy::default();
-        let settle =
-            |probe: &Probe, crashes| next_after_probe(probe, 3, (3, crashes), 0.0, &policy);
+        let settle = |probe: &Probe, crashes| next_after_probe(probe, 3, 3, crashes, 0.0, &policy);
         let channel = ChannelId::parse("D1").unwrap();
         let found = Probe::Found { channel, ts: "1.2".into(), unthreaded: false };
         assert!(matches!(settle(&found, 3), Settle::Delivered { .. }));

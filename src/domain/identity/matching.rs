@@ -189,14 +189,6 @@ pub enum MatchBasis {
     Stale { reason: NoMatch },
 }
 
-impl MemberDecision {
-    /// Whether an earlier match is used because the rules no longer find one.
-    #[must_use]
-    pub fn is_stale(&self) -> bool {
-        matches!(self, Self::Reach { basis: MatchBasis::Stale { .. }, .. })
-    }
-}
-
 /// A pin; otherwise a unique match; otherwise the stored identity while its member is active;
 /// otherwise no member.
 ///

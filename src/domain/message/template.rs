@@ -39,6 +39,22 @@ pub struct Place {
     pub locale: Locale,
 }
 
+impl Place {
+    /// Reads the text of a place.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        // The content item may have any characters, so it comes last.
+        let mut parts = text.splitn(3, '/');
+        let event = EventType::parse(parts.next()?).ok()?;
+        let locale = Locale::parse(parts.next()?).ok()?;
+        let content = match parts.next() {
+            None | Some("") => None,
+            Some(content) => Some(ContentId::parse(content).ok()?),
+        };
+        Some(Self { event, content, locale })
+    }
+}
+
 impl fmt::Display for Place {
     /// `task.assigned/de`, and `task.assigned/de/course-7` for a content item.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -100,6 +116,17 @@ mod tests {
     fn a_place_is_written_with_its_content_item_last() {
         assert_eq!(place().to_string(), "training.cancelled/de/course-7");
         assert_eq!(Place { content: None, ..place() }.to_string(), "training.cancelled/de");
+    }
+
+    #[test]
+    fn a_place_reads_back_whatever_the_content_item() {
+        for content in [None, Some("course-7"), Some("a/b/c"), Some("/"), Some("é \"")] {
+            let content = content.map(|content| ContentId::parse(content).unwrap());
+            let place = Place { content, ..place() };
+            assert_eq!(Place::parse(&place.to_string()), Some(place));
+        }
+        assert_eq!(Place::parse("training.cancelled"), None);
+        assert_eq!(Place::parse("training.cancelled/de/").unwrap().content, None);
     }
 
     #[test]

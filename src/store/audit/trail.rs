@@ -16,7 +16,7 @@ use crate::domain::access::audit::{
 };
 use crate::domain::ids::TenantId;
 use crate::domain::time::{Timestamp, micros};
-use crate::store::database::rows::{Column, Columns, given};
+use crate::store::database::rows::{Column, Columns, NewCell, NewRows};
 use crate::store::database::sql::{self, Row, params};
 use crate::store::database::transaction::{Tx, scoped};
 use crate::store::database::unreadable::UnreadableRow;
@@ -29,7 +29,7 @@ pub(super) const COLUMNS: &str = "id, tenant, at, principal, action, outcome, re
     detail, actor, actor_key, subject, subject_key";
 
 /// An entry that is encrypted and ready to be written.
-pub(in crate::store) struct Prepared([Value; 12]);
+pub(in crate::store) struct Prepared([NewCell; 12]);
 
 /// Which entries; all conditions that are set must hold.
 #[derive(Debug, Clone, Default)]
@@ -220,19 +220,21 @@ impl Store {
         let subject = entry.subject.as_ref();
         let (subject, subject_key) = self.seal_person(entry, subject, &id, "subject").await?;
         let times = i64::try_from(entry.times).unwrap_or(i64::MAX);
+        let tenant = entry.tenant.as_ref().map_or("", TenantId::as_str);
+        let principal = entry.principal.as_ref().map_or("", |principal| principal.as_str());
         Ok(Prepared([
-            id.into(),
-            entry.tenant.as_ref().map_or("", TenantId::as_str).into(),
-            entry.principal.as_ref().map_or("", |principal| principal.as_str()).into(),
-            entry.action.as_str().into(),
-            entry.outcome.code().into(),
-            entry.reason.as_str().into(),
-            times.into(),
-            detail.into(),
-            actor.into(),
-            actor_key.into(),
-            subject.into(),
-            subject_key.into(),
+            NewCell("id", Column::Text, id.into()),
+            NewCell("tenant", Column::Text, tenant.into()),
+            NewCell("principal", Column::Text, principal.into()),
+            NewCell("action", Column::Text, entry.action.as_str().into()),
+            NewCell("outcome", Column::Text, entry.outcome.code().into()),
+            NewCell("reason", Column::Text, entry.reason.as_str().into()),
+            NewCell("times", Column::Number, times.into()),
+            NewCell("detail", Column::Bytes, detail.into()),
+            NewCell("actor", Column::Bytes, actor.into()),
+            NewCell("actor_key", Column::Bytes, actor_key.into()),
+            NewCell("subject", Column::Bytes, subject.into()),
+            NewCell("subject_key", Column::Bytes, subject_key.into()),
         ]))
     }
 
@@ -294,27 +296,12 @@ fn position(row: &Row) -> Result<AuditPosition, Error> {
 
 async fn insert(tx: &Tx, entries: &[Prepared]) -> Result<(), Error> {
     use sea_orm::ConnectionTrait as _;
-    let columns = [
-        Column::Text,
-        Column::Text,
-        Column::Text,
-        Column::Text,
-        Column::Text,
-        Column::Text,
-        Column::Number,
-        Column::Bytes,
-        Column::Bytes,
-        Column::Bytes,
-        Column::Bytes,
-        Column::Bytes,
-    ];
     let rows = entries.iter().map(|entry| entry.0.clone()).collect();
-    for (table, values) in given(tx.get_database_backend(), columns, rows) {
-        let text = format!(
-            "INSERT INTO audit_inbox ({COLUMNS}) SELECT column1, column2, {{now}}, column3, \
-             column4, column5, column6, column7, column8, column9, column10, column11, column12 \
-             FROM {table}"
-        );
+    let Some(rows) = NewRows::of(tx.get_database_backend(), rows) else { return Ok(()) };
+    let (names, chosen) = (rows.names(), rows.values());
+    for (table, values) in rows.tables {
+        let text =
+            format!("INSERT INTO audit_inbox ({names}, at) SELECT {chosen}, {{now}} FROM {table}");
         sql::execute(tx, &text, values).await?;
     }
     Ok(())

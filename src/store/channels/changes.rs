@@ -88,11 +88,6 @@ impl ChannelFeed<'_> {
         self.store.watch_feed(FeedOf::Channels, tenant)
     }
 
-    /// Tenants whose feed is watched in this process.
-    pub fn count_watched(self) -> usize {
-        self.store.count_watched_feeds(FeedOf::Channels)
-    }
-
     /// As [`DeliveryFeed::follow`](crate::store::DeliveryFeed::follow).
     pub async fn follow(self) -> Result<(), Error> {
         self.store.follow_feeds(FeedOf::Channels).await

@@ -17,7 +17,7 @@ use super::rows::{COLUMNS, ManagedChannel, SealedChannel, known};
 use crate::domain::ids::{ManagedChannelId, TenantId};
 use crate::domain::time::{Timestamp, micros};
 use crate::store::database::rows::Columns;
-use crate::store::database::sql::{self, Row, by_key, params};
+use crate::store::database::sql::{self, CLOCK, Row, by_key, params};
 use crate::store::database::transaction::scoped;
 use crate::store::database::unreadable::UnreadableRow;
 use crate::store::{Channels, Error, Store};
@@ -115,11 +115,13 @@ impl<'a> Channels<'a> {
 
     /// Extends a lease from now. `false`: it was lost.
     pub async fn extend(self, lease: &ChannelLease, by: Duration) -> Result<bool, Error> {
-        const SQL: &str = "UPDATE channels SET lease_until = clock.now + $3, \
-            due_at = clock.now + $3, touched_at = clock.now FROM (SELECT {now} AS now) AS clock \
-            WHERE id = $1 AND epoch = $2 AND lease_until > 0";
+        let text = format!(
+            "UPDATE channels SET lease_until = clock.now + $3, due_at = clock.now + $3, \
+             touched_at = clock.now FROM {CLOCK} \
+             WHERE id = $1 AND epoch = $2 AND lease_until > 0"
+        );
         let values = params![lease.id.to_string(), lease.epoch, micros(by)];
-        Ok(sql::execute(self.store.writer(), SQL, values).await? > 0)
+        Ok(sql::execute(self.store.writer(), &text, values).await? > 0)
     }
 
     /// Ends a lease; the channel is due again at this time, or when something changes. It is due
@@ -218,7 +220,7 @@ impl Store {
         let text = format!(
             "UPDATE channels SET epoch = epoch + 1, lease_until = clock.now + $2, \
              due_at = clock.now + $2, touched_at = clock.now \
-             FROM (SELECT {{now}} AS now) AS clock \
+             FROM {CLOCK} \
              WHERE id = $1 AND due_at <= clock.now AND state IN ({}) \
              RETURNING {COLUMNS}, epoch, recheck, rechecked, seen",
             known()

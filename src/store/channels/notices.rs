@@ -54,7 +54,7 @@ impl Channels<'_> {
     }
 
     /// The notice before this end was sent. It changes nothing if the end was moved meanwhile.
-    pub async fn noticed(self, id: ManagedChannelId, end: Timestamp) -> Result<(), Error> {
+    pub async fn note_notice(self, id: ManagedChannelId, end: Timestamp) -> Result<(), Error> {
         const SQL: &str = "UPDATE channels SET notice_due = NULL, notice_at = {now} \
             WHERE id = $1 AND archive_after = $2";
         sql::execute(self.store.writer(), SQL, params![id.to_string(), end.0]).await.map(drop)

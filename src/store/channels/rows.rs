@@ -1,7 +1,10 @@
 //! Rows of channels: how they are read, opened and encrypted.
 
+use std::time::Duration;
+
 use sea_orm::{ConnectionTrait, Value};
 
+use crate::domain::channels::next::ChannelFacts;
 use crate::domain::channels::progress::Progress;
 use crate::domain::channels::state::{ChannelMemberState, ChannelObstacle, ChannelState};
 use crate::domain::channels::wish::ChannelWish;
@@ -11,7 +14,7 @@ use crate::store::database::rows::{Columns, parse_id};
 use crate::store::database::sql::{self, params};
 use crate::store::database::unreadable::UnreadableRow;
 use crate::store::seal::data_keys::{KeyScope, ScopeKeys, SealedCell};
-use crate::store::{Error, Store};
+use crate::store::{Error, Installation, Store};
 
 /// The columns of [`SealedChannel::read`].
 pub(super) const COLUMNS: &str = "id, tenant, channel_key, wish, progress, wants_archived, state, \
@@ -39,6 +42,30 @@ pub struct ManagedChannel {
     /// When the state, the obstacle or Slack's id last changed.
     pub changed_at: Timestamp,
     pub counts: MemberCounts,
+}
+
+impl ManagedChannel {
+    /// The facts that decide the channel's next step; `workspace`: the one that the tenant is
+    /// connected to.
+    pub fn facts<'a>(
+        &'a self,
+        workspace: Option<&'a Installation>,
+        now: Timestamp,
+        look_again_after: Duration,
+    ) -> ChannelFacts<'a> {
+        ChannelFacts {
+            now,
+            id: self.id,
+            wish: &self.wish,
+            progress: &self.progress,
+            wants_archived: self.wants_archived,
+            place: self.place.as_ref().map(|(installation, id)| (*installation, id)),
+            connected: workspace.map(|it| it.id),
+            dead: workspace.and_then(Installation::dead),
+            granted: workspace.map(|it| it.scopes.as_slice()).unwrap_or_default(),
+            look_again_after,
+        }
+    }
 }
 
 /// The number of members in each state.

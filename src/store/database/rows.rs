@@ -245,9 +245,68 @@ pub(in crate::store) fn numbered(count: usize) -> String {
     names.join(", ")
 }
 
+/// A column of a new row: its name, its type and its value.
+#[derive(Debug, Clone)]
+pub(in crate::store) struct NewCell(
+    pub(in crate::store) &'static str,
+    pub(in crate::store) Column,
+    pub(in crate::store) Value,
+);
+
+/// New rows, for `INSERT INTO … SELECT`.
+pub(in crate::store) struct NewRows<const N: usize> {
+    names: [&'static str; N],
+    /// As [`given`] makes them.
+    pub(in crate::store) tables: Vec<(String, Vec<Value>)>,
+}
+
+impl<const N: usize> NewRows<N> {
+    /// `None`: there are no rows. All have the same columns in the same order.
+    pub(in crate::store) fn of(backend: DbBackend, rows: Vec<[NewCell; N]>) -> Option<Self> {
+        let first = rows.first()?;
+        let names = first.each_ref().map(|cell| cell.0);
+        let columns = first.each_ref().map(|cell| cell.1);
+        let values = rows.into_iter().map(|row| row.map(|NewCell(_, _, value)| value));
+        Some(Self { names, tables: given(backend, columns, values.collect()) })
+    }
+
+    /// The names of the columns.
+    pub(in crate::store) fn names(&self) -> String {
+        self.names.join(", ")
+    }
+
+    /// The values of the columns in a table, in the order of their names.
+    pub(in crate::store) fn values(&self) -> String {
+        numbered(N)
+    }
+
+    /// The value of one of the columns in a table.
+    pub(in crate::store) fn value(&self, name: &str) -> String {
+        let at = self.names.iter().position(|known| *known == name);
+        at.map_or_else(|| name.to_owned(), |at| format!("column{}", at + 1))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_column_of_new_rows_is_found_by_its_name() {
+        let row = |id: i64| {
+            [
+                NewCell("id", Column::Number, Value::from(id)),
+                NewCell("name", Column::OptionalText, Value::String(None)),
+            ]
+        };
+        let rows = NewRows::of(DbBackend::Sqlite, vec![row(1), row(2)]).unwrap();
+        assert_eq!(rows.names(), "id, name");
+        assert_eq!(rows.values(), "column1, column2");
+        assert_eq!(rows.value("name"), "column2");
+        let values = [Value::from(1_i64), Value::String(None), Value::from(2_i64)];
+        assert_eq!(rows.tables[0].1[..3], values);
+        assert!(NewRows::<2>::of(DbBackend::Sqlite, Vec::new()).is_none());
+    }
 
     #[test]
     fn rows_become_one_table_of_arrays_or_tables_of_values() {

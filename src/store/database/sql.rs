@@ -31,6 +31,9 @@ pub(in crate::store) fn now_sql(backend: DbBackend) -> &'static str {
     }
 }
 
+/// A row with the database's time as `clock.now`, for statements that need it more than once.
+pub(in crate::store) const CLOCK: &str = "(SELECT {now} AS now) AS clock";
+
 /// Replaces `{now}`, `{greatest}` and `{least}` (of their arguments), `{skip_locked}`,
 /// `{for_update}`, `{for_share}` and `{for_key_share}` (row locks; nothing on SQLite, which has one
 /// writer).

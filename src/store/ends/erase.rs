@@ -116,7 +116,7 @@ impl Store {
     /// longer names the person.
     async fn erase_from_feed(&self, tenant: &TenantId, user: &UserId) -> Result<(), Error> {
         for (inbox, set) in [("feed_inbox", OF_DELIVERY), ("channel_feed_inbox", OF_CHANNEL)] {
-            self.erase_from_inbox(inbox, set, (tenant, user)).await?;
+            self.erase_from_inbox(inbox, set, tenant, user).await?;
         }
         for (table, set) in [("delivery_changes", OF_DELIVERY), ("channel_changes", OF_CHANNEL)] {
             let text = &out_of(table, "sequence", set);
@@ -137,7 +137,8 @@ impl Store {
         &self,
         inbox: &str,
         set: &str,
-        (tenant, user): (&TenantId, &UserId),
+        tenant: &TenantId,
+        user: &UserId,
     ) -> Result<(), Error> {
         let last = format!("SELECT MAX(id) FROM {inbox}");
         let clear = &format!(
@@ -336,7 +337,7 @@ impl Erasing<'_> {
         rows: &PersonRows<'_>,
     ) -> Result<RowsErased, Error> {
         self.notifications(tx, rows).await?;
-        sharers::leave(self.store, tx, (self.keys, theirs), rows).await?;
+        sharers::leave(self.store, tx, self.keys, theirs, rows).await?;
         let met = cancel_where(tx, &rows.of(""), rows.values(), "NULL").await?;
         let mut erased = 0;
         for table in ["deliveries", "deliveries_history"] {

@@ -108,7 +108,8 @@ impl<'a> DeliveryFeed<'a> {
         self,
         tenant: &TenantId,
         notification: NotificationId,
-        (after, until): (i64, i64),
+        after: i64,
+        until: i64,
         limit: u32,
     ) -> Result<ChangePage, Error> {
         let text = format!(

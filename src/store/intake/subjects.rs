@@ -178,7 +178,7 @@ pub(in crate::store) async fn overtake(tx: &Tx, accept: &Accept) -> Result<Overt
         })
         .collect();
     for chunk in new.chunks(CHUNK) {
-        let (waiting, unread) = waiting(tx, (&accept.tenant, subject), chunk).await?;
+        let (waiting, unread) = waiting(tx, &accept.tenant, subject, chunk).await?;
         effect.unread += unread;
         let mut overtaken = Vec::new();
         for delivery in chunk {
@@ -248,7 +248,8 @@ impl Waiting {
 /// locked, and the number of those that this release cannot read.
 async fn waiting(
     tx: &Tx,
-    (tenant, subject): (&TenantId, &SubjectKey),
+    tenant: &TenantId,
+    subject: &SubjectKey,
     new: &[&NewDelivery],
 ) -> Result<(Vec<Waiting>, u64), Error> {
     let mut values = params![tenant.as_str(), subject.as_str()];

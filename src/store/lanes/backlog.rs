@@ -10,7 +10,7 @@ use crate::domain::time::Timestamp;
 use crate::store::budgets::methods::{booked_of, read_booked};
 use crate::store::budgets::posts::{posting_of, read_posting};
 use crate::store::database::rows::Columns;
-use crate::store::database::sql::{self, params, placeholders};
+use crate::store::database::sql::{self, CLOCK, params, placeholders};
 use crate::store::records::deliveries::IN_LANE;
 use crate::store::{Booked, Error, Lanes, Posting};
 
@@ -37,10 +37,12 @@ pub struct WorkspaceBacklog {
 impl Lanes<'_> {
     /// The pending work of a workspace.
     pub async fn workspace_backlog(self, id: InstallationId) -> Result<WorkspaceBacklog, Error> {
-        const LANES: &str = "SELECT clock.now, class, budget, COUNT(class), \
-            COALESCE(SUM(CASE WHEN next_at <= clock.now THEN 1 ELSE 0 END), 0) \
-            FROM (SELECT {now} AS now) AS clock LEFT JOIN lanes \
-            ON installation = $1 AND next_at IS NOT NULL GROUP BY clock.now, class, budget";
+        let lanes = format!(
+            "SELECT clock.now, class, budget, COUNT(class), \
+             COALESCE(SUM(CASE WHEN next_at <= clock.now THEN 1 ELSE 0 END), 0) \
+             FROM {CLOCK} LEFT JOIN lanes \
+             ON installation = $1 AND next_at IS NOT NULL GROUP BY clock.now, class, budget"
+        );
         let accounts = format!(
             "SELECT {}, {}, {} FROM (SELECT 1) AS once \
              LEFT JOIN posting ON posting.installation = $1 \
@@ -55,7 +57,7 @@ impl Lanes<'_> {
         let [update, delete] = changes.map(Budget::method);
         let key = id.to_string();
         let (rows, accounts) = tokio::try_join!(
-            sql::all(self.store.reader(), LANES, params![key.as_str()]),
+            sql::all(self.store.reader(), &lanes, params![key.as_str()]),
             sql::all(self.store.reader(), &accounts, params![key.as_str(), update, delete]),
         )?;
         let mut backlog = WorkspaceBacklog {

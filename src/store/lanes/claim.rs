@@ -23,7 +23,7 @@ use crate::domain::ids::{
 use crate::domain::time::{Timestamp, micros};
 use crate::store::database::era::doubt;
 use crate::store::database::rows::{Column, Columns, given};
-use crate::store::database::sql::{self, Row, params};
+use crate::store::database::sql::{self, CLOCK, Row, params};
 use crate::store::database::transaction::{Patience, Scoped, Tx, scoped};
 use crate::store::records::deliveries::IN_LANE;
 use crate::store::seal::data_keys::SealedCell;
@@ -177,7 +177,7 @@ impl Store {
             let text = format!(
                 "SELECT {}, clock.now, lanes.paced_until, {}, lanes.ready_at, {}, \
                  lanes.installation, lanes.lane, lanes.lease_token, {KEY_COLUMNS} \
-                 FROM (SELECT {{now}} AS now) AS clock, {table} \
+                 FROM {CLOCK}, {table} \
                  JOIN lanes ON {lane} AND lanes.lease_token = column3 JOIN {head} {key}",
                 of_head(READ).replace("d.due_at", &due("d", "clock.now")),
                 of_head(LIFE),
@@ -417,7 +417,7 @@ pub(in crate::store) async fn unlease(
         "UPDATE lanes SET {UNLEASE}, paced_until = {PACED}, \
          channel = COALESCE($5, channel), last_ts = COALESCE($7, last_ts), \
          asleep = CASE WHEN {SLEEPS} THEN 1 ELSE 0 END, \
-         {} FROM (SELECT {{now}} AS now) AS clock LEFT JOIN {} \
+         {} FROM {CLOCK} LEFT JOIN {} \
          WHERE installation = $1 AND lane = $2 AND lease_token = $3",
         headed(SLEEPS, PACED),
         head()

@@ -20,7 +20,7 @@ use crate::store::budgets::clock;
 use crate::store::budgets::methods::{Booked, booked_of, read_booked};
 use crate::store::budgets::posts::{Posting, posting_of, read_posting};
 use crate::store::database::rows::Columns;
-use crate::store::database::sql::{self, Row, params};
+use crate::store::database::sql::{self, CLOCK, Row, params};
 use crate::store::database::transaction::{Patience, Tx, scoped};
 use crate::store::database::unreadable::UnreadableRow;
 use crate::store::{Backend, Error, Lanes, Store};
@@ -286,7 +286,7 @@ async fn steps(
     budget: Budget,
 ) -> Result<Claimed, Error> {
     let text = format!("{CLAIM} AND lane IN ({due}) RETURNING lane, channel, last_ts, claimed_at");
-    let text = text.replace("FROM clock", "FROM (SELECT {now} AS now) AS clock");
+    let text = text.replace("FROM clock", &format!("FROM {CLOCK}"));
     let mut claimed = Claimed::default();
     for row in sql::all(tx, &text, values[..6].to_vec()).await? {
         let mut columns = Columns::of(&row);
@@ -295,7 +295,7 @@ async fn steps(
     }
     let spend = Spend::of(budget);
     let spend = format!(
-        "UPDATE {} FROM (SELECT {{now}} AS now) AS clock, (SELECT $2 AS starts) AS taken \
+        "UPDATE {} FROM {CLOCK}, (SELECT $2 AS starts) AS taken \
          WHERE {} RETURNING {}",
         spend.set, spend.row, spend.until
     );

@@ -15,7 +15,7 @@ use sea_orm::{ConnectionTrait as _, Value};
 
 use super::lane::{HEAD, LaneKey, due, given_lane, headed, heads, pace};
 use crate::store::database::rows::{Column, given};
-use crate::store::database::sql::{self, params};
+use crate::store::database::sql::{self, CLOCK, params};
 use crate::store::database::transaction::{Tx, scoped};
 use crate::store::records::deliveries::IN_LANE;
 use crate::store::{Error, Lanes, Store};
@@ -171,7 +171,7 @@ async fn repair(tx: &Tx, fault: Fault, lanes: &[&LaneKey]) -> Result<(u64, u64),
     let mut repaired = 0;
     for (table, values) in given(backend, [Column::Text; 2], locked) {
         let text = format!(
-            "UPDATE lanes SET {woken}{set} FROM (SELECT {{now}} AS now) AS clock, \
+            "UPDATE lanes SET {woken}{set} FROM {CLOCK}, \
              {table} JOIN {head} WHERE {lane} AND {wrong}"
         );
         repaired += sql::execute(tx, &text, values).await?;

@@ -9,7 +9,7 @@ use crate::domain::ids::DeliveryId;
 use crate::domain::reason::Failure;
 use crate::domain::time::{Timestamp, micros};
 use crate::store::database::rows::Columns;
-use crate::store::database::sql::{self, Row, params};
+use crate::store::database::sql::{self, CLOCK, Row, params};
 use crate::store::database::transaction::{Patience, Tx, scoped};
 use crate::store::database::unreadable::UnreadableRow;
 use crate::store::lanes::claim::{LaneClaim, Unlease, lock, unlease};
@@ -38,7 +38,7 @@ impl Store {
         let (id, newer) = (row.get::<String>(0)?, is_newer(row));
         let id = id.as_str();
         let parked =
-            self.of_lane(|tx, patience| scoped(leave(tx, claim, (id, newer), patience))).await?;
+            self.of_lane(|tx, patience| scoped(leave(tx, claim, id, newer, patience))).await?;
         if parked {
             tracing::error!(delivery = id, "a message cannot be read and was parked");
             if let Some(metrics) = self.inner.unreadable.metrics() {
@@ -56,7 +56,8 @@ impl Store {
 async fn leave(
     tx: &Tx,
     claim: &LaneClaim,
-    (id, newer): (&str, bool),
+    id: &str,
+    newer: bool,
     patience: Patience,
 ) -> Result<bool, Error> {
     const PARK: &str = "UPDATE deliveries SET state = 'parked', reason = $2, code = $3, \
@@ -69,7 +70,7 @@ async fn leave(
         let rest = format!(
             "UPDATE deliveries SET due_at = {{greatest}}({}, clock.now + $2), code = $3, \
              updated_at = CASE WHEN code = $3 THEN updated_at ELSE clock.now END \
-             FROM (SELECT {{now}} AS now) AS clock WHERE id = $1 RETURNING {{now}}, updated_at",
+             FROM {CLOCK} WHERE id = $1 RETURNING {{now}}, updated_at",
             due("deliveries", "clock.now")
         );
         let row = sql::one(tx, &rest, params![id, micros(REST), MARK]).await?;

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::profile_fields::{MemberFields, bump, upsert};
+use super::profile_fields::{MemberFields, WriteIf, bump, upsert};
 use crate::domain::ids::InstallationId;
 use crate::domain::time::{Timestamp, micros};
 use crate::store::database::rows::{Columns, parse_id};
@@ -152,7 +152,7 @@ impl CustomFields<'_> {
                     if sql::execute(tx, CHECK, values.clone()).await? == 0 {
                         return Ok(false);
                     }
-                    upsert(tx, keys, lease.installation, fields, Some(seen)).await?;
+                    upsert(tx, keys, lease.installation, fields, WriteIf::Unchanged(seen)).await?;
                     Ok(true)
                 })
             })

@@ -113,19 +113,25 @@ impl CustomFields<'_> {
         fields: &MemberFields,
     ) -> Result<(), Error> {
         let keys = self.store.keys(&KeyScope::Installation(installation)).await?;
-        upsert(self.store.writer(), &keys, installation, fields, None).await.map(|_| ())
+        upsert(self.store.writer(), &keys, installation, fields, WriteIf::Always).await.map(|_| ())
     }
 }
 
-/// Writes one row. `seen`: only if the row still has that time (`Some(None)`: is still absent), so
-/// that an earlier request's answer never replaces a later one's.
-#[expect(clippy::option_option, reason = "no condition, and the condition that there is no row")]
+/// The condition under which a row is written.
+pub(in crate::store) enum WriteIf {
+    Always,
+    /// The row still has this time (`None`: is still absent), so that an earlier request's answer
+    /// never replaces a later one's.
+    Unchanged(Option<Timestamp>),
+}
+
+/// Writes one row. `false`: the condition does not hold.
 pub(in crate::store) async fn upsert(
     db: &impl ConnectionTrait,
     keys: &ScopeKeys,
     installation: InstallationId,
     fields: &MemberFields,
-    seen: Option<Option<Timestamp>>,
+    condition: WriteIf,
 ) -> Result<bool, Error> {
     const INSERT: &str = "INSERT INTO profile_fields
             (installation, slack_user_id, body, member_updated, fetched_at)
@@ -135,9 +141,9 @@ pub(in crate::store) async fn upsert(
     let member = fields.member.as_str();
     let body = keys.seal(&place(member), &fields.body)?;
     let mut values = params![installation.to_string(), member, body, fields.member_updated];
-    let text = match seen {
-        None => INSERT.to_owned(),
-        Some(at) => {
+    let text = match condition {
+        WriteIf::Always => INSERT.to_owned(),
+        WriteIf::Unchanged(at) => {
             // No row was ever written before 1970.
             values.push(at.map_or(-1, |at| at.0).into());
             format!("{INSERT} WHERE profile_fields.fetched_at = $5")

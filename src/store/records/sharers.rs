@@ -100,7 +100,8 @@ impl Store {
 pub(in crate::store) async fn leave(
     store: &Store,
     tx: &Tx,
-    (keys, theirs): (&Arc<ScopeKeys>, Option<&Arc<ScopeKeys>>),
+    keys: &Arc<ScopeKeys>,
+    theirs: Option<&Arc<ScopeKeys>>,
     rows: &PersonRows<'_>,
 ) -> Result<(), Error> {
     const GONE: &str = "DELETE FROM delivery_sharers WHERE tenant = $1 AND delivery = $2 \
@@ -120,7 +121,7 @@ pub(in crate::store) async fn leave(
             let heir = columns.id(UserId::parse)?;
             let heirs = BTreeSet::from([heir.clone()]);
             let keys = store.held_keys(tx, keys, tenant, &heirs).await?.and(user, theirs);
-            inherit(tx, table, &delivery, (user, &heir), &keys).await?;
+            inherit(tx, table, &delivery, user, &heir, &keys).await?;
             let gone = params![tenant.as_str(), delivery, heir.as_str()];
             sql::execute(tx, GONE, gone).await?;
         }
@@ -133,7 +134,8 @@ async fn inherit(
     tx: &Tx,
     table: &str,
     delivery: &str,
-    (user, heir): (&UserId, &UserId),
+    user: &UserId,
+    heir: &UserId,
     keys: &SealingKeys,
 ) -> Result<(), Error> {
     let read = format!("SELECT content, trace FROM {table} WHERE id = $1 {{for_update}}");

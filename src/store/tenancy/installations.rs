@@ -46,6 +46,14 @@ pub struct Installation {
     pub installed_by: Option<String>,
 }
 
+impl Installation {
+    /// Slack's code for the token, if it no longer works.
+    pub fn dead(&self) -> Option<&str> {
+        let code = self.state_reason.as_deref().unwrap_or("token_revoked");
+        (self.state == InstallationState::Dead).then_some(code)
+    }
+}
+
 /// Whether the token works, as far as is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InstallationState {
@@ -125,16 +133,6 @@ impl Tenancy<'_> {
     pub async fn installation(self, id: InstallationId) -> Result<Option<Installation>, Error> {
         let row = installation::Entity::find_by_id(id.to_string()).one(self.store.reader()).await?;
         row.map(Installation::try_from).transpose()
-    }
-
-    /// All installations whose token works, oldest first.
-    pub async fn active_installations(self) -> Result<Vec<Installation>, Error> {
-        let rows = installation::Entity::find()
-            .filter(installation::Column::State.eq(ACTIVE))
-            .order_by_asc(installation::Column::Id)
-            .all(self.store.reader())
-            .await?;
-        rows.into_iter().map(Installation::try_from).collect()
     }
 
     /// The bot token; [`Error::NotFound`] for an unknown installation.

@@ -82,21 +82,21 @@ pub struct TemplatePage {
 }
 
 impl Templates<'_> {
-    /// The places of all templates of a tenant, each with the number of its version.
-    pub async fn keys(self, tenant: &TenantId) -> Result<Vec<(Place, u32)>, Error> {
-        const SQL: &str = "SELECT event_type, content_id, locale, version FROM templates
+    /// The places of all templates of a tenant.
+    pub async fn places(self, tenant: &TenantId) -> Result<Vec<Place>, Error> {
+        const SQL: &str = "SELECT event_type, content_id, locale FROM templates
             WHERE tenant = $1 AND live = 1 ORDER BY event_type, content_id, locale";
         let rows = sql::all(self.store.reader(), SQL, params![tenant.as_str()]).await?;
-        let mut keys = Vec::with_capacity(rows.len());
+        let mut places = Vec::with_capacity(rows.len());
         for row in &rows {
             let mut columns = Columns::of(row);
             let (event, content) = (columns.take()?, columns.take()?);
             match rows::place(event, content, columns.take()?) {
-                Some(place) => keys.push((place, columns.count()?)),
+                Some(place) => places.push(place),
                 None => self.store.pass_over(UnreadableRow::Template, 1),
             }
         }
-        Ok(keys)
+        Ok(places)
     }
 
     /// The templates of an event type for all content items, and those for this one.

@@ -161,9 +161,9 @@ impl Store {
             unlease(tx, claim, &unleased).await?;
             return Ok(None);
         };
-        change::write(tx, &id, (&before, &change), trace).await?;
+        change::write(tx, &id, &before, &change, trace).await?;
         mark_acted_on(tx, delivery, settle).await?;
-        doubt::note(tx, &id, settle, (before.state, change.state)).await?;
+        doubt::note(tx, &id, settle, before.state, change.state).await?;
         self.change_lane(tx, &id, settle, before.now).await?;
         if let Some(entry) = change::entry(&before, &change, context.request) {
             log(tx, &id, &entry).await?;

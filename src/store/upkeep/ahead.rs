@@ -5,7 +5,7 @@
 
 use sea_orm::Value;
 
-use crate::store::database::sql::{self, Row, params, placeholders};
+use crate::store::database::sql::{self, CLOCK, Row, params, placeholders};
 use crate::store::{Error, LaneKey, Store};
 
 /// Rows that one statement moves.
@@ -119,7 +119,7 @@ impl Ahead {
         let (key, after) = (self.key.names(), self.compared(">", 0));
         let page = format!("{after} AND {}", self.compared("<=", self.key.count()));
         format!(
-            "UPDATE {table} SET {set} FROM (SELECT {{now}} AS now) AS clock WHERE {page} \
+            "UPDATE {table} SET {set} FROM {CLOCK} WHERE {page} \
              AND ({key}) IN (SELECT {key} FROM {table} WHERE {page} AND ({which}) \
              ORDER BY {key} LIMIT {BATCH} {{skip_locked}})"
         )

@@ -4,8 +4,8 @@
 //! and never due by themselves. A scheduled one (`deliver_after`) has its own due time first, and
 //! gets in line when that comes.
 //!
-//! A channel that becomes ready takes its line into its lane ([`Waiting::channel_ready`]), and so
-//! does one whose id in Slack changed, with the deliveries of its previous lane. Both lock the
+//! A channel that becomes ready takes its line into its lane ([`Waiting::note_channel_ready`]), and
+//! so does one whose id in Slack changed, with the deliveries of its previous lane. Both lock the
 //! channel's row, as does the acceptance of a delivery for the channel: either the acceptance finds
 //! the channel ready and no line, and the delivery joins the lane, or the delivery is in the line
 //! and is found there (invariant I4). [`Waiting::sweep_channels`] finds lines whose channel was
@@ -62,7 +62,7 @@ const READ: &str = "id, tenant, installation, lane, priority, deed, action, posi
 impl Waiting<'_> {
     /// The channel is ready in this conversation: its deliveries join the conversation's lane,
     /// those of a previous lane first. Returns how many. Cheap if there are none.
-    pub async fn channel_ready(
+    pub async fn note_channel_ready(
         self,
         tenant: &TenantId,
         id: ManagedChannelId,

@@ -18,7 +18,7 @@ use crate::domain::reason::{NoMatch, Suppression};
 use crate::domain::settings::Identity;
 use crate::domain::time::{Timestamp, micros};
 use crate::store::database::rows::Columns;
-use crate::store::database::sql::{self, Row, params};
+use crate::store::database::sql::{self, CLOCK, Row, params};
 use crate::store::database::transaction::{Tx, scoped};
 use crate::store::database::unreadable::UnreadableRow;
 use crate::store::lanes::claim::lease_token;
@@ -114,7 +114,7 @@ impl Waiting<'_> {
              WHERE {RESOLVES_DUE} AND due_at <= {{now}} AND {known} AND NOT ({behind}) \
              ORDER BY due_at, sequence LIMIT {limit} {{skip_locked}}) \
              UPDATE deliveries SET lease_token = $1, due_at = clock.now + $2 \
-             FROM (SELECT {{now}} AS now) AS clock \
+             FROM {CLOCK} \
              WHERE sequence IN (SELECT number FROM due) AND {STILL_RESOLVES} \
              RETURNING id, notification, tenant, user_id, event_type, kind, created_at, \
              expires_at, trace_context, due_at, hold, action, trace, sequence",

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use axum::body::Body;
-use herald::app::{self, App, Call, Caller, Reach, Role};
+use herald::app::{self, App, Call, Caller, LinkUse, Reach, Role};
 use herald::directory::{self, Directory};
 use herald::domain::ids::{Principal, TenantId};
 use herald::domain::secret::Secret;
@@ -109,7 +109,9 @@ impl Front {
 
     /// The attempt of an unused link; `None` once the link is used.
     pub(crate) async fn attempt(&self, state: &str) -> Option<String> {
-        let start = self.app.start_connect(state).await.unwrap();
-        start.ok().map(|start| start.cookie.attempt)
+        match self.app.start_connect(state).await.unwrap() {
+            LinkUse::Usable(start) => Some(start.cookie.attempt),
+            LinkUse::Unusable(_) => None,
+        }
     }
 }

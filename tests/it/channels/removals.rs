@@ -35,7 +35,7 @@ async fn an_account_stays_until_its_last_user_is_removed() {
 }
 
 /// The app was removed, and Slack did not report it: the refusal says nothing about the person. Red
-/// if `channels/seen.rs`, `is_out`, takes `not_in_channel` for a removal.
+/// if `domain::channels::members::is_removed` has `not_in_channel`.
 #[tokio::test]
 async fn a_person_is_removed_although_the_app_was_removed_first() {
     for_each_database(async |world| {

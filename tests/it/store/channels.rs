@@ -424,9 +424,9 @@ async fn a_notice_is_due_once_for_each_end() {
         let lease = claim(&store).await.unwrap();
         store.channels().save(&lease, &ready(somewhere(), "C1")).await.unwrap();
         assert_eq!(due().await, 1);
-        channels.noticed(lease.id, Timestamp(1)).await.unwrap();
+        channels.note_notice(lease.id, Timestamp(1)).await.unwrap();
         assert_eq!(due().await, 1, "that was another end");
-        channels.noticed(lease.id, end).await.unwrap();
+        channels.note_notice(lease.id, end).await.unwrap();
         channels.ensure(&tenant(), key, &ends(end), keep(), Vec::new()).await.unwrap();
         assert_eq!(due().await, 0);
         let later = ends(end.plus(LONG / 2));

@@ -111,7 +111,7 @@ async fn an_installation_is_found_again_and_its_token_opens() {
 
         let other = connect_acme(&store, &installation("T2", "xoxb-two")).await;
         assert_ne!(id, other);
-        assert_eq!(store.tenancy().active_installations().await.unwrap().len(), 2);
+        assert!(store.tenancy().installation(other).await.unwrap().is_some());
         let nobody = InstallationId::parse("01890000-0000-7000-8000-000000000000").unwrap();
         assert_eq!(store.tenancy().installation(nobody).await.unwrap(), None);
         assert!(matches!(store.tenancy().token(nobody).await, Err(Error::NotFound(_))));
@@ -127,7 +127,6 @@ async fn a_late_report_cannot_kill_a_fresh_token() {
         let dead = store.tenancy().installation(id).await.unwrap().unwrap();
         assert_eq!(dead.state, InstallationState::Dead);
         assert_eq!(dead.state_reason.as_deref(), Some("token_revoked"));
-        assert!(store.tenancy().active_installations().await.unwrap().is_empty());
 
         let again = connect_acme(&store, &installation("T1", "xoxb-two")).await;
         assert_eq!(again, id);

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::*;
+use crate::domain::channels::mark;
 use crate::domain::channels::progress::{Progress, SeenChannel};
-use crate::domain::channels::stamp;
 use crate::domain::channels::wish::ChannelWish;
 use crate::domain::ids::{ChannelId, ManagedChannelId};
 
@@ -59,7 +59,7 @@ fn seen(name: &str) -> SeenChannel {
         is_member: true,
         is_general: false,
         topic: String::new(),
-        purpose: stamp::stamped("Purpose", ID),
+        purpose: mark::marked("Purpose", ID),
     }
 }
 
@@ -95,7 +95,7 @@ impl Row {
         let mut row = Self::new();
         row.progress.created(&seen("course-7"), &row.wish);
         row.place = Some(here());
-        row.done(&Step::Stamp { purpose: String::new() });
+        row.done(&Step::Mark { purpose: String::new() });
         row.inspect(&seen("course-7"));
         row.done(&Step::SetTopic);
         row.done(&Step::ReadMembers);
@@ -294,13 +294,13 @@ fn an_adopted_channel_is_opened_joined_marked_and_read_before_anything_else() {
     assert_eq!(row.next(), Step::Join);
     row.done(&Step::Join);
     row.wish.purpose.clear();
-    let stamp = Step::Stamp { purpose: stamp::stamped("Q & A", ID) };
-    assert_eq!(row.next(), stamp);
-    row.done(&stamp);
+    let mark = Step::Mark { purpose: mark::marked("Q & A", ID) };
+    assert_eq!(row.next(), mark);
+    row.done(&mark);
     assert_eq!(row.next(), Step::Inspect);
     // Another Herald was faster.
     let mut late = row.clone();
-    late.inspect(&SeenChannel { purpose: stamp::stamped("", OTHER), ..seen("course-7") });
+    late.inspect(&SeenChannel { purpose: mark::marked("", OTHER), ..seen("course-7") });
     assert_eq!(late.next(), until(ChannelState::Blocked, ChannelObstacle::OwnedByAnother, AGAIN));
     late.now = AGAIN;
     assert_eq!(late.next(), Step::Inspect, "it is read again, not marked over");
@@ -314,8 +314,8 @@ fn a_created_channel_goes_through_all_steps_once() {
     row.attempt("course-7");
     row.progress.created(&SeenChannel { purpose: String::new(), ..seen("course-7") }, &row.wish);
     row.place = Some(here());
-    let stamp = Step::Stamp { purpose: stamp::stamped("Purpose", ID) };
-    for step in [stamp, Step::Inspect, Step::SetTopic, Step::ReadMembers] {
+    let mark = Step::Mark { purpose: mark::marked("Purpose", ID) };
+    for step in [mark, Step::Inspect, Step::SetTopic, Step::ReadMembers] {
         assert_eq!(row.next(), step);
         if step == Step::Inspect {
             row.inspect(&seen("course-7"));
@@ -335,7 +335,7 @@ fn a_mark_that_is_never_kept_is_left_for_later() {
     for _ in 0..3 {
         row.progress.doubt();
         row.inspect(&blank);
-        if matches!(row.next(), Step::Stamp { .. }) {
+        if matches!(row.next(), Step::Mark { .. }) {
             row.done(&row.next());
         }
     }
@@ -485,9 +485,9 @@ fn a_channel_never_changes_its_kind() {
 
 #[test]
 fn a_record_of_an_older_release_is_read() {
-    let old = serde_json::json!({ "name": "course-7", "stamped": true });
+    let old = serde_json::json!({ "name": "course-7", "marked": true });
     let read: Progress = serde_json::from_value(old).unwrap();
-    assert_eq!((read.name.as_deref(), read.stamped), (Some("course-7"), true));
+    assert_eq!((read.name.as_deref(), read.marked), (Some("course-7"), true));
     let mut row = Row::ready();
     row.attempt("x");
     row.refused(&create("x"), "restricted_action");

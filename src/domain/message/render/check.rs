@@ -145,7 +145,7 @@ fn blocks_problems(array: &[Value], source: &str, problems: &mut Vec<Problem>) {
     for (index, block) in array.iter().enumerate() {
         let place = root.nth(index);
         strings(block, &place, problems);
-        unique(block, &place, (&mut blocks, &mut actions), problems);
+        unique(block, &place, &mut blocks, &mut actions, problems);
         shape(block, kit::BLOCK_KINDS, &place, problems);
         relations::check(block, &place, problems);
     }
@@ -160,13 +160,14 @@ fn blocks_problems(array: &[Value], source: &str, problems: &mut Vec<Problem>) {
 fn unique<'v>(
     node: &'v Value,
     place: &FieldPlace<'_>,
-    (blocks, actions): (&mut BTreeSet<&'v str>, &mut BTreeSet<&'v str>),
+    blocks: &mut BTreeSet<&'v str>,
+    actions: &mut BTreeSet<&'v str>,
     problems: &mut Vec<Problem>,
 ) {
     match node {
         Value::Array(items) => {
             for (index, item) in items.iter().enumerate() {
-                unique(item, &place.nth(index), (&mut *blocks, &mut *actions), problems);
+                unique(item, &place.nth(index), blocks, actions, problems);
             }
         }
         Value::Object(object) => {
@@ -181,7 +182,7 @@ fn unique<'v>(
                 }
             }
             for (key, value) in object {
-                unique(value, &place.at(key), (&mut *blocks, &mut *actions), problems);
+                unique(value, &place.at(key), blocks, actions, problems);
             }
         }
         _ => {}

@@ -68,7 +68,7 @@ pub use check::Located;
 pub use done::done;
 pub use language::Language;
 pub use marked::marked;
-pub use places::json_offset;
+pub use places::{json_offset, line_and_column};
 pub use sizes::{PartSize, sizes};
 
 /// The message of one event type, before it is filled in.

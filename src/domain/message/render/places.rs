@@ -5,8 +5,9 @@ use super::Problem;
 use super::filters::place_of;
 use super::tokens::before_cleaning;
 
-/// The line and the column of a byte.
-pub(super) fn line_and_column(source: &str, at: usize) -> (usize, usize) {
+/// The line and the column of a byte; the end of the text, if no character begins there.
+#[must_use]
+pub fn line_and_column(source: &str, at: usize) -> (usize, usize) {
     let before = source.get(..at).unwrap_or(source);
     let start = before.rfind('\n').map_or(0, |end| end + 1);
     (before.matches('\n').count() + 1, before[start..].chars().count() + 1)

@@ -26,7 +26,7 @@ fn managing(kind: Kind) -> &'static [&'static str] {
 }
 
 /// Pushes the event for a change that the bot made to a channel.
-fn tell(call: &mut Call<'_>, id: &str, what: Happening) {
+fn push_event(call: &mut Call<'_>, id: &str, what: Happening) {
     let bot = call.state.app.bot_user_id.clone();
     call.state.channel_event(id, what, &bot, call.now);
 }
@@ -75,7 +75,7 @@ pub(super) fn create(call: &mut Call<'_>) -> Result<Value, Error> {
     let name = check_name(call)?;
     let bot = call.state.app.bot_user_id.clone();
     let id = call.state.create_channel(&name, kind, &[&bot], call.now);
-    tell(call, &id, Happening::Created);
+    push_event(call, &id, Happening::Created);
     let mut answer = shown(call, &id)?;
     answer["channel"]["priority"] = json!(0);
     call.act = Some(ChannelAct { value: Some(name), ..ChannelAct::new("create", &id) });
@@ -95,7 +95,7 @@ pub(super) fn rename(call: &mut Call<'_>) -> Result<Value, Error> {
     }
     let name = check_name(call)?;
     change(call, &id)?.rename(name.clone());
-    tell(call, &id, Happening::Renamed);
+    push_event(call, &id, Happening::Renamed);
     call.act = Some(ChannelAct { value: Some(name), ..ChannelAct::new("rename", &id) });
     shown(call, &id)
 }
@@ -172,7 +172,7 @@ pub(super) fn archive(call: &mut Call<'_>) -> Result<Value, Error> {
     if std::mem::replace(&mut found.archived, true) {
         return Err("already_archived".into());
     }
-    tell(call, &id, Happening::Archived);
+    push_event(call, &id, Happening::Archived);
     call.act = Some(ChannelAct::new("archive", &id));
     Ok(json!({}))
 }
@@ -193,7 +193,7 @@ pub(super) fn unarchive(call: &mut Call<'_>) -> Result<Value, Error> {
     }
     let id = found.id.clone();
     change(call, &id)?.archived = false;
-    tell(call, &id, Happening::Unarchived);
+    push_event(call, &id, Happening::Unarchived);
     let bot = call.state.app.bot_user_id.clone();
     let entered = call.state.enter(&id, &bot, None);
     let joined = if entered { vec![bot] } else { Vec::new() };

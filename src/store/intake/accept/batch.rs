@@ -18,7 +18,7 @@ use crate::domain::ids::{
 use crate::domain::reason::Cancellation;
 use crate::domain::time::{Timestamp, micros};
 use crate::store::Error;
-use crate::store::database::rows::{Column, Columns, given, numbered};
+use crate::store::database::rows::{Column, Columns, NewCell, NewRows, given, numbered};
 use crate::store::database::sql;
 use crate::store::database::transaction::{Patience, Tx};
 use crate::store::intake::new::{Accept, NewDelivery, Target};
@@ -297,37 +297,6 @@ fn matches<'a>(
     identities.map(|((user, _), identity)| ((&accept.tenant, user), identity))
 }
 
-const COLUMNS: &str = "id, tenant, notification, user_id, installation, lane, position, state, \
-    attempt, probes, crashes, due_at, expires_at, reason, content, priority, kind, event_type, \
-    trace_context, created_at, updated_at, hold, subject_key, action, deferred_lane, trace, \
-    awaits_channel, channel_key";
-const KINDS: [Column; 24] = [
-    Column::Text,
-    Column::Text,
-    Column::Text,
-    Column::OptionalText,
-    Column::OptionalText,
-    Column::OptionalText,
-    Column::Number,
-    Column::Text,
-    Column::Number,
-    Column::Number,
-    Column::OptionalText,
-    Column::OptionalBytes,
-    Column::Number,
-    Column::Text,
-    Column::Text,
-    Column::OptionalText,
-    Column::Number,
-    Column::Number,
-    Column::OptionalText,
-    Column::OptionalText,
-    Column::OptionalText,
-    Column::OptionalBytes,
-    Column::OptionalText,
-    Column::OptionalText,
-];
-
 /// The actions of deliveries in place of the ones they overtook.
 type Instead = HashMap<DeliveryId, Action>;
 
@@ -345,24 +314,24 @@ async fn insert_deliveries(
         let sealed = sealed.contents.iter().zip(&sealed.traces);
         deliveries.zip(sealed).map(move |((delivery, due), (content, trace))| {
             let action = instead.get(&delivery.id).copied().unwrap_or(accept.about.action);
-            let sealed = (content.as_ref(), trace.as_ref());
-            let beginning = beginning(accept, (times, due), delivery, turns);
-            row(accept, times, delivery, beginning, action, sealed)
+            let beginning = beginning(accept, times, due, delivery, turns);
+            row(accept, times, delivery, beginning, action, content.as_ref(), trace.as_ref())
         })
     });
     let rows: Vec<_> = rows.collect();
-    let (backend, sealed) = (tx.get_database_backend(), "COALESCE(column12, column22)");
-    let alive = key_lives(backend, "column2", sealed);
-    let (all, mut stored) = (rows.len() as u64, 0);
-    for (table, values) in given(backend, KINDS, rows) {
+    let (backend, all) = (tx.get_database_backend(), rows.len() as u64);
+    let Some(rows) = NewRows::of(backend, rows) else { return Ok(()) };
+    let (names, values, created_at) = (rows.names(), rows.values(), rows.value("created_at"));
+    let sealed = format!("COALESCE({}, {})", rows.value("content"), rows.value("trace"));
+    let alive = key_lives(backend, &rows.value("tenant"), &sealed);
+    let mut stored = 0;
+    for (table, parameters) in rows.tables {
         let text = format!(
-            "INSERT INTO deliveries ({COLUMNS}) SELECT {}, 0, 0, 0, column9, column10, column11, \
-             column12, column13, column14, column15, column16, column17, column17, column18, \
-             column19, column20, column21, column22, column23, column24 FROM {table} \
-             WHERE {sealed} IS NULL OR {alive}",
-            numbered(8)
+            "INSERT INTO deliveries ({names}, updated_at, attempt, probes, crashes) \
+             SELECT {values}, {created_at}, 0, 0, 0 FROM {table} \
+             WHERE {sealed} IS NULL OR {alive}"
         );
-        stored += sql::execute(tx, &text, values).await?;
+        stored += sql::execute(tx, &text, parameters).await?;
     }
     if stored == all { Ok(()) } else { Err(Error::KeyErased) }
 }
@@ -411,7 +380,8 @@ struct Beginning {
 /// the time of a scheduled one.
 fn beginning(
     accept: &Accept,
-    (times, due): (&Times, Timestamp),
+    times: &Times,
+    due: Timestamp,
     delivery: &NewDelivery,
     turns: &ChannelTurns,
 ) -> Beginning {
@@ -449,42 +419,48 @@ fn beginning(
     Beginning { state, installation, lane, deferred_lane, reason, due_at, hold }
 }
 
-/// The values of [`KINDS`]: those of [`COLUMNS`] that differ between new deliveries.
+/// The columns that differ between new deliveries.
 fn row(
     accept: &Accept,
     times: &Times,
     delivery: &NewDelivery,
     beginning: Beginning,
     action: Action,
-    (content, trace): (Option<&Vec<u8>>, Option<&Vec<u8>>),
-) -> [Value; KINDS.len()] {
+    content: Option<&Vec<u8>>,
+    trace: Option<&Vec<u8>>,
+) -> [NewCell; 24] {
+    use Column::{Number, OptionalBytes, OptionalText, Text};
     let Beginning { state, installation, lane, deferred_lane, reason, due_at, hold } = beginning;
     let subject = accept.about.subject.as_ref();
     let channel = delivery.channel.as_ref();
     [
-        delivery.id.to_string().into(),
-        accept.tenant.as_str().into(),
-        accept.id.to_string().into(),
-        delivery.user.as_ref().map(UserId::as_str).into(),
-        installation.into(),
-        lane.into(),
-        times.position.into(),
-        state.code().into(),
-        due_at.0.into(),
-        times.expires_at.0.into(),
-        reason.into(),
-        content.cloned().into(),
-        delivery.priority.code().into(),
-        delivery.kind.code().into(),
-        accept.event_type.as_str().into(),
-        accept.trace_context.as_deref().into(),
-        times.created_at.0.into(),
-        hold.into(),
-        subject.map(SubjectKey::as_str).into(),
-        subject.map(|_| action.code()).into(),
-        deferred_lane.into(),
-        trace.cloned().into(),
-        channel.map(|channel| channel.id.to_string()).into(),
-        channel.map(|channel| channel.key.as_str()).into(),
+        NewCell("id", Text, delivery.id.to_string().into()),
+        NewCell("tenant", Text, accept.tenant.as_str().into()),
+        NewCell("notification", Text, accept.id.to_string().into()),
+        NewCell("user_id", OptionalText, delivery.user.as_ref().map(UserId::as_str).into()),
+        NewCell("installation", OptionalText, installation.into()),
+        NewCell("lane", OptionalText, lane.into()),
+        NewCell("position", Number, times.position.into()),
+        NewCell("state", Text, state.code().into()),
+        NewCell("due_at", Number, due_at.0.into()),
+        NewCell("expires_at", Number, times.expires_at.0.into()),
+        NewCell("reason", OptionalText, reason.into()),
+        NewCell("content", OptionalBytes, content.cloned().into()),
+        NewCell("priority", Number, delivery.priority.code().into()),
+        NewCell("kind", Text, delivery.kind.code().into()),
+        NewCell("event_type", Text, accept.event_type.as_str().into()),
+        NewCell("trace_context", OptionalText, accept.trace_context.as_deref().into()),
+        NewCell("created_at", Number, times.created_at.0.into()),
+        NewCell("hold", Number, hold.into()),
+        NewCell("subject_key", OptionalText, subject.map(SubjectKey::as_str).into()),
+        NewCell("action", OptionalText, subject.map(|_| action.code()).into()),
+        NewCell("deferred_lane", OptionalText, deferred_lane.into()),
+        NewCell("trace", OptionalBytes, trace.cloned().into()),
+        NewCell(
+            "awaits_channel",
+            OptionalText,
+            channel.map(|channel| channel.id.to_string()).into(),
+        ),
+        NewCell("channel_key", OptionalText, channel.map(|channel| channel.key.as_str()).into()),
     ]
 }

@@ -151,7 +151,7 @@ impl Store {
         for ((of, person), user) in named.iter().filter(|((_, person), _)| missing(person)) {
             new.insert((*of, *person), NewKey::make(keys, (person, *user))?);
         }
-        found.extend(insert(tx, &new, "(SELECT {now} AS now) AS clock").await?);
+        found.extend(insert(tx, &new, sql::CLOCK).await?);
         let mut people = HashMap::with_capacity(named.len());
         for ((_, person), user) in named {
             if let Some(wrapped) = found.get(&person) {

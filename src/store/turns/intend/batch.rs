@@ -13,7 +13,7 @@ use crate::store::budgets::clock::posts_paused_until;
 use crate::store::database::era::doubt;
 use crate::store::database::group::{Bounds, Weight};
 use crate::store::database::rows::{Column, Columns, given};
-use crate::store::database::sql::{self, Row, by_key};
+use crate::store::database::sql::{self, CLOCK, Row, by_key};
 use crate::store::database::transaction::{Patience, Tx, at_once, scoped};
 use crate::store::lanes::claim::LaneClaim;
 use crate::store::lanes::lane::{due, given_lane, heads};
@@ -136,7 +136,7 @@ fn send(backend: DbBackend) -> String {
         "UPDATE deliveries SET state = 'sending', attempt = deliveries.attempt + 1, probes = 0, \
          sending_since = clock.now, lease_token = column3, updated_at = clock.now, \
          due_at = {}, deed = column6, thread_ts = column7 \
-         FROM (SELECT {{now}} AS now) AS clock, given JOIN {head} \
+         FROM {CLOCK}, given JOIN {head} \
          WHERE {head_row} AND {row} AND {STATE} = 'pending' \
          AND deliveries.expires_at > clock.now \
          AND (column8 = 0 OR ({} IS NULL AND NOT EXISTS (SELECT 1 FROM posting \
@@ -157,7 +157,7 @@ fn hold_and_send(table: &str, patience: Patience) -> String {
         "WITH held AS (SELECT given.* FROM {clock}, {table} JOIN lanes ON {lane} \
          AND lanes.lease_token = column3 \
          ORDER BY lanes.installation, lanes.lane FOR UPDATE OF lanes), \
-         given AS ({HOLD} FROM (SELECT {{now}} AS now) AS clock, held \
+         given AS ({HOLD} FROM {CLOCK}, held \
          WHERE {lane} RETURNING held.*) {}",
         send(DbBackend::Postgres)
     )
@@ -169,7 +169,7 @@ async fn in_steps(tx: &Tx, tables: &[(String, Vec<sea_orm::Value>)]) -> Result<V
         AND lanes.lease_token = column3";
     let mut rows = Vec::new();
     for (table, values) in tables {
-        let hold = format!("{HOLD} FROM (SELECT {{now}} AS now) AS clock, {table} WHERE {MINE}");
+        let hold = format!("{HOLD} FROM {CLOCK}, {table} WHERE {MINE}");
         if sql::execute(tx, &hold, values.clone()).await? == 0 {
             continue;
         }

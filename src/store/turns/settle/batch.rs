@@ -12,7 +12,7 @@ use crate::domain::ids::{ChannelId, DeliveryId};
 use crate::domain::time::micros;
 use crate::store::database::group::{Bounds, Weight};
 use crate::store::database::rows::{Column, Columns, given};
-use crate::store::database::sql::{self, by_key};
+use crate::store::database::sql::{self, CLOCK, by_key};
 use crate::store::database::transaction::{Patience, Tx, at_once, scoped};
 use crate::store::lanes::claim::{LaneClaim, PACED, UNLEASE};
 use crate::store::lanes::lane::{HEAD, given_lane, headed, heads};
@@ -137,7 +137,7 @@ async fn end(tx: &Tx, held: &[&SentMessage]) -> Result<HashMap<DeliveryId, Reque
         let text = format!(
             "UPDATE deliveries SET state = 'sent', reason = NULL, slack_channel = column4, \
              slack_ts = column5, updated_at = clock.now, \
-             trace = COALESCE(column6, trace) FROM (SELECT {{now}} AS now) AS clock, {table} \
+             trace = COALESCE(column6, trace) FROM {CLOCK}, {table} \
              WHERE {row} AND installation = column2 AND lane = column3 \
              AND {STATE} = 'sending' RETURNING id, attempt, sending_since, updated_at"
         );
@@ -206,7 +206,7 @@ async fn unlease(tx: &Tx, ended: &[&SentMessage]) -> Result<(), Error> {
     for (table, values) in given(backend, columns, rows.collect()) {
         let text = format!(
             "UPDATE lanes SET {unlease}, paced_until = {paced}, channel = column5, \
-             last_ts = column6, asleep = 0, {} FROM (SELECT {{now}} AS now) AS clock, {table} \
+             last_ts = column6, asleep = 0, {} FROM {CLOCK}, {table} \
              LEFT JOIN {head} WHERE {lane} AND lanes.lease_token = column3",
             headed("FALSE", &paced)
         );

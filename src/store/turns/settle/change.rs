@@ -59,7 +59,8 @@ async fn read(tx: &Tx, claim: &LaneClaim, id: &str) -> Result<Option<Unsettled>,
 pub(super) async fn write(
     tx: &Tx,
     id: &str,
-    (before, change): (&Unsettled, &SettleChange),
+    before: &Unsettled,
+    change: &SettleChange,
     trace: Option<&Vec<u8>>,
 ) -> Result<(), Error> {
     const SQL: &str = "UPDATE deliveries SET state = $2, attempt = $3, probes = $4, \

@@ -11,7 +11,8 @@ pub(super) async fn note(
     tx: &Tx,
     delivery: &str,
     settle: &Settle,
-    (before, after): (State, State),
+    before: State,
+    after: State,
 ) -> Result<(), Error> {
     if let Settle::Doubted { thread_ts, .. } = settle {
         const THREAD: &str = "UPDATE deliveries SET thread_ts = $2 WHERE id = $1";

@@ -187,7 +187,7 @@ impl Life {
         let released = BTreeSet::new();
         match adoptable(&self.listed(), name, &self.row.wish, &self.others(), &released, ID) {
             Ok(seen) => {
-                let mark = stamp::read(&seen.purpose);
+                let mark = mark::read(&seen.purpose);
                 assert!(mark.is_none_or(|mark| mark == ID), "adopted a marked channel: {seen:?}");
                 assert!(!self.others().contains(&seen.id), "adopted another row's: {seen:?}");
                 assert!(!seen.is_general && seen.is_private == self.row.wish.is_private);
@@ -237,7 +237,7 @@ impl Life {
             Step::Rename { .. } if is_taken => return Err("name_taken"),
             Step::Rename { name } => seen.name.clone_from(name),
             Step::SetTopic => seen.topic = topic,
-            Step::Stamp { purpose } => seen.purpose.clone_from(purpose),
+            Step::Mark { purpose } => seen.purpose.clone_from(purpose),
             Step::Members => {}
             other => panic!("not a step in a channel: {other:?}"),
         }
@@ -284,7 +284,7 @@ impl Life {
                     Origin::Person => seen.creator = Some(person()),
                     Origin::General => (seen.creator, seen.is_general) = (None, true),
                     Origin::Row => {}
-                    Origin::Marked => seen.purpose = stamp::stamped("p", OTHER),
+                    Origin::Marked => seen.purpose = mark::marked("p", OTHER),
                     Origin::Old => seen.created_at = NOW.minus(Duration::from_secs(900)),
                 }
                 self.make(channel).ok();
@@ -338,7 +338,7 @@ impl Life {
             Happening::Invite => seen.is_member = true,
             Happening::Convert(is_private) => seen.is_private = *is_private,
             Happening::Purpose(foreign) => {
-                seen.purpose = if *foreign { stamp::stamped("", OTHER) } else { "Ours".into() };
+                seen.purpose = if *foreign { mark::marked("", OTHER) } else { "Ours".into() };
             }
             Happening::Rename(name) => {
                 let name = legal(NAMES[*name]).unwrap();
@@ -393,7 +393,7 @@ impl Life {
         assert!(!channel.deleted && !channel.others && !channel.seen.is_general);
         assert!(!channel.seen.is_archived && channel.seen.is_member);
         if obstacle.is_none() {
-            assert_eq!(stamp::read(&channel.seen.purpose), Some(ID));
+            assert_eq!(mark::read(&channel.seen.purpose), Some(ID));
         }
     }
 

@@ -1,4 +1,4 @@
-//! The mark in a channel's purpose by which Herald knows a channel of its own: `herald-`, and the
+//! The mark in a channel's purpose by which Herald recognizes its own channels: `herald-`, and the
 //! id of the channel's row in 22 letters and digits.
 //!
 //! The mark has no character that Slack escapes or formats, so it comes back as it was written.
@@ -16,14 +16,14 @@ const LONGEST: usize = 250;
 /// The purpose as written to Slack: the purpose of the wish and the mark, together at most 250
 /// characters.
 #[must_use]
-pub fn stamped(purpose: &str, id: ManagedChannelId) -> String {
+pub fn marked(purpose: &str, id: ManagedChannelId) -> String {
     let mark = mark(id);
     let purpose = cut(purpose, LONGEST - mark.len() - 1).trim_end();
     if purpose.is_empty() { mark } else { format!("{purpose} {mark}") }
 }
 
 /// The id in a purpose that Slack returned, also with `&`, `<` and `>` escaped: of several marks
-/// the last one, because [`stamped`] writes it at the end.
+/// the last one, because [`marked`] writes it at the end.
 #[must_use]
 pub fn read(purpose: &str) -> Option<ManagedChannelId> {
     find(purpose).map(|(_, id)| id)
@@ -84,7 +84,7 @@ mod tests {
     }
 
     fn any_purpose() -> impl Strategy<Value = String> {
-        let other = any::<u128>().prop_map(|number| stamped("of another", id(number)));
+        let other = any::<u128>().prop_map(|number| marked("of another", id(number)));
         prop_oneof![
             any::<String>(),
             "[&<>a \n]{0,300}",
@@ -96,9 +96,9 @@ mod tests {
 
     #[test]
     fn the_smallest_and_the_largest_id_are_written_and_read() {
-        assert_eq!(stamped("", id(0)), format!("herald-{}", "0".repeat(22)));
+        assert_eq!(marked("", id(0)), format!("herald-{}", "0".repeat(22)));
         for number in [0, 1, 61, 62, u128::MAX] {
-            assert_eq!(read(&stamped("", id(number))), Some(id(number)));
+            assert_eq!(read(&marked("", id(number))), Some(id(number)));
         }
         // One more than the largest id.
         assert_eq!(read("herald-7n42DGM5Tflk9n8mt7Fhc8"), None);
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_mark_is_read_wherever_people_move_it_but_not_inside_a_word() {
-        let mark = stamped("", id(7));
+        let mark = marked("", id(7));
         for text in [format!("({mark})"), format!("{mark}. More."), format!("a\n{mark}\nb")] {
             assert_eq!(read(&text), Some(id(7)), "{text}");
         }
@@ -121,22 +121,22 @@ mod tests {
     #[test]
     fn a_purpose_without_its_mark_is_as_it_was() {
         for purpose in ["", "Everyone in the track", "a herald-b"] {
-            assert_eq!(without(&stamped(purpose, id(7))), purpose);
+            assert_eq!(without(&marked(purpose, id(7))), purpose);
             assert_eq!(without(purpose), purpose, "it has no mark");
         }
-        assert_eq!(without(&format!("Moved {}. More.", stamped("", id(7)))), "Moved. More.");
+        assert_eq!(without(&format!("Moved {}. More.", marked("", id(7)))), "Moved. More.");
     }
 
     #[test]
     fn the_longest_purpose_of_a_wish_is_kept_whole() {
         let purpose = "p".repeat(limits::CHANNEL_PURPOSE);
-        assert!(stamped(&purpose, id(9)).starts_with(&format!("{purpose} herald-")));
+        assert!(marked(&purpose, id(9)).starts_with(&format!("{purpose} herald-")));
     }
 
     proptest! {
         #[test]
         fn a_mark_is_read_back_from_any_purpose(purpose in any_purpose(), number in any::<u128>()) {
-            let written = stamped(&purpose, id(number));
+            let written = marked(&purpose, id(number));
             prop_assert!(written.encode_utf16().count() <= 250, "{written:?}");
             prop_assert_eq!(read(&written), Some(id(number)));
             prop_assert_eq!(read(&escaped(&written)), Some(id(number)));
