@@ -184,7 +184,7 @@ pub(crate) struct Request {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Act {
     /// `create`, `invite`, `kick` and so on.
-    pub(crate) act: String,
+    pub(crate) kind: String,
     pub(crate) channel: String,
     /// People who entered, and people who left.
     pub(crate) joined: Vec<String>,

@@ -74,7 +74,7 @@ pub(crate) fn expulsion(evidence: &mut Evidence) -> Option<()> {
         }
     }
     let (joined, left) = (Vec::new(), vec![Tenant::MAIN.member_id(person)]);
-    let act = Act { act: "kick".into(), joined, left, ..invite.act.clone()? };
+    let act = Act { kind: "kick".into(), joined, left, ..invite.act.clone()? };
     let method = "conversations.kick".to_owned();
     evidence.requests.push(Request { method, act: Some(act), ..invite });
     Some(())
@@ -121,7 +121,7 @@ fn of_ready(evidence: &mut Evidence) -> Option<impl Iterator<Item = &mut Place>>
 }
 
 fn with_act(evidence: &Evidence, act: &str) -> Option<Request> {
-    let of_it = |request: &&Request| request.act.as_ref().is_some_and(|it| it.act == act);
+    let of_it = |request: &&Request| request.act.as_ref().is_some_and(|it| it.kind == act);
     let mut found = evidence.requests.iter().filter(of_it);
     found
         .find(|request| request.name.as_deref().is_none_or(|name| wished_by(name).is_some()))
@@ -131,7 +131,7 @@ fn with_act(evidence: &Evidence, act: &str) -> Option<Request> {
 /// An invitation that added a person to a channel that is still there.
 fn invitation(evidence: &Evidence) -> Option<(Request, usize)> {
     evidence.requests.iter().find_map(|request| {
-        let act = request.act.as_ref().filter(|act| act.act == "invite")?;
+        let act = request.act.as_ref().filter(|act| act.kind == "invite")?;
         evidence.places.iter().find(|place| Some(&place.id) == request.lane.as_ref())?;
         let person = act.joined.first()?.strip_prefix('U')?.parse().ok()?;
         Some((request.clone(), person))

@@ -303,7 +303,7 @@ fn request(entry: &LogEntry, tenant: Tenant) -> Request {
         stored: entry.stored_ts.clone(),
         name: Some(argument(entry, "name").to_owned()).filter(|name| !name.is_empty()),
         act: entry.act.as_ref().map(|act| Act {
-            act: act.act.to_owned(),
+            kind: act.act.to_owned(),
             channel: act.channel.clone(),
             joined: act.joined.clone(),
             left: act.left.clone(),

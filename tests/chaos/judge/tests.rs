@@ -112,7 +112,7 @@ pub(super) fn fine() -> Evidence {
     over(&mut evidence, 4, Purpose::Retract);
     over(&mut evidence, 8, Purpose::Cross);
     witness(&mut evidence);
-    super::tests_of_channels::add_channel(&mut evidence);
+    tests_of_channels::add_channel(&mut evidence);
     evidence
 }
 

@@ -46,8 +46,11 @@ fn asked(evidence: &Evidence, method: &str, began: i64) -> Request {
     }
 }
 
+type Change = fn(&mut Evidence);
+type FeedChange = fn(&mut Vec<FeedEntry>);
+
 fn act(name: &str) -> Act {
-    Act { act: name.into(), channel: ID.into(), ..Act::default() }
+    Act { kind: name.into(), channel: ID.into(), ..Act::default() }
 }
 
 fn created(evidence: &Evidence, began: i64) -> Request {
@@ -260,7 +263,7 @@ fn a_member_who_was_taken_back_and_wished_for_again_may_be_invited_again() {
 
 #[test]
 fn every_wish_is_carried_out_in_the_end() {
-    let changes: [(&str, fn(&mut Evidence)); 9] = [
+    let changes: [(&str, Change); 9] = [
         ("not settled", |it| it.channel_ends[0].settled = false),
         ("an obstacle", |it| it.channel_ends[0].obstacle = "name_taken".into()),
         ("another state", |it| it.channel_ends[0].state = "creating".into()),
@@ -327,7 +330,7 @@ fn calls_about_channels_are_refused_only_for_a_reason() {
 
 #[test]
 fn the_feed_of_channels_has_each_change_once_and_ends_with_the_last_state() {
-    let changes: [(&str, fn(&mut Vec<FeedEntry>)); 5] = [
+    let changes: [(&str, FeedChange); 5] = [
         ("a gap", |feed| drop(feed.remove(1))),
         ("twice", |feed| feed.push(feed[2].clone())),
         ("in another order", |feed| feed.swap(1, 2)),
@@ -357,7 +360,7 @@ fn a_message_for_a_forgotten_key_may_wait_for_ever() {
     let mut evidence = fine();
     let key = track().key();
     let like = evidence.calls.iter().find(|call| call.id == "0-1").unwrap().clone();
-    let verdicts = vec![super::tests::verdict(500, &key)];
+    let verdicts = vec![tests::verdict(500, &key)];
     let answer = Answer::Accepted { notification: "n".into(), verdicts };
     let (began, ended) = (at(16), at(17));
     evidence.calls.push(Call {

@@ -148,9 +148,8 @@ impl Kind {
             Self::Roll => (25_000, 45_000),
             Self::Clock => (2_000, 6_000),
             Self::Dark => (22_000, 40_000),
-            Self::Frozen => (8_000, 16_000),
             Self::Step => (7_000, 15_000),
-            Self::Newer => (8_000, 16_000),
+            Self::Frozen | Self::Newer => (8_000, 16_000),
             Self::Upgrade => (4_000, 8_000),
             Self::Cancel | Self::Tenants | Self::Failover => (1_000, 1_000),
         }

@@ -19,7 +19,7 @@ pub(super) fn judge(
     for (wished, life) in lives {
         for request in &life.requests {
             let Some(act) = &request.act else { continue };
-            match act.act.as_str() {
+            match act.kind.as_str() {
                 "invite" => invited(case, wished, life, &Changed { request, act }, judgement),
                 "kick" => removed(case, wished, life, &Changed { request, act }, judgement),
                 _ => {}
