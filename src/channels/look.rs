@@ -2,6 +2,7 @@
 //! for one to adopt.
 
 use super::turn::{ChannelWork, Denied, Interruption, Owning, RequestOutcome};
+use crate::domain::channels::mark;
 use crate::domain::channels::next::{OwnLook, Step, adoptable, settled_by_look};
 use crate::domain::channels::progress::SeenChannel;
 use crate::domain::ids::ChannelId;
