@@ -65,8 +65,8 @@ pub type Redact = fn(answer: &[u8], user: &UserId) -> Redacted;
 
 impl Ends<'_> {
     /// Erases a person: from the feed, their messages and their channels in batches, and then from
-    /// everything in one transaction, with their key. Deliveries in flight keep the person's name until they
-    /// end: call it again then. Repeating it is safe, also after an error: it continues.
+    /// everything in one transaction, with their key. Deliveries in flight keep the person's name
+    /// until they end: call it again then. Repeating it is safe, also after an error: it continues.
     /// [`Error::Unfinished`]: they have more messages, or channels, than one call erases.
     pub async fn erase_person(
         self,

@@ -1,5 +1,5 @@
-//! The steps of messages between a step of the database's clock backwards and the moving back of all
-//! stored times, and while another transaction holds some of the rows.
+//! The steps of messages between a step of the database's clock backwards and the moving back of
+//! all stored times, and while another transaction holds some of the rows.
 
 use std::time::Duration;
 
