@@ -58,7 +58,7 @@ fn no_room() -> Error {
 /// An error of the store in a change of members; `field` names them.
 fn of_members(field: &str, error: store::Error) -> Error {
     match error {
-        store::Error::Conflict(_) => {
+        store::Error::TooMany(_) => {
             let most = limits::CHANNEL_MEMBERS;
             Error::invalid(field, format!("a channel has at most {most} members: name fewer"))
         }

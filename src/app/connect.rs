@@ -285,7 +285,7 @@ impl App {
                 self.trail().refused_browser(&tenant);
                 Ok(LinkUse::Unusable(Unusable::OtherBrowser))
             }
-            unusable => Ok(unusable),
+            unusable @ LinkUse::Unusable(_) => Ok(unusable),
         }
     }
 

@@ -274,7 +274,8 @@ impl ChannelWork {
         }
     }
 
-    /// The row of a person whose removal Slack refuses. A code that may pass holds up no one else.
+    /// The row of a person whose removal Slack refuses. A code that may pass holds up no
+    /// other person.
     fn not_removed(&self, row: MemberUpdate, code: String) -> MemberUpdate {
         let attempts = row.attempts.saturating_add(1);
         let row = MemberUpdate { code: Some(code), attempts, ..row };

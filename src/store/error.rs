@@ -37,6 +37,9 @@ pub enum Error {
     /// The write contradicts stored data (the constraint or the object is named).
     #[error("conflict: {0}")]
     Conflict(String),
+    /// The object would have more parts than it may. Nothing was written.
+    #[error("{0}")]
+    TooMany(String),
     /// The object to change or read does not exist.
     #[error("not found: {0}")]
     NotFound(String),

@@ -333,7 +333,7 @@ impl Progress {
 
     pub fn expire_refusals(&mut self) {
         for refusal in &mut self.refusals {
-            refusal.until = Timemark::default();
+            refusal.until = Timestamp::default();
         }
     }
 

@@ -177,7 +177,7 @@ pub(super) struct MembersOf<'a> {
 }
 
 impl MembersOf<'_> {
-    /// Applies the change; the channel's row is locked. [`Error::Conflict`]: the channel would have
+    /// Applies the change; the channel's row is locked. [`Error::TooMany`]: the channel would have
     /// more than [`CHANNEL_MEMBERS`].
     pub(super) async fn apply(&self, tx: &Tx, change: &MembersChange) -> Result<(), Error> {
         if *change == MembersChange::Keep {
@@ -264,7 +264,7 @@ impl MembersOf<'_> {
         let count: i64 = row.ok_or_else(|| Error::Bug("COUNT without a row".into()))?.get(0)?;
         if count > i64::from(CHANNEL_MEMBERS) {
             let most = format!("a channel has at most {CHANNEL_MEMBERS} members");
-            return Err(Error::Conflict(most));
+            return Err(Error::TooMany(most));
         }
         Ok(())
     }

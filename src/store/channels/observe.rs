@@ -147,8 +147,8 @@ impl Movement {
 }
 
 /// Applies the event to the rows of a member. One that is older than another event about the same
-/// person says nothing. One that may be older than what Herald itself did or read leads to a
-/// reading of the members.
+/// person says nothing. One that may be older than a change or reading by Herald itself leads
+/// to a reading of the members.
 async fn member(
     tx: &Tx,
     id: ManagedChannelId,

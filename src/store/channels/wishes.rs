@@ -58,7 +58,7 @@ enum Edit {
 impl Channels<'_> {
     /// States the whole wish, for a new channel or one that exists; `people` are the records that
     /// came with the call. `None`: the channel would be new, and the tenant has no room for it
-    /// ([`Channels::has_room`]). [`Error::Conflict`]: too many members.
+    /// ([`Channels::has_room`]). [`Error::TooMany`]: too many members.
     pub async fn ensure(
         self,
         tenant: &TenantId,
@@ -76,7 +76,7 @@ impl Channels<'_> {
         room(self.store.reader(), tenant).await
     }
 
-    /// `None`: the tenant has no channel of this key. [`Error::Conflict`]: too many members.
+    /// `None`: the tenant has no channel of this key. [`Error::TooMany`]: too many members.
     pub async fn change(
         self,
         tenant: &TenantId,

@@ -277,7 +277,7 @@ impl<const N: usize> NewRows<N> {
 
     /// The values of the columns in a table, in the order of their names.
     pub(in crate::store) fn values(&self) -> String {
-        numbered(N)
+        numbered(self.names.len())
     }
 
     /// The value of one of the columns in a table.

@@ -1,4 +1,4 @@
-//! People who are removed from a channel: who goes, and who stays, when Slack refuses or when two
+//! People who are removed from a channel: those who go and those who stay if Slack refuses or if two
 //! users have one account.
 
 use herald::sandbox::{ChannelChange, Fault, FaultKind};

@@ -15,7 +15,7 @@ fn a_check_comes_within_its_time_and_not_for_all_at_once() {
     assert_eq!(checked.next_check(id(0), DAY), Some(at.plus(DAY * 3 / 4)));
     assert_eq!(checked.next_check(id(255), DAY), Some(at.plus(DAY)));
     assert!(checked.next_check(id(100), DAY) < checked.next_check(id(101), DAY));
-    // What does not exist, or not any more, is not read.
+    // A channel that does not exist, or not any more, is not read.
     assert_eq!(Progress::default().next_check(id(0), DAY), None);
     let deleted = Progress { deleted: true, ..checked };
     assert_eq!(deleted.next_check(id(0), DAY), None);

@@ -1,8 +1,8 @@
 //! Filled-in blocks are brought within Slack's limits ([`kit`](super::kit)), whatever the data.
 //!
 //! An object whose URL is impossible, or whose `if` failed, is omitted; a text that failed becomes
-//! "…". Values are shortened, all to the same length; if that is not enough, "…" replaces the last
-//! blocks. A message that has buttons with URLs keeps one at least, because it leads to the full
+//! "…". Values are shortened, all to the same length; if that is not enough, "…" replaces the
+//! last blocks. A message that has buttons with URLs keeps one at least, because it leads to the full
 //! content.
 
 use std::fmt::{self, Write as _};

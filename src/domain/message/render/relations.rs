@@ -1,4 +1,4 @@
-//! What Slack requires of the parts of a block together. All of these parts are literal, so a
+//! Slack's rules about the parts of a block together. All of these parts are literal, so a
 //! template that breaks a rule breaks it with any data.
 
 use std::collections::BTreeSet;
