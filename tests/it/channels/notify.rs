@@ -331,6 +331,10 @@ async fn notices_that_cannot_be_sent_hold_up_no_other() {
         let message = world.messages(1).await.pop().unwrap();
         assert!(message.text.contains("will be archived"), "{}", message.text);
         let delivery = message.metadata["event_payload"]["delivery_id"].as_str().unwrap();
+        let sent =
+            format!("SELECT COUNT(*) FROM deliveries WHERE state = 'sent' AND id = '{delivery}'");
+        until("the notice is settled", async || (world.count(&sent).await == 1).then_some(()))
+            .await;
         world.replayed(delivery);
     })
     .await;
