@@ -124,7 +124,7 @@ async fn the_key_of_one_person_holds_few_tests() {
                 refusals(world.replicas[0].http, "rpc.max_waiting_tests").await
                     >= refused[0] as u64
             );
-            world.sandbox.clear_faults();
+            // Slack goes on delaying: no message of a test that was given up may arrive.
             attack.shutdown().await;
             world.settled().await;
         })
@@ -162,7 +162,7 @@ async fn two_keys_of_one_tenant_do_not_hold_all_tests() {
         let request = pb::TestSlackRequest { tenant_id: OTHER.into(), ..test_of("ben") };
         let tested = world.client.test_slack(request).await.unwrap();
         assert!(tested.member.is_none() && tested.delivery.is_none(), "{tested:?}");
-        world.sandbox.clear_faults();
+        // Slack goes on delaying: no message of a test that was given up may arrive.
         attack.shutdown().await;
         world.settled().await;
     })
