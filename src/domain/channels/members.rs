@@ -1,4 +1,4 @@
-//! People in a channel: what Slack's answers say about each of them.
+//! People in a channel, and the meaning of Slack's answers about each of them.
 
 use std::time::Duration;
 

@@ -108,8 +108,7 @@ pub fn inspected(seen: &SeenChannel, inspection: &Inspection<'_>, progress: &mut
     progress.seen_private = seen.is_private;
     if seen.is_archived {
         // The answer to the request that archived it may have been lost.
-        progress.archived_by_us =
-            if progress.archived { progress.archived_by_us } else { inspection.ends };
+        progress.archived_by_us |= inspection.ends && !progress.archived;
     } else {
         progress.archived_by_us = false;
         progress.reopening = false;
@@ -197,17 +196,25 @@ pub fn unclear(step: &Step, progress: &mut Progress) -> Refused {
         // They may have been written: if the wish returns to the earlier text, it is written again.
         Step::SetTopic => progress.topic = None,
         Step::Mark { .. } => progress.purpose = None,
+        // If it is archived, a wish that opens it again must find that out.
+        Step::Archive => {
+            progress.archived_by_us = true;
+            progress.inspect_again();
+        }
+        Step::Unarchive | Step::Rename { .. } => progress.inspect_again(),
         _ => {}
     }
     temporary(progress)
 }
 
-/// After a step that was certainly not carried out, for a reason that may pass.
+/// After a step that failed for a reason that may pass. A channel was certainly not created. The
+/// error of any other step, which is harmless to repeat, does not say whether it was carried out.
 pub fn failed(step: &Step, progress: &mut Progress) -> Refused {
     if matches!(step, Step::Create { .. }) {
         progress.not_created();
+        return temporary(progress);
     }
-    temporary(progress)
+    unclear(step, progress)
 }
 
 fn temporary(progress: &mut Progress) -> Refused {

@@ -215,10 +215,13 @@ impl Store {
         Ok(false)
     }
 
-    /// `None`: another replica was faster, or it is no longer due.
+    /// `None`: another replica was faster, or it is no longer due. A holder that did not end its
+    /// lease died, and nothing shows the effect of its last request: the channel is read again.
     async fn take_channel(&self, id: &str, lease: Duration) -> Result<Option<Row>, Error> {
         let text = format!(
-            "UPDATE channels SET epoch = epoch + 1, lease_until = clock.now + $2, \
+            "UPDATE channels SET epoch = epoch + 1, recheck = recheck + \
+             CASE WHEN lease_until > 0 AND slack_channel IS NOT NULL THEN 1 ELSE 0 END, \
+             lease_until = clock.now + $2, \
              due_at = clock.now + $2, touched_at = clock.now \
              FROM {CLOCK} \
              WHERE id = $1 AND due_at <= clock.now AND state IN ({}) \

@@ -274,6 +274,19 @@ async fn messages_follow_a_channel_whose_id_changes() {
 }
 
 /// Both replicas look for notices. A wish with another end gets another notice.
+/// The text of the latest of so many messages, which is a notice. No call of the test is answered
+/// with its delivery, so it is booked here once it has ended.
+async fn notice(world: &World, number: usize) -> String {
+    let message = world.messages(number).await.pop().unwrap();
+    assert!(message.text.contains("will be archived"), "{}", message.text);
+    let delivery = message.metadata["event_payload"]["delivery_id"].as_str().unwrap();
+    let sent =
+        format!("SELECT COUNT(*) FROM deliveries WHERE state = 'sent' AND id = '{delivery}'");
+    until("the notice is settled", async || (world.count(&sent).await == 1).then_some(())).await;
+    world.replayed(delivery);
+    message.text
+}
+
 #[tokio::test]
 async fn a_channel_is_told_once_that_it_will_be_archived() {
     let two = Plan { replicas: 2, ..Plan::default() };
@@ -287,11 +300,8 @@ async fn a_channel_is_told_once_that_it_will_be_archived() {
         let start = world.now().await;
         for (number, end) in (1..).zip([start.plus(HOUR), start.plus(2 * HOUR)]) {
             channels.wish(KEY, ends(end)).await;
-            let message = world.messages(number).await.pop().unwrap();
-            assert!(message.text.contains("will be archived"), "{}", message.text);
-            assert!(message.text.contains(LEGAL), "{}", message.text);
-            let delivery = message.metadata["event_payload"]["delivery_id"].as_str().unwrap();
-            world.replayed(delivery);
+            let text = notice(world, number).await;
+            assert!(text.contains(LEGAL), "{text}");
             until("the notice is noted", async || {
                 let due = "SELECT COUNT(*) FROM channels WHERE notice_due IS NOT NULL";
                 (world.count(due).await == 0).then_some(())
@@ -328,14 +338,7 @@ async fn notices_that_cannot_be_sent_hold_up_no_other() {
             ..wish(NAME)
         };
         channels.wish(KEY, ending).await;
-        let message = world.messages(1).await.pop().unwrap();
-        assert!(message.text.contains("will be archived"), "{}", message.text);
-        let delivery = message.metadata["event_payload"]["delivery_id"].as_str().unwrap();
-        let sent =
-            format!("SELECT COUNT(*) FROM deliveries WHERE state = 'sent' AND id = '{delivery}'");
-        until("the notice is settled", async || (world.count(&sent).await == 1).then_some(()))
-            .await;
-        world.replayed(delivery);
+        notice(world, 1).await;
     })
     .await;
 }

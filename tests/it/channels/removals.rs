@@ -1,5 +1,5 @@
-//! People who are removed from a channel: those who go and those who stay if Slack refuses or if two
-//! users have one account.
+//! People who are removed from a channel: those who go and those who stay if Slack refuses or if
+//! two users have one account.
 
 use herald::sandbox::{ChannelChange, Fault, FaultKind};
 

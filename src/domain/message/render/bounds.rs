@@ -2,8 +2,8 @@
 //!
 //! An object whose URL is impossible, or whose `if` failed, is omitted; a text that failed becomes
 //! "…". Values are shortened, all to the same length; if that is not enough, "…" replaces the
-//! last blocks. A message that has buttons with URLs keeps one at least, because it leads to the full
-//! content.
+//! last blocks. A message that has buttons with URLs keeps one at least, because it leads to the
+//! full content.
 
 use std::fmt::{self, Write as _};
 
