@@ -4,12 +4,10 @@
 use super::{Case, Judgement, Kind, reach, seconds};
 use crate::evidence::{Answer, Call, Probe};
 
-/// The time within which health must report it. Nothing is added to it: an untrue answer counts
-/// from the first failed call, or from the end of the fault, to the beginning of the last probe
-/// that got it. So it counts for less than it lasted by up to one pause between probes, and for
-/// more by the time that the first failed call had been under way when the fault began. The replica
-/// itself reports an outage within four seconds (`HEARTBEAT` in src/server.rs).
+/// The time within which health must report it.
 pub(super) const TRUE: i64 = 5_000_000;
+/// Probes are taken at intervals, and a fault begins and ends between two of them.
+const TOLERANCE: i64 = 1_000_000;
 /// How long a replica may take to find out that its connections are dark.
 const FOUND_OUT: i64 = 5_000_000;
 /// Faults that are too short, and too frequent, to excuse more than the time that they last: if
@@ -32,6 +30,7 @@ pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
         let probes: Vec<&Probe> = probes.collect();
         let outages = outages(case, replica).into_iter();
         let clear: Vec<_> = outages.flat_map(|outage| clear_of(case, replica, outage)).collect();
+        let late = TRUE + TOLERANCE;
         for (name, said) in WAYS {
             let mut longest = 0;
             for (from, to) in &clear {
@@ -40,7 +39,7 @@ pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
                 });
                 let lasted = lies.map(|lie| lie.began - from).max().unwrap_or(0);
                 longest = longest.max(lasted);
-                if lasted > TRUE {
+                if lasted >= late {
                     let after = seconds(lasted);
                     let sentence =
                         format!("replica {replica}: {name} is well after {after} without a call");
@@ -49,7 +48,7 @@ pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
             }
             for (since, lasted) in wrongly_ill(case, &probes, said) {
                 longest = longest.max(lasted);
-                if lasted > TRUE {
+                if lasted > late {
                     let sentence = format!(
                         "replica {replica}: {name} reports no since {since}, \
                          though nothing is wrong"

@@ -103,7 +103,7 @@ fn their_messages_are_on_their_way_within_two_seconds() {
 
 #[test]
 fn health_may_be_wrong_for_five_seconds() {
-    for (ill, found) in [(5, false), (6, true)] {
+    for (ill, found) in [(5, false), (8, true)] {
         let mut evidence = fine();
         let mut theirs: Vec<_> =
             evidence.probes.iter_mut().filter(|one| one.replica == 1).collect();
@@ -182,7 +182,7 @@ fn a_short_disturbance_and_a_wrong_clock_explain_no_untrue_health() {
 /// and the others do.
 #[test]
 fn short_disturbances_explain_no_lasting_false_alarm() {
-    for (ill, disturbances, found) in [(6, 0, true), (6, 1, false), (12, 3, true)] {
+    for (ill, disturbances, found) in [(7, 0, true), (7, 1, false), (12, 3, true)] {
         let mut evidence = fine();
         let theirs = evidence.probes.iter_mut().filter(|one| one.replica == 1);
         theirs.take(2 * ill).for_each(|probe| probe.serving = Some(false));
