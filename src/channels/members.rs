@@ -143,9 +143,8 @@ impl ChannelWork {
 
     /// Commits that these people are about to be invited. Returns those who are still wished for.
     async fn mark(&mut self, part: Vec<Invitee>) -> Result<Vec<Invitee>, Interruption> {
-        let at_once = self.at_once();
         let inviting = |one: &Invitee| MemberUpdate {
-            retry_at: Some(at_once),
+            retry_at: Some(Timestamp::default()),
             ..one.is(ChannelMemberState::Inviting)
         };
         let updates: Vec<_> = part.iter().map(inviting).collect();
@@ -163,9 +162,8 @@ impl ChannelWork {
 
     /// These people were not invited after all, and no attempt counts.
     async fn unmark(&mut self, part: &[Invitee]) -> Result<(), Interruption> {
-        let at_once = self.at_once();
         let queued = |one: &Invitee| MemberUpdate {
-            retry_at: Some(at_once),
+            retry_at: Some(Timestamp::default()),
             ..one.is(ChannelMemberState::Queued)
         };
         let updates: Vec<_> = part.iter().map(queued).collect();
@@ -298,12 +296,13 @@ impl ChannelWork {
         Ok(store.channels().members_to_do(&self.lease, states, after, limit).await?)
     }
 
-    async fn write(&self, updates: &[MemberUpdate]) -> Result<(), Interruption> {
+    /// Saves what was found out about members.
+    pub(super) async fn write(&self, updates: &[MemberUpdate]) -> Result<(), Interruption> {
         if updates.is_empty() {
             return Ok(());
         }
         let store = &self.channels.inner.store;
-        let held = store.channels().save_members(&self.lease, updates).await?;
+        let held = store.channels().save_members(&self.lease, updates, self.now()).await?;
         held.then_some(()).ok_or(Interruption::Lost)
     }
 

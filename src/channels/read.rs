@@ -7,6 +7,7 @@ use crate::domain::channels::members::{Presence, presence};
 use crate::domain::channels::next::Step;
 use crate::domain::channels::state::{ChannelMemberState, LEFT};
 use crate::domain::ids::{SlackUserId, UserId};
+use crate::domain::time::Timestamp;
 use crate::store::{MemberRecord, MemberUpdate};
 use crate::workspace::Method;
 
@@ -72,9 +73,7 @@ impl ChannelWork {
             let complete = rows.len() < ROWS as usize;
             let updates: Vec<_> =
                 rows.into_iter().filter_map(|row| self.compared(row, present)).collect();
-            if !updates.is_empty() && !store.channels().save_members(&self.lease, &updates).await? {
-                return Err(Interruption::Lost);
-            }
+            self.write(&updates).await?;
             if complete {
                 return Ok(());
             }
@@ -96,7 +95,7 @@ impl ChannelWork {
             slack_user_id: row.slack_user_id,
             code: left.then(|| LEFT.to_owned()),
             attempts: if queued { row.attempts } else { 0 },
-            retry_at: queued.then(|| self.at_once()),
+            retry_at: queued.then(Timestamp::default),
         })
     }
 }

@@ -33,7 +33,8 @@ impl ChannelWork {
             Err(_) => Some(self.now().plus(self.timing().soon)),
         };
         let store = &self.channels.inner.store;
-        if let Err(error) = store.channels().end(&self.lease, due, self.followed).await {
+        let ended = store.channels().end(&self.lease, due, self.now(), self.followed).await;
+        if let Err(error) = ended {
             tracing::warn!(channel = %self.lease.id, %error, "a lease was not given back");
         }
     }

@@ -152,11 +152,6 @@ impl ChannelWork {
         self.read.plus(self.read_at.elapsed())
     }
 
-    /// A time in the past, for rows that are due at once.
-    pub(super) fn at_once(&self) -> Timestamp {
-        self.lease.channel.created_at
-    }
-
     pub(super) fn is_stopping(&self) -> bool {
         self.stop.is_cancelled()
     }

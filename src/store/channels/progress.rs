@@ -162,13 +162,15 @@ impl Channels<'_> {
     }
 
     /// Writes what was found out about members, except about those that a call queued or removed
-    /// since the claim. `false`: the lease was lost; nothing was written.
+    /// since the claim. `now`: the database's time as the holder knows it; if the clock was set back
+    /// since, no member waits longer for that. `false`: the lease was lost; nothing was written.
     pub async fn save_members(
         self,
         lease: &ChannelLease,
         updates: &[MemberUpdate],
+        now: Timestamp,
     ) -> Result<bool, Error> {
-        let saved = self.store.transaction(|tx| scoped(update_members(tx, lease, updates)));
+        let saved = self.store.transaction(|tx| scoped(update_members(tx, lease, updates, now)));
         let saved = saved.await?;
         if saved {
             self.store.changed();
@@ -271,6 +273,7 @@ async fn update_members(
     tx: &Tx,
     lease: &ChannelLease,
     updates: &[MemberUpdate],
+    now: Timestamp,
 ) -> Result<bool, Error> {
     if !holds(tx, lease).await? {
         return Ok(false);
@@ -281,9 +284,12 @@ async fn update_members(
     for (table, mut values) in given(backend, UPDATED, kept.collect()) {
         let (channel, version) = (values.len() + 1, values.len() + 2);
         values.extend(of_lease());
+        values.push(now.0.into());
+        let known = values.len();
         let text = format!(
             "UPDATE channel_members SET state = column2, slack_user = column3, code = column4, \
-             attempts = column5, due_at = NULLIF(column6, -1), touched_at = {{now}}, \
+             attempts = column5, touched_at = {{now}}, \
+             due_at = {{least}}(NULLIF(column6, -1), {{now}} + (NULLIF(column6, -1) - ${known})), \
              changed_at = CASE WHEN state <> column2 THEN {{now}} ELSE changed_at END \
              FROM {table} WHERE channel = ${channel} AND user_id = column1 \
              AND wish_version <= ${version}"

@@ -73,6 +73,23 @@ async fn people_are_removed_as_the_wish_says_and_strangers_never() {
     .await;
 }
 
+/// The database's clock was set back since the wish for the channel, so the channel's row seems to
+/// be made in the future.
+#[tokio::test]
+async fn people_are_invited_although_the_clock_was_set_back_since_the_wish() {
+    for_each_database(async |world| {
+        world.client.load(&["ben"]).await;
+        let channels = Channels::new(world);
+        let made = channels.made(wish(NAME), by_id(&[])).await;
+        let later = "UPDATE channels SET created_at = created_at + 86400000000";
+        assert_eq!(world.execute(later).await.unwrap(), 1);
+        channels.set_members(KEY, by_id(&["ben"])).await;
+        inside(world, &made.channel_id, &["U0DEMOBEN"]).await;
+        channels.settled(KEY).await;
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_removal_whose_answer_is_lost_is_done_once() {
     for_each_database(async |world| {

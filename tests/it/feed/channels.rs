@@ -87,7 +87,8 @@ async fn every_change_of_a_channel_and_its_members_is_reported_once() {
                 attempts: 0,
                 retry_at: None,
             };
-            assert!(store.channels().save_members(&lease, &[update]).await.unwrap());
+            let now = store.now().await.unwrap();
+            assert!(store.channels().save_members(&lease, &[update], now).await.unwrap());
         }
         ensure(&store, &["bo"]).await;
         store.channels().release(&tenant(), &key()).await.unwrap().unwrap();

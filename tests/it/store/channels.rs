@@ -24,6 +24,9 @@ use crate::support::store::{TestStore, connect_tenant, publish_list, test_stores
 /// Longer than any test takes.
 pub(super) const LONG: Duration = Duration::from_secs(3600);
 
+/// The clock as a holder read it. No time is after that plus the present, so it moves none.
+pub(super) const NOW: Timestamp = Timestamp(0);
+
 pub(super) fn tenant() -> TenantId {
     TenantId::parse("acme").unwrap()
 }
@@ -194,19 +197,19 @@ async fn a_holder_whose_lease_was_taken_over_changes_nothing() {
         let save = ready(somewhere(), "C1");
         assert_eq!(channels.save(&old, &save).await.unwrap(), ChannelSaved::Lost);
         let queued = [update("ada", ChannelMemberState::Member)];
-        assert!(!channels.save_members(&old, &queued).await.unwrap());
+        assert!(!channels.save_members(&old, &queued, NOW).await.unwrap());
         assert!(!channels.wake_members(&old).await.unwrap());
         assert!(!channels.extend(&old, LONG).await.unwrap());
-        assert!(!channels.end(&old, None, true).await.unwrap());
+        assert!(!channels.end(&old, None, NOW, true).await.unwrap());
         assert_eq!(states(&store, "track:1").await, [("ada".into(), ChannelMemberState::Queued)]);
 
         assert!(channels.extend(&new, LONG).await.unwrap());
         assert_eq!(channels.save(&new, &save).await.unwrap(), ChannelSaved::Kept);
-        assert!(channels.save_members(&new, &queued).await.unwrap());
+        assert!(channels.save_members(&new, &queued, NOW).await.unwrap());
         let got = channels.get(&tenant(), &key("track:1")).await.unwrap().unwrap();
         assert_eq!((got.state, got.place, got.counts.members), (save.state, save.place, 1));
-        assert!(channels.end(&new, None, true).await.unwrap());
-        assert!(!channels.end(&new, None, true).await.unwrap());
+        assert!(channels.end(&new, None, NOW, true).await.unwrap());
+        assert!(!channels.end(&new, None, NOW, true).await.unwrap());
         assert!(claim(&store).await.is_none(), "nothing is left to do");
         assert_eq!(channels.next_due().await.unwrap(), None);
     }
@@ -246,7 +249,7 @@ async fn a_wish_or_an_event_during_a_lease_keeps_the_channel_due() {
         assert!(claim(&store).await.is_none(), "the lease stays");
         let save = ready(somewhere(), "C1");
         assert_eq!(store.channels().save(&lease, &save).await.unwrap(), ChannelSaved::Kept);
-        assert!(store.channels().end(&lease, None, true).await.unwrap());
+        assert!(store.channels().end(&lease, None, NOW, true).await.unwrap());
         let lease = claim(&store).await.unwrap();
         // It was created with the earlier name.
         assert_eq!(lease.channel.progress.rename_to.as_deref(), Some("winter"));
@@ -256,13 +259,13 @@ async fn a_wish_or_an_event_during_a_lease_keeps_the_channel_due() {
         let changed = ChannelObservation::Changed;
         assert!(store.channels().observe(somewhere(), &place, &changed).await.unwrap());
         assert!(!store.channels().observe(somewhere(), &slack("C9"), &changed).await.unwrap());
-        assert!(store.channels().end(&lease, None, true).await.unwrap());
+        assert!(store.channels().end(&lease, None, NOW, true).await.unwrap());
         let lease = claim(&store).await.unwrap();
         assert!(lease.recheck);
-        assert!(store.channels().end(&lease, Some(Timestamp(1)), false).await.unwrap());
+        assert!(store.channels().end(&lease, Some(Timestamp(1)), NOW, false).await.unwrap());
         let lease = claim(&store).await.unwrap();
         assert!(lease.recheck, "it was not followed up");
-        assert!(store.channels().end(&lease, Some(Timestamp(1)), true).await.unwrap());
+        assert!(store.channels().end(&lease, Some(Timestamp(1)), NOW, true).await.unwrap());
         assert!(!claim(&store).await.unwrap().recheck);
     }
 }
@@ -274,8 +277,8 @@ async fn people_who_appear_make_their_channel_due() {
         ensure(&store, "track:1", &["ada", "bo"]).await;
         let absent = [update("ada", ChannelMemberState::NotInSlack)];
         let lease = claim(&store).await.unwrap();
-        assert!(store.channels().save_members(&lease, &absent).await.unwrap());
-        assert!(store.channels().end(&lease, None, true).await.unwrap());
+        assert!(store.channels().save_members(&lease, &absent, NOW).await.unwrap());
+        assert!(store.channels().end(&lease, None, NOW, true).await.unwrap());
         assert!(claim(&store).await.is_none());
 
         read(&store, id).await;
@@ -291,11 +294,11 @@ async fn people_who_appear_make_their_channel_due() {
         assert_eq!(to_do(&lease).await, [user("ada")]);
         // The list changes again before it is known that this person is missing from it.
         read(&store, id).await;
-        assert!(store.channels().save_members(&lease, &absent).await.unwrap());
-        assert!(store.channels().end(&lease, None, true).await.unwrap());
+        assert!(store.channels().save_members(&lease, &absent, NOW).await.unwrap());
+        assert!(store.channels().end(&lease, None, NOW, true).await.unwrap());
         let lease = claim(&store).await.unwrap();
         assert!(lease.appeared);
-        assert!(store.channels().end(&lease, None, true).await.unwrap());
+        assert!(store.channels().end(&lease, None, NOW, true).await.unwrap());
         assert!(claim(&store).await.is_none());
     }
 }
@@ -312,13 +315,13 @@ async fn a_channel_without_a_workspace_is_due_when_there_is_one() {
             place: None,
         };
         assert_eq!(store.channels().save(&lease, &blocked).await.unwrap(), ChannelSaved::Kept);
-        assert!(store.channels().end(&lease, None, true).await.unwrap());
+        assert!(store.channels().end(&lease, None, NOW, true).await.unwrap());
         assert!(claim(&store).await.is_none());
         workspace(&store, &tenant(), "T1").await;
         let lease = claim(&store).await.unwrap();
         // Connected again, perhaps with more scopes, while the channel is looked at.
         workspace(&store, &tenant(), "T1").await;
-        assert!(store.channels().end(&lease, None, true).await.unwrap());
+        assert!(store.channels().end(&lease, None, NOW, true).await.unwrap());
         assert!(claim(&store).await.is_some());
     }
 }
@@ -350,7 +353,7 @@ async fn an_outcome_for_an_earlier_wish_does_not_undo_a_later_one() {
         ensure(&store, "track:1", &["ada", "bo", "cy"]).await;
         let joined = ["ada", "bo", "cy"].map(|name| update(name, ChannelMemberState::Member));
         let lease = claim(&store).await.unwrap();
-        assert!(store.channels().save_members(&lease, &joined).await.unwrap());
+        assert!(store.channels().save_members(&lease, &joined, NOW).await.unwrap());
         let remove = MembersChange::Remove(vec![user("ada"), user("stranger")]);
         let edit = ChannelEdit::Members(remove, Vec::new());
         let edited = store.channels().change(&tenant(), &key("track:1"), edit).await.unwrap();
@@ -358,16 +361,16 @@ async fn an_outcome_for_an_earlier_wish_does_not_undo_a_later_one() {
         // The holder read the members before.
         let gone = MemberUpdate { state: None, ..update("cy", ChannelMemberState::Member) };
         let updates = [joined[0].clone(), update("bo", ChannelMemberState::Left), gone];
-        assert!(store.channels().save_members(&lease, &updates).await.unwrap());
+        assert!(store.channels().save_members(&lease, &updates, NOW).await.unwrap());
         let expected = [
             ("ada".to_owned(), ChannelMemberState::Removing),
             ("bo".to_owned(), ChannelMemberState::Left),
         ];
         assert_eq!(states(&store, "track:1").await, expected);
-        assert!(store.channels().end(&lease, None, true).await.unwrap());
+        assert!(store.channels().end(&lease, None, NOW, true).await.unwrap());
         let lease = claim(&store).await.unwrap();
         let kicked = [MemberUpdate { state: None, ..joined[0].clone() }];
-        assert!(store.channels().save_members(&lease, &kicked).await.unwrap());
+        assert!(store.channels().save_members(&lease, &kicked, NOW).await.unwrap());
         assert_eq!(states(&store, "track:1").await, expected[1..]);
     }
 }
@@ -382,7 +385,7 @@ async fn events_of_members_are_applied_once_and_spare_a_removal() {
             update("ada", ChannelMemberState::Inviting),
             update("bo", ChannelMemberState::Removing),
         ];
-        assert!(store.channels().save_members(&lease, &updates).await.unwrap());
+        assert!(store.channels().save_members(&lease, &updates, NOW).await.unwrap());
         let observe = async |channel: &str, seen: ChannelObservation| {
             store.channels().observe(somewhere(), &slack(channel), &seen).await.unwrap()
         };

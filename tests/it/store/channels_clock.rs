@@ -6,7 +6,7 @@ use herald::domain::channels::state::ChannelMemberState;
 use herald::store::{ClockPass, MemberUpdate};
 use sea_orm::ConnectionTrait as _;
 
-use super::channels::{LONG, claim, ensure, key, tenant, update};
+use super::channels::{LONG, NOW, claim, ensure, key, tenant, update};
 use crate::support::store::test_stores;
 
 const STEP: Duration = Duration::from_secs(86_400);
@@ -28,8 +28,8 @@ async fn after_a_step_back_channels_and_members_are_due_when_they_were_to_be() {
         let lease = claim(&store).await.unwrap();
         let retry_at = Some(store.now().await.unwrap().plus(LONG));
         let waits = MemberUpdate { retry_at, ..update("ada", ChannelMemberState::Queued) };
-        assert!(store.channels().save_members(&lease, &[waits]).await.unwrap());
-        assert!(store.channels().end(&lease, retry_at, true).await.unwrap());
+        assert!(store.channels().save_members(&lease, &[waits], NOW).await.unwrap());
+        assert!(store.channels().end(&lease, retry_at, NOW, true).await.unwrap());
         let raw = store.raw().await;
         for text in AHEAD {
             let text = text.replace("{}", &STEP.as_micros().to_string());
@@ -52,5 +52,28 @@ async fn after_a_step_back_channels_and_members_are_due_when_they_were_to_be() {
         let members = store.channels().members(&tenant(), &key("track:2"), None, None, 10).await;
         let retry_at = members.unwrap().unwrap()[0].retry_at.unwrap();
         assert!(retry_at <= now.plus(LONG));
+    }
+}
+
+/// A turn that began before the clock was set back names times by the clock as it was.
+#[tokio::test]
+async fn a_turn_that_ends_after_a_step_back_waits_no_longer_than_it_meant_to() {
+    for store in test_stores().await {
+        ensure(&store, "track:1", &["ada", "bo"]).await;
+        let lease = claim(&store).await.unwrap();
+        let before = store.now().await.unwrap().plus(STEP);
+        let retry_at = Some(before.plus(LONG));
+        let waits = MemberUpdate { retry_at, ..update("ada", ChannelMemberState::Queued) };
+        let done = update("bo", ChannelMemberState::Member);
+        assert!(store.channels().save_members(&lease, &[waits, done], before).await.unwrap());
+        assert!(store.channels().end(&lease, retry_at, before, true).await.unwrap());
+        let wait = store.channels().next_due().await.unwrap().unwrap();
+        assert!(wait > LONG / 2 && wait <= LONG, "{wait:?}");
+        let members = store.channels().members(&tenant(), &key("track:1"), None, None, 10).await;
+        let members = members.unwrap().unwrap();
+        let now = store.now().await.unwrap();
+        let retry_at = members[0].retry_at.unwrap();
+        assert!(retry_at > now.plus(LONG / 2) && retry_at <= now.plus(LONG));
+        assert_eq!(members[1].retry_at, None);
     }
 }

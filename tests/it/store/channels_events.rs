@@ -8,7 +8,9 @@ use herald::domain::time::Timestamp;
 use herald::store::{ChannelLease, ChannelObservation, Store};
 use sea_orm::ConnectionTrait as _;
 
-use super::channels::{LONG, claim, ensure, key, ready, slack, somewhere, states, tenant, update};
+use super::channels::{
+    LONG, NOW, claim, ensure, key, ready, slack, somewhere, states, tenant, update,
+};
 use crate::support::store::test_stores;
 
 /// A channel in Slack whose member is ada; her row has just been written.
@@ -17,7 +19,7 @@ async fn with_ada(store: &Store) -> ChannelLease {
     let lease = claim(store).await.unwrap();
     store.channels().save(&lease, &ready(somewhere(), "C1")).await.unwrap();
     let joined = [update("ada", State::Member)];
-    assert!(store.channels().save_members(&lease, &joined).await.unwrap());
+    assert!(store.channels().save_members(&lease, &joined, NOW).await.unwrap());
     lease
 }
 
@@ -54,7 +56,7 @@ async fn of_events_about_one_person_the_later_one_counts_whichever_comes_first()
         observe(&store, ChannelObservation::Left(ada(), second(now, 2))).await;
         assert_eq!(state(&store).await, State::Member);
         // Nothing of it is a doubt.
-        assert!(store.channels().end(&lease, None, true).await.unwrap());
+        assert!(store.channels().end(&lease, None, NOW, true).await.unwrap());
         assert!(claim(&store).await.is_none());
     }
 }
@@ -67,7 +69,7 @@ async fn an_event_from_before_an_invitation_leads_to_a_reading() {
         let before = store.now().await.unwrap().minus(Duration::from_secs(60));
         observe(&store, ChannelObservation::Left(ada(), before)).await;
         assert_eq!(state(&store).await, State::Member);
-        assert!(store.channels().end(&lease, None, true).await.unwrap());
+        assert!(store.channels().end(&lease, None, NOW, true).await.unwrap());
         assert!(claim(&store).await.unwrap().recheck);
     }
 }
@@ -80,7 +82,7 @@ async fn after_lost_events_the_channels_of_a_workspace_are_due_at_times_of_their
             ensure(&store, name, &[]).await;
             let lease = claim(&store).await.unwrap();
             store.channels().save(&lease, &ready(somewhere(), channel)).await.unwrap();
-            assert!(store.channels().end(&lease, None, true).await.unwrap());
+            assert!(store.channels().end(&lease, None, NOW, true).await.unwrap());
         }
         let elsewhere = InstallationId::parse("018f0000-0000-7000-8000-000000000002").unwrap();
         store.channels().note_lost_events(elsewhere, Duration::ZERO).await.unwrap();

@@ -5,7 +5,7 @@ use herald::domain::ids::UserId;
 use herald::store::{MembersChange, Redacted};
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement};
 
-use super::channels::{claim, ensure, key, members, read, tenant, user, wish, workspace};
+use super::channels::{NOW, claim, ensure, key, members, read, tenant, user, wish, workspace};
 use crate::support::store::{TestStore, test_stores};
 
 /// More channels than one claim wakes.
@@ -37,7 +37,7 @@ async fn a_change_of_the_list_wakes_many_channels_in_parts() {
         let id = workspace(&store, &tenant(), "T1").await;
         ensure(&store, "track:1", &[]).await;
         let lease = claim(&store).await.unwrap();
-        assert!(store.channels().end(&lease, None, true).await.unwrap());
+        assert!(store.channels().end(&lease, None, NOW, true).await.unwrap());
         many(&raw).await;
         read(&store, id).await;
         let woken = "channels WHERE channel_key LIKE 'many:%' AND due_at IS NOT NULL";
