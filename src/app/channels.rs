@@ -2,7 +2,8 @@
 //!
 //! A call states a wish, and stores it; `crate::channels` carries it out. `shown` (a channel as
 //! callers see it), `read` (GetChannel, ListChannels, ListChannelMembers), `ensure`
-//! (EnsureChannel), `change` (the other changes).
+//! (EnsureChannel), `change` (the other changes), `notices` (the notice before a channel is
+//! archived).
 
 mod shown;
 
@@ -10,6 +11,7 @@ mod read;
 
 mod change;
 mod ensure;
+mod notices;
 
 pub use ensure::EnsureWish;
 pub use read::{ListedChannels, ListedMembers};

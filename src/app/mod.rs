@@ -34,7 +34,6 @@ mod upsert_people;
 pub mod watch_channels;
 pub mod watch_deliveries;
 
-pub mod channels;
 mod direct;
 pub mod get_workspace;
 pub mod match_coverage;
@@ -48,7 +47,7 @@ pub mod test_slack;
 pub mod trail;
 pub mod watch_notification;
 
-mod channels_notices;
+pub mod channels;
 pub mod list_people;
 pub mod preview_template;
 

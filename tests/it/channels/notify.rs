@@ -315,7 +315,7 @@ async fn a_channel_is_told_once_that_it_will_be_archived() {
 }
 
 /// Rows that this release cannot read come first, and are more than one read returns. Red if
-/// `app/channels_notices.rs`, `send_notices`, ends after its first read.
+/// `app/channels/notices.rs`, `send_notices`, ends after its first read.
 #[tokio::test]
 async fn notices_that_cannot_be_sent_hold_up_no_other() {
     for_each_database(async |world| {

@@ -11,8 +11,8 @@ use std::time::Duration;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::notify::{Recipient, Request, Roles};
-use super::{App, Call, Caller, Error, Reach, Role};
+use crate::app::notify::{Recipient, Request, Roles};
+use crate::app::{App, Call, Caller, Error, Reach, Role};
 use crate::domain::delivery::subject::Action;
 use crate::domain::ids::{IdError, Principal, RequestId};
 use crate::domain::limits;
