@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, Value};
 
-use super::lane::{due, given_lane, head, headed, heads};
+use super::lane::{LaneName, due, from_head, given_lane, head, headed, heads};
 use crate::domain::capacity::budget::Budget;
 use crate::domain::capacity::priority::Priority;
 use crate::domain::delivery::subject::{Action, SlackRequestKind};
@@ -25,7 +25,6 @@ use crate::store::database::era::doubt;
 use crate::store::database::rows::{Column, Columns, given};
 use crate::store::database::sql::{self, CLOCK, Row, params};
 use crate::store::database::transaction::{Patience, Scoped, Tx, scoped};
-use crate::store::records::deliveries::IN_LANE;
 use crate::store::seal::data_keys::SealedCell;
 use crate::store::seal::person_keys::{KEY_COLUMNS, KeysById, WrappedKey, join_key};
 use crate::store::{Error, Lanes, Store};
@@ -324,9 +323,8 @@ async fn release_within(
     if !next.is_zero() {
         let text = format!(
             "UPDATE deliveries SET due_at = {{now}} + $3, updated_at = {{now}} \
-             WHERE sequence = (SELECT head.sequence FROM deliveries head \
-             WHERE head.installation = $1 AND head.lane = $2 AND head.{IN_LANE} \
-             ORDER BY head.position, head.sequence LIMIT 1)"
+             WHERE sequence = (SELECT head.sequence {})",
+            from_head(LaneName::Parameters)
         );
         let installation = claim.installation.to_string();
         let values = params![installation, claim.lane.as_str(), micros(next)];

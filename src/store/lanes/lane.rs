@@ -85,27 +85,45 @@ fn budget() -> String {
 /// The columns of a head that [`headed`] reads.
 pub(in crate::store) const HEAD: &str = "due_at, updated_at, tenant, state, position, deed, action";
 
+/// How a statement names the lane whose head it reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) enum LaneName {
+    /// `$1`, `$2`.
+    Parameters,
+    /// `column1`, `column2` of `given`.
+    Given,
+    /// The row of `lanes` that the statement is about.
+    Outer,
+}
+
+/// The head of a lane, as `head`: the delivery that must end before the others of the lane. To be
+/// written after the columns to read.
+pub(in crate::store) fn from_head(of: LaneName) -> String {
+    let (installation, lane) = match of {
+        LaneName::Parameters => ("$1", "$2"),
+        LaneName::Given => ("column1", "column2"),
+        LaneName::Outer => ("lanes.installation", "lanes.lane"),
+    };
+    format!(
+        "FROM deliveries head WHERE head.installation = {installation} \
+         AND head.lane = {lane} AND head.{IN_LANE} \
+         ORDER BY head.position, head.sequence LIMIT 1"
+    )
+}
+
 /// The head of the lane `$1`, `$2`, to be joined: one row, with NULLs if the lane is empty.
 pub(in crate::store) fn head() -> String {
-    format!(
-        "(SELECT {HEAD} FROM deliveries WHERE installation = $1 AND lane = $2 AND {IN_LANE} \
-         ORDER BY position, sequence LIMIT 1) AS head ON TRUE"
-    )
+    format!("(SELECT {HEAD} {}) AS head ON TRUE", from_head(LaneName::Parameters))
 }
 
 /// The heads of the lanes `column1`, `column2` of `given`, to be joined as `alias`: one row for
 /// each lane that is not empty. `columns` are the columns to read.
 pub(in crate::store) fn heads(backend: DbBackend, alias: &str, columns: &str) -> String {
-    let first = |columns: &str| {
-        format!(
-            "(SELECT {columns} FROM deliveries WHERE deliveries.installation = column1 \
-             AND deliveries.lane = column2 AND {IN_LANE} ORDER BY position, sequence LIMIT 1)"
-        )
-    };
+    let from_head = from_head(LaneName::Given);
     match backend {
-        DbBackend::Postgres => format!("LATERAL {} AS {alias} ON TRUE", first(columns)),
+        DbBackend::Postgres => format!("LATERAL (SELECT {columns} {from_head}) AS {alias} ON TRUE"),
         // SQLite cannot join a subselect that refers to the previous table.
-        _ => format!("deliveries AS {alias} ON {alias}.sequence = {}", first("sequence")),
+        _ => format!("deliveries AS {alias} ON {alias}.sequence = (SELECT sequence {from_head})"),
     }
 }
 

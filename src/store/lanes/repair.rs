@@ -13,11 +13,10 @@
 
 use sea_orm::{ConnectionTrait as _, Value};
 
-use super::lane::{HEAD, LaneKey, due, given_lane, headed, heads, pace};
+use super::lane::{HEAD, LaneKey, LaneName, due, from_head, given_lane, headed, heads, pace};
 use crate::store::database::rows::{Column, given};
 use crate::store::database::sql::{self, CLOCK, params};
 use crate::store::database::transaction::{Tx, scoped};
-use crate::store::records::deliveries::IN_LANE;
 use crate::store::{Error, Lanes, Store};
 
 /// Lanes that one transaction repairs.
@@ -123,11 +122,7 @@ impl Store {
 /// heads are read only of lanes that are not due: a due lane needs no repair. Scalars, not EXISTS:
 /// for EXISTS, PostgreSQL would be free to read a whole table.
 pub(in crate::store) fn page(limit: u32) -> String {
-    let head = format!(
-        "FROM deliveries head WHERE head.installation = lanes.installation \
-         AND head.lane = lanes.lane AND head.{IN_LANE} \
-         ORDER BY head.position, head.sequence LIMIT 1"
-    );
+    let head = from_head(LaneName::Outer);
     let (due, pace) = (due("head", "{now}"), pace("{now}"));
     let (late, stranded) = (Fault::Late.code(), Fault::Stranded.code());
     format!(

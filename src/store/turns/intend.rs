@@ -15,7 +15,7 @@ use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, params};
 use crate::store::database::transaction::{Tx, scoped};
 use crate::store::lanes::claim::{LaneClaim, Unlease, lock, unlease};
-use crate::store::records::deliveries::IN_LANE;
+use crate::store::lanes::lane::{LaneName, from_head};
 use crate::store::{Error, Outbox};
 use batch::Intention;
 
@@ -147,10 +147,8 @@ struct Crashing {
 impl Crashing {
     async fn read(tx: &Tx, claim: &LaneClaim) -> Result<Option<Self>, Error> {
         let text = format!(
-            "SELECT id, state, attempt, crashes, sending_since, {{now}}, deed \
-             FROM deliveries \
-             WHERE installation = $1 AND lane = $2 AND {IN_LANE} \
-             ORDER BY position, sequence LIMIT 1 {{for_update}}"
+            "SELECT id, state, attempt, crashes, sending_since, {{now}}, deed {} {{for_update}}",
+            from_head(LaneName::Parameters)
         );
         let key = params![claim.installation.to_string(), claim.lane.as_str()];
         let Some(row) = sql::one(tx, &text, key).await? else { return Ok(None) };
