@@ -40,6 +40,8 @@ pub mod mark;
 pub mod state;
 pub mod wish;
 
+pub mod refusal;
+
 pub mod members;
 pub mod progress;
 

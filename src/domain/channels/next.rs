@@ -8,7 +8,8 @@ pub use super::outcome::{Inspection, Refused, done, failed, inspected, refused, 
 pub use super::step::{ChannelFacts, SCOPES, Step, missing_scopes, repeated};
 
 use super::name::legal;
-use super::progress::{CreateAttempt, StepRefusal};
+use super::progress::CreateAttempt;
+use super::refusal::StepRefusal;
 use super::state::{ChannelObstacle, ChannelState};
 use super::step::creation;
 use super::wish::NameTaken;

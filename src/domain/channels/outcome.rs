@@ -3,7 +3,8 @@
 
 use super::mark;
 use super::name::{LAST_SUFFIX, legal};
-use super::progress::{CreateAttempt, Progress, SeenChannel, StepRefusal};
+use super::progress::{CreateAttempt, Progress, SeenChannel};
+use super::refusal::{INSPECT, StepKey, StepRefusal};
 use super::state::ChannelObstacle;
 use super::step::Step;
 use super::wish::{ChannelWish, NameTaken};
@@ -101,7 +102,7 @@ pub fn inspected(seen: &SeenChannel, inspection: &Inspection<'_>, progress: &mut
     progress.failures = 0;
     progress.unsure = false;
     progress.deleted = false;
-    progress.forget_refusal("inspect");
+    progress.forget_refusal(INSPECT);
     progress.note_name(inspection.wish);
     progress.name = Some(seen.name.clone());
     progress.note_name(inspection.wish);
@@ -131,7 +132,8 @@ fn read_mark(seen: &SeenChannel, inspection: &Inspection<'_>, progress: &mut Pro
         progress.purpose = None;
         let (obstacle, until) = (ChannelObstacle::OwnedByAnother, inspection.again_at);
         let code = obstacle.code().to_owned();
-        progress.note_refusal(StepRefusal { key: "inspect".into(), obstacle, code, until });
+        let key = StepKey::plain(INSPECT);
+        progress.note_refusal(StepRefusal { key, obstacle, code, until });
     } else if progress.purpose.take().is_some() {
         progress.unmarked = progress.unmarked.saturating_add(1);
         if progress.unmarked >= PATIENCE {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::mark;
 use super::name::{is_form_of, legal, suffixed};
-use super::state::ChannelObstacle;
+use super::refusal::{INSPECT, MARK, StepKey, StepRefusal};
 use super::wish::{ChannelWish, NameTaken};
 use crate::domain::ids::{ChannelId, InstallationId, ManagedChannelId, SlackUserId};
 use crate::domain::time::Timestamp;
@@ -125,27 +125,6 @@ pub struct CreateAttempt {
     /// No request is known: the database may be an older copy than Slack.
     #[serde(default)]
     pub recovered: bool,
-}
-
-/// A refused step. It is not tried again before `until`, unless it changes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StepRefusal {
-    /// `Step::key`: the step's code, and the parts of the wish that the refusal depends on.
-    pub key: String,
-    pub obstacle: ChannelObstacle,
-    /// Slack's code.
-    pub code: String,
-    pub until: Timestamp,
-}
-
-impl StepRefusal {
-    fn step(&self) -> &str {
-        self.key.split(' ').next().unwrap_or_default()
-    }
-
-    fn is_of(&self, step: &str) -> bool {
-        self.step() == step
-    }
 }
 
 /// A channel as Slack describes it now.
@@ -366,7 +345,7 @@ impl Progress {
 
     pub(super) fn inspect_again(&mut self) {
         self.unsure = true;
-        self.forget_refusal("inspect");
+        self.forget_refusal(INSPECT);
     }
 
     /// For UnarchiveChannel: the channel is opened even if a person archived it, also if that has
@@ -423,25 +402,25 @@ impl Progress {
 
     /// Whether an adopted channel cannot get the mark, as far as is known.
     pub(super) fn is_unmarkable(&self, wish: &ChannelWish) -> bool {
-        let refused = |step| self.refusals.iter().any(|it| it.is_of(step));
-        let is_stuck = self.archived || self.app_removed || self.foreign || refused("mark");
+        let refused = self.refusals.iter().any(|it| it.key.step == MARK);
+        let is_stuck = self.archived || self.app_removed || self.foreign || refused;
         self.is_private != wish.is_private || (self.purpose.is_none() && is_stuck)
     }
 
     /// The refusal of the step with this key that still holds.
-    pub(super) fn refusal(&self, key: &str, now: Timestamp) -> Option<&StepRefusal> {
-        self.refusals.iter().find(|refusal| refusal.key == key && refusal.until > now)
+    pub(super) fn refusal(&self, key: &StepKey, now: Timestamp) -> Option<&StepRefusal> {
+        self.refusals.iter().find(|refusal| refusal.key == *key && refusal.until > now)
     }
 
     /// Notes a refusal, in place of an earlier one of the same step.
     pub(super) fn note_refusal(&mut self, refusal: StepRefusal) {
-        self.refusals.retain(|earlier| earlier.step() != refusal.step());
+        self.refusals.retain(|earlier| earlier.key.step != refusal.key.step);
         self.obstacle_detail.clone_from(&refusal.code);
         self.refusals.push(refusal);
     }
 
     pub(super) fn forget_refusal(&mut self, step: &str) {
-        self.refusals.retain(|refusal| !refusal.is_of(step));
+        self.refusals.retain(|refusal| refusal.key.step != step);
     }
 }
 

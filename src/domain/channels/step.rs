@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::name::legal;
 use super::progress::Progress;
+use super::refusal::{INSPECT, MARK, StepKey};
 use super::state::{ChannelObstacle, ChannelState};
 use super::wish::{ChannelWish, NameTaken};
 use crate::domain::ids::{ChannelId, InstallationId, ManagedChannelId};
@@ -13,6 +14,9 @@ use crate::domain::time::Timestamp;
 /// channels has public and private ones.
 pub const SCOPES: [&str; 5] =
     ["channels:manage", "channels:read", "channels:join", "groups:write", "groups:read"];
+
+/// The code of [`Step::Create`].
+const CREATE: &str = "create";
 
 /// The scopes that `granted` lacks.
 #[must_use]
@@ -112,15 +116,15 @@ impl Step {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Rest { .. } => "rest",
-            Self::Create { .. } => "create",
+            Self::Create { .. } => CREATE,
             Self::LookForOwn { .. } => "look_for_own",
             Self::LookForTaken { .. } => "look_for_taken",
             Self::Join => "join",
             Self::Unarchive => "unarchive",
             Self::Rename { .. } => "rename",
             Self::SetTopic => "set_topic",
-            Self::Mark { .. } => "mark",
-            Self::Inspect => "inspect",
+            Self::Mark { .. } => MARK,
+            Self::Inspect => INSPECT,
             Self::ReadMembers => "read_members",
             Self::Members => "members",
             Self::Archive => "archive",
@@ -128,16 +132,21 @@ impl Step {
     }
 
     /// The key of a refusal of this step: another key is another step, which may be tried at once.
-    pub(super) fn key(&self, wish: &ChannelWish) -> String {
+    pub(super) fn key(&self, wish: &ChannelWish) -> StepKey {
         let policy = wish.name_taken.code();
-        match self {
-            Self::Create { name, is_private } => format!("create {policy} {is_private} {name}"),
-            Self::LookForTaken { name } => format!("create {policy} {} {name}", wish.is_private),
-            Self::Rename { name } => format!("rename {policy} {name}"),
-            Self::SetTopic => format!("set_topic {}", wish.topic),
-            Self::Mark { purpose } => format!("mark {purpose}"),
-            other => other.code().to_owned(),
-        }
+        let depends_on = match self {
+            Self::Create { name, is_private } => format!("{policy} {is_private} {name}"),
+            Self::LookForTaken { name } => {
+                // It takes the place of the create, and of its refusal.
+                let depends_on = format!("{policy} {} {name}", wish.is_private);
+                return StepKey::with(CREATE, depends_on);
+            }
+            Self::Rename { name } => format!("{policy} {name}"),
+            Self::SetTopic => wish.topic.clone(),
+            Self::Mark { purpose } => purpose.clone(),
+            other => return StepKey::plain(other.code()),
+        };
+        StepKey::with(self.code(), depends_on)
     }
 }
 
@@ -164,7 +173,7 @@ pub(super) fn creation(wish: &ChannelWish, progress: &Progress) -> Option<Step> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::channels::progress::StepRefusal;
+    use crate::domain::channels::refusal::StepRefusal;
 
     fn wish(name: &str) -> ChannelWish {
         ChannelWish {

@@ -338,7 +338,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::domain::channels::progress::StepRefusal;
+    use crate::domain::channels::refusal::{StepKey, StepRefusal};
     use crate::domain::channels::wish::{ChannelWish, NameTaken};
     use crate::domain::ids::{ChannelKey, TenantId};
     use crate::store::channels::rows::MemberCounts;
@@ -417,7 +417,7 @@ mod tests {
         let refused = |asked| Progress {
             asked,
             refusals: vec![StepRefusal {
-                key: "create".into(),
+                key: StepKey::plain("create"),
                 obstacle: ChannelObstacle::NameTaken,
                 code: "name_taken".into(),
                 until: Timestamp(9),

@@ -1,6 +1,7 @@
 //! Checks without events, looks after a recovery, and a clock that was set back.
 
 use super::*;
+use crate::domain::channels::state::ChannelObstacle;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -51,8 +52,8 @@ fn after_a_recovery_one_look_is_enough_unless_a_request_is_known() {
     assert!(progress.pending().is_none() && progress.attempt.is_some(), "it may be late");
 }
 
-fn refusal(key: &str, until: Timestamp) -> StepRefusal {
-    let (key, code) = (key.to_owned(), "restricted_action".to_owned());
+fn refusal(key: StepKey, until: Timestamp) -> StepRefusal {
+    let code = "restricted_action".to_owned();
     StepRefusal { key, obstacle: ChannelObstacle::RefusedBySlack, code, until }
 }
 
@@ -65,7 +66,8 @@ fn after_a_step_back_of_the_clock_nothing_waits_for_the_length_of_the_step() {
     let installation = InstallationId(uuid::Uuid::nil());
     let of = ManagedChannelId(uuid::Uuid::nil());
     progress.attempt("course", false, of, installation, before);
-    progress.refusals = vec![refusal("archive", before), refusal("set_topic t", soon)];
+    let topic = StepKey::with("set_topic", "t".into());
+    progress.refusals = vec![refusal(StepKey::plain("archive"), before), refusal(topic, soon)];
     assert!(progress.follow_clock(NOW, BLOCKED));
     let attempt = progress.attempt.as_ref().unwrap();
     assert_eq!((attempt.at, attempt.since), (NOW, NOW));
