@@ -280,10 +280,37 @@ impl<const N: usize> NewRows<N> {
         numbered(self.names.len())
     }
 
+    /// The names of the columns and their values in a table, in one order, without `others`: values
+    /// that the statement uses in another way.
+    pub(in crate::store) fn without(&self, others: &[&str]) -> (String, String) {
+        let kept = self.names.iter().filter(|name| !others.contains(name));
+        let (names, values): (Vec<&str>, Vec<String>) =
+            kept.map(|name| (*name, self.value(name))).unzip();
+        (names.join(", "), values.join(", "))
+    }
+
     /// The value of one of the columns in a table.
     pub(in crate::store) fn value(&self, name: &str) -> String {
         let at = self.names.iter().position(|known| *known == name);
         at.map_or_else(|| name.to_owned(), |at| format!("column{}", at + 1))
+    }
+}
+
+/// One new row, for `INSERT INTO … VALUES`.
+pub(in crate::store) struct NewRow {
+    /// The names of the columns.
+    pub(in crate::store) names: String,
+    /// The parameters of the columns in the order of their names, from `$1` on.
+    pub(in crate::store) parameters: String,
+    /// The values of the parameters.
+    pub(in crate::store) values: Vec<Value>,
+}
+
+impl NewRow {
+    pub(in crate::store) fn of<const N: usize>(row: [NewCell; N]) -> Self {
+        let names = row.each_ref().map(|cell| cell.0).join(", ");
+        let values = row.into_iter().map(|NewCell(_, _, value)| value).collect();
+        Self { names, parameters: super::sql::placeholders(1, N), values }
     }
 }
 
@@ -303,6 +330,10 @@ mod tests {
         assert_eq!(rows.names(), "id, name");
         assert_eq!(rows.values(), "column1, column2");
         assert_eq!(rows.value("name"), "column2");
+        assert_eq!(rows.without(&["id"]), ("name".to_owned(), "column2".to_owned()));
+        let one = NewRow::of(row(1));
+        assert_eq!((one.names.as_str(), one.parameters.as_str()), ("id, name", "$1, $2"));
+        assert_eq!(one.values, [Value::from(1_i64), Value::String(None)]);
         let values = [Value::from(1_i64), Value::String(None), Value::from(2_i64)];
         assert_eq!(rows.tables[0].1[..3], values);
         assert!(NewRows::<2>::of(DbBackend::Sqlite, Vec::new()).is_none());

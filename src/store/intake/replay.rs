@@ -18,7 +18,7 @@ use crate::domain::ids::{
 };
 use crate::domain::reason::Failure;
 use crate::domain::time::{Timestamp, micros};
-use crate::store::database::rows::Columns;
+use crate::store::database::rows::{Column, Columns, NewCell, NewRow};
 use crate::store::database::sql::{self, Row, params, placeholders};
 use crate::store::database::transaction::{Tx, scoped};
 use crate::store::database::unreadable::UnreadableRow;
@@ -167,23 +167,16 @@ impl Store {
         keys: &Arc<ScopeKeys>,
         replay: &Replay,
     ) -> Result<(ReplayOutcome, u64), Error> {
-        const BEGIN: &str = "INSERT INTO replays \
-            (tenant, principal, request_id, fingerprint, answer, created_at) \
-            VALUES ($1, $2, $3, $4, $5, {now}) \
-            ON CONFLICT (tenant, principal, request_id) DO NOTHING RETURNING created_at";
         const END: &str = "UPDATE replays SET answer = $4 \
             WHERE tenant = $1 AND principal = $2 AND request_id = $3";
         const FORGET: &str = "DELETE FROM replays \
             WHERE tenant = $1 AND principal = $2 AND request_id = $3";
         let key =
             params![replay.tenant.as_str(), replay.principal.as_str(), replay.request_id.as_str()];
-        let mut values = key.clone();
-        values.extend(params![replay.fingerprint.to_vec(), Vec::<u8>::new()]);
         // A concurrent identical call waits here, and then reads the answer.
-        let Some(row) = sql::one(tx, BEGIN, values).await? else {
+        let Some(now) = begin(tx, replay).await? else {
             return Ok((before(tx, replay, key).await?, 0));
         };
-        let now = Timestamp(row.get(0)?);
         let (mut dead, unread) = find(tx, replay).await?;
         let users = dead.iter().filter(|dead| dead.result().skipped.is_none());
         let users = users.filter_map(|dead| dead.user.clone()).collect();
@@ -216,6 +209,23 @@ impl Store {
         sql::execute(tx, END, values).await?;
         Ok((ReplayOutcome::Replayed(answer), unread))
     }
+}
+
+/// Stores the call without its answer, and returns the time; `None`: its request id is taken.
+async fn begin(tx: &Tx, replay: &Replay) -> Result<Option<Timestamp>, Error> {
+    let NewRow { names, parameters, values } = NewRow::of([
+        NewCell("tenant", Column::Text, replay.tenant.as_str().into()),
+        NewCell("principal", Column::Text, replay.principal.as_str().into()),
+        NewCell("request_id", Column::Text, replay.request_id.as_str().into()),
+        NewCell("fingerprint", Column::Bytes, replay.fingerprint.to_vec().into()),
+        NewCell("answer", Column::Bytes, Vec::<u8>::new().into()),
+    ]);
+    let text = format!(
+        "INSERT INTO replays ({names}, created_at) VALUES ({parameters}, {{now}}) \
+         ON CONFLICT (tenant, principal, request_id) DO NOTHING RETURNING created_at"
+    );
+    let row = sql::one(tx, &text, values).await?;
+    row.map(|row| row.get(0).map(Timestamp)).transpose()
 }
 
 /// The answer to an earlier identical call.

@@ -2,7 +2,8 @@
 //! the lane's key: the key is the member, whose conversation may not be open yet.
 
 use crate::domain::ids::{ChannelId, InstallationId};
-use crate::store::database::sql::{self, params};
+use crate::store::database::rows::{Column, NewCell, NewRow};
+use crate::store::database::sql;
 use crate::store::{Error, Lanes};
 
 impl Lanes<'_> {
@@ -13,10 +14,15 @@ impl Lanes<'_> {
         lane: &str,
         channel: &ChannelId,
     ) -> Result<(), Error> {
-        const SQL: &str = "INSERT INTO lanes (installation, lane, channel) VALUES ($1, $2, $3)
-            ON CONFLICT (installation, lane) DO UPDATE SET channel = excluded.channel";
-        let values = params![installation.to_string(), lane, channel.as_str()];
-        sql::execute(self.store.writer(), SQL, values).await?;
-        Ok(())
+        let NewRow { names, parameters, values } = NewRow::of([
+            NewCell("installation", Column::Text, installation.to_string().into()),
+            NewCell("lane", Column::Text, lane.into()),
+            NewCell("channel", Column::Text, channel.as_str().into()),
+        ]);
+        let text = format!(
+            "INSERT INTO lanes ({names}) VALUES ({parameters}) \
+             ON CONFLICT (installation, lane) DO UPDATE SET channel = excluded.channel"
+        );
+        sql::execute(self.store.writer(), &text, values).await.map(drop)
     }
 }

@@ -20,7 +20,7 @@ use crate::domain::capacity::priority::{Class, Priority};
 use crate::domain::delivery::subject::{Action, SlackRequestKind};
 use crate::domain::ids::{InstallationId, TenantId};
 use crate::domain::time::Timestamp;
-use crate::store::database::rows::{Column, Columns, arrays, given, numbered};
+use crate::store::database::rows::{Column, Columns, NewCell, NewRows, arrays};
 use crate::store::database::sql::{self, by_key, params};
 use crate::store::database::transaction::{Tx, scoped};
 use crate::store::records::deliveries::IN_LANE;
@@ -181,24 +181,27 @@ pub(in crate::store) async fn fill(
     /// The lane is empty, so the joining delivery is its head.
     const EMPTY: &str = "lanes.next_at IS NULL AND lanes.asleep = 0";
     let rows = lanes.iter().map(|((installation, lane), joining)| {
+        let class = Class::from(joining.priority).code();
         [
-            installation.to_string().into(),
-            (*lane).into(),
-            joining.due.0.into(),
-            joining.tenant.as_str().into(),
-            Class::from(joining.priority).code().into(),
-            joining.urgent_through.into(),
-            joining.normal_through.into(),
-            joining.budget.code().into(),
+            NewCell("installation", Column::Text, installation.to_string().into()),
+            NewCell("lane", Column::Text, (*lane).into()),
+            NewCell("next_at", Column::Number, joining.due.0.into()),
+            NewCell("tenant", Column::Text, joining.tenant.as_str().into()),
+            NewCell("class", Column::Number, class.into()),
+            NewCell("urgent_through", Column::Number, joining.urgent_through.into()),
+            NewCell("normal_through", Column::Number, joining.normal_through.into()),
+            NewCell("budget", Column::Number, joining.budget.code().into()),
         ]
     });
-    let (text, number) = (Column::Text, Column::Number);
-    let columns = [text, text, number, text, number, number, number, number];
+    let Some(rows) = NewRows::of(tx.get_database_backend(), rows.collect()) else {
+        return Ok(());
+    };
+    let (names, values, next_at) = (rows.names(), rows.values(), rows.value("next_at"));
     let pace = pace("{now}");
-    for (table, values) in given(tx.get_database_backend(), columns, rows.collect()) {
+    for (table, parameters) in rows.tables {
         let text = format!(
-            "INSERT INTO lanes (installation, lane, next_at, tenant, class, urgent_through, \
-             normal_through, budget, ready_at) SELECT {}, column3 FROM {table} WHERE TRUE \
+            "INSERT INTO lanes ({names}, ready_at) \
+             SELECT {values}, {next_at} FROM {table} WHERE TRUE \
              ON CONFLICT (installation, lane) DO UPDATE SET \
              next_at = CASE WHEN {EMPTY} THEN {{greatest}}(excluded.next_at, {pace}) \
              ELSE lanes.next_at END, \
@@ -209,10 +212,9 @@ pub(in crate::store) async fn fill(
              class = CASE WHEN {EMPTY} OR lanes.class > excluded.class THEN excluded.class \
              ELSE lanes.class END, \
              urgent_through = {{greatest}}(lanes.urgent_through, excluded.urgent_through), \
-             normal_through = {{greatest}}(lanes.normal_through, excluded.normal_through)",
-            numbered(8)
+             normal_through = {{greatest}}(lanes.normal_through, excluded.normal_through)"
         );
-        sql::execute(tx, &text, values).await?;
+        sql::execute(tx, &text, parameters).await?;
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ use crate::domain::ids::{
 use crate::domain::reason::{NoMatch, Suppression};
 use crate::domain::settings::Identity;
 use crate::domain::time::{Timestamp, micros};
-use crate::store::database::rows::Columns;
+use crate::store::database::rows::{Column, Columns, NewCell, NewRow};
 use crate::store::database::sql::{self, CLOCK, Row, params};
 use crate::store::database::transaction::{Tx, scoped};
 use crate::store::database::unreadable::UnreadableRow;
@@ -445,8 +445,6 @@ async fn has_twin(
     installation: InstallationId,
     lane: &str,
 ) -> Result<bool, Error> {
-    const LOCK: &str = "INSERT INTO lanes (installation, lane) VALUES ($1, $2) \
-        ON CONFLICT (installation, lane) DO UPDATE SET lane = excluded.lane";
     // The person is compared in words that no index by person has: a notification has few rows.
     let twin = format!(
         "SELECT 1 FROM deliveries WHERE tenant = $1 AND notification = \
@@ -455,7 +453,15 @@ async fn has_twin(
         StateIn("state", State::IN_LANE_OR_SENT)
     );
     let installation = installation.to_string();
-    sql::execute(tx, LOCK, params![installation.as_str(), lane]).await?;
+    let NewRow { names, parameters, values } = NewRow::of([
+        NewCell("installation", Column::Text, installation.as_str().into()),
+        NewCell("lane", Column::Text, lane.into()),
+    ]);
+    let lock = format!(
+        "INSERT INTO lanes ({names}) VALUES ({parameters}) \
+         ON CONFLICT (installation, lane) DO UPDATE SET lane = excluded.lane"
+    );
+    sql::execute(tx, &lock, values).await?;
     let values = params![tenant.as_str(), delivery, installation.as_str(), lane];
     Ok(sql::one(tx, &twin, values).await?.is_some())
 }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use sea_orm::{ConnectionTrait as _, Value};
+use sea_orm::ConnectionTrait as _;
 
 use super::StoredCall;
 use super::sealed::{Sealed, SealedCall};
@@ -18,7 +18,7 @@ use crate::domain::ids::{
 use crate::domain::reason::Cancellation;
 use crate::domain::time::{Timestamp, micros};
 use crate::store::Error;
-use crate::store::database::rows::{Column, Columns, NewCell, NewRows, given, numbered};
+use crate::store::database::rows::{Column, Columns, NewCell, NewRows, given};
 use crate::store::database::sql;
 use crate::store::database::transaction::{Patience, Tx};
 use crate::store::intake::new::{Accept, NewDelivery, Target};
@@ -125,41 +125,28 @@ async fn insert_notifications(
     let mut ordered: Vec<&SealedCall> = calls.iter().collect();
     ordered.sort_by(|(one, _), (other, _)| key(one).cmp(&key(other)));
     let rows = ordered.iter().map(|(accept, sealed)| notification(accept, sealed));
-    let columns = [
-        Column::Text,
-        Column::Text,
-        Column::Text,
-        Column::Text,
-        Column::Bytes,
-        Column::Text,
-        Column::Bytes,
-        Column::OptionalBytes,
-        Column::Bytes,
-        Column::Number,
-        Column::Text,
-    ];
     let places: HashMap<String, usize> =
         (0..).zip(calls).map(|(index, (accept, _))| (accept.id.to_string(), index)).collect();
     let mut new = New::new();
     let backend = tx.get_database_backend();
     let clock = patience.clock(backend);
+    let Some(rows) = NewRows::of(backend, rows.collect()) else { return Ok(new) };
+    let (names, values) = rows.without(&[EXPIRES_IN, ERASED]);
+    let expires_in = rows.value(EXPIRES_IN);
     // The same call, made before one of its people was deleted.
-    let erased =
-        [("e.tenant", "column2"), ("e.principal", "column3"), ("e.request_id", "column11")]
-            .map(|(column, value)| sql::by_key(backend, column, value))
-            .join(" AND ");
-    for (table, values) in given(backend, columns, rows.collect()) {
+    let erased = [("e.tenant", "tenant"), ("e.principal", "principal"), ("e.request_id", ERASED)]
+        .map(|(column, name)| sql::by_key(backend, column, &rows.value(name)))
+        .join(" AND ");
+    for (table, parameters) in rows.tables {
         let text = format!(
-            "INSERT INTO notifications (id, tenant, principal, request_id, fingerprint, \
-                 event_type, data, link, answer, created_at, expires_at) \
-                 SELECT {}, clock.now, clock.now + column10 \
-                 FROM {clock}, {table} WHERE NOT EXISTS (SELECT 1 FROM notifications e \
-                 WHERE {erased}) \
-                 ON CONFLICT (tenant, principal, request_id) DO NOTHING \
-                 RETURNING id, created_at, expires_at",
-            numbered(9)
+            "INSERT INTO notifications ({names}, created_at, expires_at) \
+             SELECT {values}, clock.now, clock.now + {expires_in} \
+             FROM {clock}, {table} WHERE NOT EXISTS (SELECT 1 FROM notifications e \
+             WHERE {erased}) \
+             ON CONFLICT (tenant, principal, request_id) DO NOTHING \
+             RETURNING id, created_at, expires_at"
         );
-        for row in sql::all(tx, &text, values).await? {
+        for row in sql::all(tx, &text, parameters).await? {
             let mut columns = Columns::of(&row);
             let place = places.get(&columns.take::<String>()?);
             let index = place.ok_or_else(|| Error::Bug("a row that belongs to no call".into()))?;
@@ -230,19 +217,27 @@ fn key(accept: &Accept) -> (&str, &str, &str) {
     (accept.tenant.as_str(), accept.principal.as_str(), accept.request_id.as_str())
 }
 
-fn notification(accept: &Accept, sealed: &Sealed) -> [Value; 11] {
+/// A value that is no column: how long the notification is valid.
+const EXPIRES_IN: &str = "expires_in";
+/// A value that is no column: the request id that an earlier identical call has now if one of its
+/// people was deleted.
+const ERASED: &str = "erased_request";
+
+/// The columns that differ between new notifications, and two values that are no columns.
+fn notification(accept: &Accept, sealed: &Sealed) -> [NewCell; 11] {
+    use Column::{Bytes, Number, OptionalBytes, Text};
     [
-        accept.id.to_string().into(),
-        accept.tenant.as_str().into(),
-        accept.principal.as_str().into(),
-        accept.request_id.as_str().into(),
-        accept.fingerprint.to_vec().into(),
-        accept.event_type.as_str().into(),
-        sealed.data.clone().into(),
-        sealed.link.clone().into(),
-        sealed.answer.clone().into(),
-        micros(accept.expires_in).into(),
-        sealed.erased_request.as_str().into(),
+        NewCell("id", Text, accept.id.to_string().into()),
+        NewCell("tenant", Text, accept.tenant.as_str().into()),
+        NewCell("principal", Text, accept.principal.as_str().into()),
+        NewCell("request_id", Text, accept.request_id.as_str().into()),
+        NewCell("fingerprint", Bytes, accept.fingerprint.to_vec().into()),
+        NewCell("event_type", Text, accept.event_type.as_str().into()),
+        NewCell("data", Bytes, sealed.data.clone().into()),
+        NewCell("link", OptionalBytes, sealed.link.clone().into()),
+        NewCell("answer", Bytes, sealed.answer.clone().into()),
+        NewCell(EXPIRES_IN, Number, micros(accept.expires_in).into()),
+        NewCell(ERASED, Text, sealed.erased_request.as_str().into()),
     ]
 }
 
@@ -342,24 +337,21 @@ async fn insert_sharers(tx: &Tx, calls: &[SealedCall], new: &New) -> Result<(), 
     for index in new.keys() {
         let (accept, _) = &calls[*index];
         for delivery in &accept.deliveries {
-            rows.extend(delivery.also.iter().map(|user| -> [Value; 4] {
-                let (delivery, notification) = (delivery.id.to_string(), accept.id.to_string());
+            rows.extend(delivery.also.iter().map(|user| {
                 [
-                    accept.tenant.as_str().into(),
-                    user.as_str().into(),
-                    delivery.into(),
-                    notification.into(),
+                    NewCell("tenant", Column::Text, accept.tenant.as_str().into()),
+                    NewCell("user_id", Column::Text, user.as_str().into()),
+                    NewCell("delivery", Column::Text, delivery.id.to_string().into()),
+                    NewCell("notification", Column::Text, accept.id.to_string().into()),
                 ]
             }));
         }
     }
-    for (table, values) in given(tx.get_database_backend(), [Column::Text; 4], rows) {
-        let text = format!(
-            "INSERT INTO delivery_sharers (tenant, user_id, delivery, notification) \
-             SELECT {} FROM {table}",
-            numbered(4)
-        );
-        sql::execute(tx, &text, values).await?;
+    let Some(rows) = NewRows::of(tx.get_database_backend(), rows) else { return Ok(()) };
+    let (names, values) = (rows.names(), rows.values());
+    for (table, parameters) in rows.tables {
+        let text = format!("INSERT INTO delivery_sharers ({names}) SELECT {values} FROM {table}");
+        sql::execute(tx, &text, parameters).await?;
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sea_orm::{ConnectionTrait as _, Value};
+use sea_orm::ConnectionTrait as _;
 
 use super::{DeadLetter, Replay, content_of};
 use crate::domain::delivery::State;
@@ -10,48 +10,13 @@ use crate::domain::delivery::trace::{Stage, Trace, TraceDecision};
 use crate::domain::ids::{DeliveryId, InstallationId, UserId};
 use crate::domain::time::Timestamp;
 use crate::store::Error;
-use crate::store::database::rows::{Column, given, numbered};
+use crate::store::database::rows::{Column, NewCell, NewRows, given};
 use crate::store::database::sql;
 use crate::store::database::transaction::Tx;
 use crate::store::lanes::lane::{self, Joining};
 use crate::store::records::sealed::{seal_content, seal_trace};
 use crate::store::seal::person_keys::SealingKeys;
 use crate::store::waiting::channels::NEVER;
-
-/// The columns of a replay's row that have values of their own.
-const COLUMNS: &str = "id, tenant, user_id, installation, lane, position, state, due_at, \
-    expires_at, content, trace, replay_of, notification, priority, kind, event_type, \
-    trace_context, subject_key, action, hold, awaits_channel, channel_key";
-
-/// The number of [`COLUMNS`].
-const OWN: usize = 22;
-
-/// The types of [`COLUMNS`], and of the time of the replay.
-const KINDS: [Column; OWN + 1] = [
-    Column::Text,
-    Column::Text,
-    Column::OptionalText,
-    Column::OptionalText,
-    Column::OptionalText,
-    Column::Number,
-    Column::Text,
-    Column::Number,
-    Column::Number,
-    Column::OptionalBytes,
-    Column::OptionalBytes,
-    Column::Text,
-    Column::Text,
-    Column::Number,
-    Column::Text,
-    Column::Text,
-    Column::OptionalText,
-    Column::OptionalText,
-    Column::OptionalText,
-    Column::Number,
-    Column::OptionalText,
-    Column::OptionalText,
-    Column::Number,
-];
 
 /// Inserts the replays of dead letters, and records which delivery replays which.
 pub(super) async fn replays(
@@ -69,13 +34,14 @@ pub(super) async fn replays(
     for (dead, by) in chosen {
         rows.push(dead.replay_row(keys, replay, *by, position, now)?);
     }
-    for (table, values) in given(tx.get_database_backend(), KINDS, rows) {
+    let Some(rows) = NewRows::of(tx.get_database_backend(), rows) else { return Ok(()) };
+    let (names, values, created_at) = (rows.names(), rows.values(), rows.value("created_at"));
+    for (table, parameters) in rows.tables {
         let text = format!(
-            "INSERT INTO deliveries ({COLUMNS}, created_at, updated_at, attempt, probes, crashes) \
-             SELECT {}, column23, column23, 0, 0, 0 FROM {table}",
-            numbered(OWN)
+            "INSERT INTO deliveries ({names}, updated_at, attempt, probes, crashes) \
+             SELECT {values}, {created_at}, 0, 0, 0 FROM {table}"
         );
-        sql::execute(tx, &text, values).await?;
+        sql::execute(tx, &text, parameters).await?;
     }
     name_replays(tx, chosen).await?;
     sharers(tx, chosen).await
@@ -131,7 +97,7 @@ async fn sharers(tx: &Tx, chosen: &[(DeadLetter, DeliveryId)]) -> Result<(), Err
 }
 
 impl DeadLetter {
-    /// The row that replays it: the values of [`KINDS`].
+    /// The row that replays it: the columns that differ between replays.
     fn replay_row(
         &self,
         keys: &SealingKeys,
@@ -139,7 +105,8 @@ impl DeadLetter {
         by: DeliveryId,
         position: i64,
         now: Timestamp,
-    ) -> Result<[Value; OWN + 1], Error> {
+    ) -> Result<[NewCell; 23], Error> {
+        use Column::{Number, OptionalBytes, OptionalText, Text};
         let (installation, lane) = match self.place() {
             Some(_) => (self.installation.clone(), self.lane.clone()),
             None => (None, None),
@@ -152,29 +119,29 @@ impl DeadLetter {
         let [notification, priority, kind, event_type, trace_context, subject, action, hold] =
             self.same.clone();
         Ok([
-            by.to_string().into(),
-            replay.tenant.as_str().into(),
-            self.user.as_ref().map(UserId::as_str).into(),
-            installation.into(),
-            lane.into(),
-            position.into(),
-            state.code().into(),
-            due_at.0.into(),
-            now.plus(replay.expires_in).0.into(),
-            self.resealed(keys, by)?.into(),
-            self.trace(keys, by, now)?.into(),
-            self.id.to_string().into(),
-            notification,
-            priority,
-            kind,
-            event_type,
-            trace_context,
-            subject,
-            action,
-            hold,
-            self.channel.map(|id| id.to_string()).into(),
-            self.channel_key.clone().into(),
-            now.0.into(),
+            NewCell("id", Text, by.to_string().into()),
+            NewCell("tenant", Text, replay.tenant.as_str().into()),
+            NewCell("user_id", OptionalText, self.user.as_ref().map(UserId::as_str).into()),
+            NewCell("installation", OptionalText, installation.into()),
+            NewCell("lane", OptionalText, lane.into()),
+            NewCell("position", Number, position.into()),
+            NewCell("state", Text, state.code().into()),
+            NewCell("due_at", Number, due_at.0.into()),
+            NewCell("expires_at", Number, now.plus(replay.expires_in).0.into()),
+            NewCell("content", OptionalBytes, self.resealed(keys, by)?.into()),
+            NewCell("trace", OptionalBytes, self.trace(keys, by, now)?.into()),
+            NewCell("replay_of", Text, self.id.to_string().into()),
+            NewCell("notification", Text, notification),
+            NewCell("priority", Number, priority),
+            NewCell("kind", Text, kind),
+            NewCell("event_type", Text, event_type),
+            NewCell("trace_context", OptionalText, trace_context),
+            NewCell("subject_key", OptionalText, subject),
+            NewCell("action", OptionalText, action),
+            NewCell("hold", Number, hold),
+            NewCell("awaits_channel", OptionalText, self.channel.map(|id| id.to_string()).into()),
+            NewCell("channel_key", OptionalText, self.channel_key.clone().into()),
+            NewCell("created_at", Number, now.0.into()),
         ])
     }
 
