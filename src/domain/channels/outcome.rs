@@ -14,28 +14,6 @@ use crate::domain::time::Timestamp;
 /// later.
 const PATIENCE: u32 = 3;
 
-/// Codes that say nothing against the request: it may succeed later.
-const TEMPORARY: &[&str] = &[
-    "ratelimited",
-    "rate_limited",
-    "service_unavailable",
-    "team_added_to_org",
-    "org_login_required",
-];
-
-/// Codes after which Slack may have carried out the request.
-const AMBIGUOUS: &[&str] = &["internal_error", "fatal_error", "request_timeout"];
-
-/// Codes of a dead token.
-const DEAD: &[&str] = &[
-    "account_inactive",
-    "token_revoked",
-    "invalid_auth",
-    "token_expired",
-    "not_authed",
-    "team_access_not_granted",
-];
-
 /// The consequence of a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
@@ -146,7 +124,9 @@ fn read_mark(seen: &SeenChannel, inspection: &Inspection<'_>, progress: &mut Pro
 /// After a step that Slack refused with this code, or that Herald's own rules refused with the code
 /// of an obstacle: that of [`super::look::adoptable`] for `LookForTaken`, and `owned_by_another`
 /// if another row turns out to own the channel that a look or a create found. The step is not tried
-/// again before `again_at`, unless the wish changes it.
+/// again before `again_at`, unless the wish changes it. A code that is no refusal
+/// ([`meaning`](crate::domain::slack_codes::meaning)) goes to [`failed`] or [`unclear`]; a dead
+/// token is an obstacle of the workspace.
 pub fn refused(
     step: &Step,
     code: &str,
@@ -154,12 +134,6 @@ pub fn refused(
     progress: &mut Progress,
     again_at: Timestamp,
 ) -> Refused {
-    if AMBIGUOUS.contains(&code) {
-        return unclear(step, progress);
-    }
-    if TEMPORARY.contains(&code) {
-        return failed(step, progress);
-    }
     match step {
         Step::Create { name, .. } => create_refused(step, name, code, wish, progress, again_at),
         Step::LookForTaken { .. } => {
@@ -351,9 +325,6 @@ fn refuse(
 fn obstacle(step: &Step, code: &str, progress: &Progress) -> ChannelObstacle {
     if code == "missing_scope" {
         return ChannelObstacle::MissingScopes;
-    }
-    if DEAD.contains(&code) {
-        return ChannelObstacle::Reconnect;
     }
     match step {
         Step::Join => ChannelObstacle::AppRemoved,

@@ -190,7 +190,7 @@ fn an_unclear_create_is_looked_for_twice_before_it_is_repeated() {
     row.attempt("course-7");
     let look = Step::LookForOwn { name: "course-7".into(), since: NOW };
     assert_eq!(row.next(), look, "a process that died leaves the attempt");
-    assert_eq!(row.refused(&create("course-7"), "fatal_error"), Refused::Again);
+    assert_eq!(unclear(&create("course-7"), &mut row.progress), Refused::Again);
     // Nothing else comes first: not the end of the wish, nor a new wish.
     row.wants_archived = true;
     row.wish.name = "Other".into();
