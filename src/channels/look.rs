@@ -103,7 +103,7 @@ impl ChannelWork {
             let is_like_it =
                 |seen: &SeenChannel| seen.name == name || mark::read(&seen.purpose) == id;
             found.extend(page.channels.into_iter().filter(is_like_it));
-            cursor = page.next_cursor.filter(|cursor| !cursor.is_empty());
+            cursor = page.next_cursor;
             if cursor.is_none() {
                 return Ok(found);
             }

@@ -19,9 +19,9 @@ pub const BODY_BYTES: usize = 256 * 1024;
 /// Longest id accepted, in bytes; Slack's have about twenty characters.
 const ID_BYTES: usize = 64;
 
-/// The events that are not about channels ([`channel_events::KINDS`]). `user_profile_changed` is left
-/// out: Slack sends the same content with each `user_change`, at the same time, so it would only
-/// count twice against Slack's limit of events.
+/// The events that are not about channels ([`channel_events::KINDS`]). `user_profile_changed` is
+/// left out: Slack sends the same content with each `user_change`, at the same time, so it would
+/// only count twice against Slack's limit of events.
 const OTHERS: &[&str] = &["app_uninstalled", "team_join", "tokens_revoked", "user_change"];
 
 /// The events that Herald's manifest subscribes to, in alphabetical order.
