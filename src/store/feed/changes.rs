@@ -135,30 +135,18 @@ impl Store {
         tenant: &TenantId,
         deliveries: &[DeliveryId],
     ) -> Result<HashMap<DeliveryId, Action>, Error> {
-        let mut silent = HashMap::new();
         let codes: Vec<_> = Action::ALL
             .iter()
             .filter(|action| !action.speaks())
             .map(|action| format!("'{}'", action.code()))
             .collect();
-        let codes = codes.join(", ");
-        for chunk in deliveries.chunks(CHUNK) {
-            let ids = placeholders(2, chunk.len());
-            let from = |table: &str| {
-                format!(
-                    "SELECT id, action FROM {table} WHERE tenant = $1 AND id IN ({ids}) \
-                     AND action IN ({codes})"
-                )
-            };
-            let text = format!("{} UNION ALL {}", from("deliveries"), from("deliveries_history"));
-            let mut values = params![tenant.as_str()];
-            values.extend(chunk.iter().map(|delivery| Value::from(delivery.to_string())));
-            for row in sql::all(self.reader(), &text, values).await? {
-                let mut columns = Columns::of(&row);
-                let delivery = columns.uuid(DeliveryId::parse)?;
-                let action = Action::from_code(&columns.take::<String>()?);
-                silent.extend(action.map(|action| (delivery, action)));
-            }
+        let is_silent = format!("action IN ({})", codes.join(", "));
+        let mut silent = HashMap::new();
+        for row in self.column_among(tenant, deliveries, "action", &is_silent).await? {
+            let mut columns = Columns::of(&row);
+            let delivery = columns.uuid(DeliveryId::parse)?;
+            let action = Action::from_code(&columns.take::<String>()?);
+            silent.extend(action.map(|action| (delivery, action)));
         }
         Ok(silent)
     }
@@ -169,25 +157,40 @@ impl Store {
         tenant: &TenantId,
         deliveries: &[DeliveryId],
     ) -> Result<HashMap<DeliveryId, ChannelKey>, Error> {
+        let has_key = "channel_key IS NOT NULL";
         let mut keys = HashMap::new();
+        for row in self.column_among(tenant, deliveries, "channel_key", has_key).await? {
+            let mut columns = Columns::of(&row);
+            let delivery = columns.uuid(DeliveryId::parse)?;
+            keys.insert(delivery, columns.id(ChannelKey::parse)?);
+        }
+        Ok(keys)
+    }
+
+    /// The id and this column of those of these deliveries, finished ones included, that meet a
+    /// condition.
+    async fn column_among(
+        &self,
+        tenant: &TenantId,
+        deliveries: &[DeliveryId],
+        column: &str,
+        condition: &str,
+    ) -> Result<Vec<Row>, Error> {
+        let mut found = Vec::new();
         for chunk in deliveries.chunks(CHUNK) {
             let ids = placeholders(2, chunk.len());
             let from = |table: &str| {
                 format!(
-                    "SELECT id, channel_key FROM {table} WHERE tenant = $1 AND id IN ({ids}) \
-                     AND channel_key IS NOT NULL"
+                    "SELECT id, {column} FROM {table} WHERE tenant = $1 AND id IN ({ids}) \
+                     AND {condition}"
                 )
             };
             let text = format!("{} UNION ALL {}", from("deliveries"), from("deliveries_history"));
             let mut values = params![tenant.as_str()];
             values.extend(chunk.iter().map(|delivery| Value::from(delivery.to_string())));
-            for row in sql::all(self.reader(), &text, values).await? {
-                let mut columns = Columns::of(&row);
-                let delivery = columns.uuid(DeliveryId::parse)?;
-                keys.insert(delivery, columns.id(ChannelKey::parse)?);
-            }
+            found.extend(sql::all(self.reader(), &text, values).await?);
         }
-        Ok(keys)
+        Ok(found)
     }
 
     /// Wakes the sequencer of this process.
