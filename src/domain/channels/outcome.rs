@@ -342,27 +342,10 @@ fn obstacle(step: &Step, code: &str, progress: &Progress) -> ChannelObstacle {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::domain::ids::InstallationId;
 
     const NOW: Timestamp = Timestamp(1_000_000_000);
-
-    fn wish() -> ChannelWish {
-        ChannelWish {
-            name: "Course".into(),
-            is_private: false,
-            topic: String::new(),
-            purpose: String::new(),
-            name_taken: NameTaken::Fail,
-            follow_name: false,
-            remove_unlisted: false,
-            create_not_before: None,
-            archive_after: None,
-            archive_notice: Duration::ZERO,
-        }
-    }
 
     /// A request to create the channel, which is refused because the name is taken.
     fn create(progress: &mut Progress) -> Refused {
@@ -370,7 +353,7 @@ mod tests {
         let of = ManagedChannelId(uuid::Uuid::nil());
         progress.attempt("course", false, of, installation, NOW);
         let step = Step::Create { name: "course".into(), is_private: false };
-        refused(&step, "name_taken", &wish(), progress, NOW)
+        refused(&step, "name_taken", &ChannelWish::named("Course"), progress, NOW)
     }
 
     #[test]

@@ -24,18 +24,8 @@ fn later(seconds: u64) -> Timestamp {
 }
 
 fn wish() -> ChannelWish {
-    ChannelWish {
-        name: "Course 7".into(),
-        is_private: false,
-        topic: "Topic".into(),
-        purpose: "Purpose".into(),
-        name_taken: NameTaken::Fail,
-        follow_name: false,
-        remove_unlisted: false,
-        create_not_before: None,
-        archive_after: None,
-        archive_notice: Duration::ZERO,
-    }
+    let (topic, purpose) = ("Topic".into(), "Purpose".into());
+    ChannelWish { topic, purpose, ..ChannelWish::named("Course 7") }
 }
 
 fn granted() -> Vec<String> {
