@@ -1,4 +1,4 @@
-//! The calls about channels of one tenant, wishes to start from, and the channels as Slack has them.
+//! The calls about channels of one tenant, wishes to start from, and the channels that Slack has.
 
 use std::collections::{BTreeMap, BTreeSet};
 
