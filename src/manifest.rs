@@ -61,7 +61,7 @@ fn document(config: &http::Config) -> Value {
         "settings": {
             "event_subscriptions": {
                 "request_url": config.events_url().as_str(),
-                "bot_events": slack::events::SUBSCRIBED,
+                "bot_events": slack::events::subscribed(),
             },
             "org_deploy_enabled": false,
             "socket_mode_enabled": false,
@@ -118,8 +118,8 @@ mod tests {
         let manifest = of("https://herald.example.com/below").unwrap();
         let events = &manifest["settings"]["event_subscriptions"];
         assert_eq!(events["request_url"], "https://herald.example.com/below/slack/events");
-        assert_eq!(events["bot_events"], serde_json::json!(slack::events::SUBSCRIBED));
-        assert!(slack::events::SUBSCRIBED.len() <= 100, "Slack's limit");
+        assert_eq!(events["bot_events"], serde_json::json!(slack::events::subscribed()));
+        assert!(slack::events::subscribed().len() <= 100, "Slack's limit");
         // The scopes that the events require (Slack's documentation: App manifest reference).
         for scope in ["users:read", "channels:read", "groups:read"] {
             assert!(scopes::all().contains(&scope), "{scope}");

@@ -17,7 +17,10 @@ pub use ensure::EnsureWish;
 pub use read::{ListedChannels, ListedMembers};
 pub use shown::ShownChannel;
 
-use crate::app::Error;
+use serde_json::Value;
+
+use crate::app::{Call, Error};
+use crate::domain::access::audit::{AuditDetail, Entry};
 use crate::domain::identity::person::Person;
 use crate::domain::ids::{ChannelKey, UserId};
 use crate::domain::limits;
@@ -45,9 +48,11 @@ fn split(named: Vec<NamedMember>) -> (Vec<WishedMember>, Vec<Person>) {
     (members, people)
 }
 
-/// The channel in the audit trail.
-fn object(key: &ChannelKey) -> String {
-    format!("channel:{key}")
+/// The entry of a change in the audit trail; `after`: its content.
+fn entry(call: &Call, action: &str, key: &ChannelKey, after: Option<Value>) -> Entry {
+    let object = format!("channel:{key}");
+    let detail = AuditDetail { object, after, ..AuditDetail::default() };
+    Entry { detail, ..call.entry(action) }
 }
 
 /// The tenant has as many channels as it may.

@@ -1,11 +1,13 @@
 //! Looks for a channel among those of the workspace: after an unclear request to create one, and
 //! for one to adopt.
 
+use std::collections::BTreeSet;
+
 use super::turn::{ChannelWork, Denied, Interruption, Owning, RequestOutcome};
 use crate::domain::channels::mark;
 use crate::domain::channels::next::{OwnLook, Step, adoptable, settled_by_look};
 use crate::domain::channels::progress::SeenChannel;
-use crate::domain::ids::ChannelId;
+use crate::domain::ids::{ChannelId, InstallationId};
 use crate::workspace::Method;
 
 /// Pages of one look. Slack's largest workspaces have fewer channels than these hold.
@@ -26,12 +28,8 @@ impl ChannelWork {
         self.looked = true;
         let seen = self.listed(step, name).await?;
         let bot = self.bot().await?;
-        let Some(installation) = self.workspace.as_ref().map(|of| of.id) else {
-            return Err(Interruption::Again);
-        };
-        let ids: Vec<ChannelId> = seen.iter().map(|seen| seen.id.clone()).collect();
-        let store = &self.channels.inner.store;
-        let owned = store.channels().owned(self.lease.id, installation, &ids).await?;
+        let installation = self.installation()?;
+        let owned = self.owned_by_others(installation, &seen).await?;
         match settled_by_look(&attempt, &bot, &seen, &owned) {
             OwnLook::Ours(found) => self.own(step, installation, &Owning::Found(found)).await,
             OwnLook::Several { keep, archive } => {
@@ -67,20 +65,28 @@ impl ChannelWork {
         name: &str,
     ) -> Result<(), Interruption> {
         let seen = self.listed(step, name).await?;
-        let Some(installation) = self.workspace.as_ref().map(|of| of.id) else {
-            return Err(Interruption::Again);
-        };
-        let ids: Vec<ChannelId> = seen.iter().map(|seen| seen.id.clone()).collect();
-        let store = &self.channels.inner.store;
-        let owned = store.channels().owned(self.lease.id, installation, &ids).await?;
+        let installation = self.installation()?;
+        let owned = self.owned_by_others(installation, &seen).await?;
         let marks: Vec<_> = seen.iter().filter_map(|seen| mark::read(&seen.purpose)).collect();
         let (tenant, wish) = (&self.lease.channel.tenant, &self.lease.channel.wish);
+        let store = &self.channels.inner.store;
         let released = store.channels().released(tenant, &marks).await?;
         match adoptable(&seen, name, wish, &owned, &released, self.lease.id) {
             // The row owns the channel from now on, before anything is changed in Slack.
             Ok(found) => self.own(step, installation, &Owning::Adopted(found)).await,
             Err(obstacle) => Err(self.refused(step, obstacle.code())),
         }
+    }
+
+    /// Those of these channels that other rows own.
+    async fn owned_by_others(
+        &self,
+        installation: InstallationId,
+        seen: &[SeenChannel],
+    ) -> Result<BTreeSet<ChannelId>, Interruption> {
+        let ids: Vec<ChannelId> = seen.iter().map(|seen| seen.id.clone()).collect();
+        let store = &self.channels.inner.store;
+        Ok(store.channels().owned(self.lease.id, installation, &ids).await?)
     }
 
     /// The channels of this name, and those with the row's mark.
@@ -103,7 +109,7 @@ impl ChannelWork {
             let is_like_it =
                 |seen: &SeenChannel| seen.name == name || mark::read(&seen.purpose) == id;
             found.extend(page.channels.into_iter().filter(is_like_it));
-            cursor = page.next_cursor.filter(|cursor| !cursor.is_empty());
+            cursor = page.next_cursor;
             if cursor.is_none() {
                 return Ok(found);
             }

@@ -23,6 +23,21 @@ const PEOPLE: u32 = 200;
 /// Attempts after which a person that Slack does not know waits for a change of the member list.
 const ATTEMPTS: u32 = 5;
 
+/// A reading of the members in these states that are due, page by page.
+struct DueMembers {
+    states: &'static [ChannelMemberState],
+    /// Most members of a page.
+    page: u32,
+    /// The last member of the page before.
+    after: Option<UserId>,
+}
+
+impl DueMembers {
+    fn new(states: &'static [ChannelMemberState], page: u32) -> Self {
+        Self { states, page, after: None }
+    }
+}
+
 impl ChannelWork {
     /// The turn of the members. Returns when one of them is due again.
     pub(super) async fn members(&mut self, step: &Step) -> Result<Option<Timestamp>, Interruption> {
@@ -62,12 +77,10 @@ impl ChannelWork {
     async fn invite_all(&mut self, step: &Step) -> Result<(), Interruption> {
         const DUE: &[ChannelMemberState] =
             &[ChannelMemberState::Queued, ChannelMemberState::NotInSlack];
-        let mut after: Option<UserId> = None;
+        let mut reading = DueMembers::new(DUE, PEOPLE);
         loop {
             self.still_wished().await?;
-            let due = self.due(DUE, after.as_ref(), PEOPLE).await?;
-            let Some(last) = due.last() else { return Ok(()) };
-            after = Some(last.user.clone());
+            let Some(due) = self.next_due(&mut reading).await? else { return Ok(()) };
             let FoundPeople { invitees, others } = self.find(due).await?;
             self.write(&others).await?;
             for batch in invitees.chunks(INVITE_BATCH) {
@@ -150,11 +163,8 @@ impl ChannelWork {
         let updates: Vec<_> = part.iter().map(inviting).collect();
         self.write(&updates).await?;
         let mut marked = BTreeSet::new();
-        let mut after: Option<UserId> = None;
-        loop {
-            let rows = self.due(&[ChannelMemberState::Inviting], after.as_ref(), PEOPLE).await?;
-            let Some(last) = rows.last() else { break };
-            after = Some(last.user.clone());
+        let mut reading = DueMembers::new(&[ChannelMemberState::Inviting], PEOPLE);
+        while let Some(rows) = self.next_due(&mut reading).await? {
             marked.extend(rows.into_iter().map(|row| row.user));
         }
         Ok(part.into_iter().filter(|one| marked.contains(&one.user)).collect())
@@ -208,14 +218,14 @@ impl ChannelWork {
     /// Removes those who are no longer wished for. Each is read shortly before the request: a call
     /// may wish for the person again while others are removed.
     async fn remove_all(&mut self, step: &Step) -> Result<(), Interruption> {
-        let mut after: Option<UserId> = None;
+        let mut reading = DueMembers::new(&[ChannelMemberState::Removing], 1);
         loop {
             self.still_wished().await?;
-            let due = self.due(&[ChannelMemberState::Removing], after.as_ref(), 1).await?;
-            let Some(row) = due.into_iter().next() else { return Ok(()) };
-            after = Some(row.user.clone());
-            let update = self.remove(step, row).await?;
-            self.write(&[update]).await?;
+            let Some(due) = self.next_due(&mut reading).await? else { return Ok(()) };
+            for row in due {
+                let update = self.remove(step, row).await?;
+                self.write(&[update]).await?;
+            }
         }
     }
 
@@ -285,15 +295,18 @@ impl ChannelWork {
         MemberUpdate { state: Some(ChannelMemberState::Removing), retry_at, ..row }
     }
 
-    async fn due(
+    /// The next page of a reading; `None`: there are no more.
+    async fn next_due(
         &mut self,
-        states: &[ChannelMemberState],
-        after: Option<&UserId>,
-        limit: u32,
-    ) -> Result<Vec<MemberRecord>, Interruption> {
+        reading: &mut DueMembers,
+    ) -> Result<Option<Vec<MemberRecord>>, Interruption> {
         self.extend_lease().await?;
         let store = &self.channels.inner.store;
-        Ok(store.channels().members_to_do(&self.lease, states, after, limit).await?)
+        let (states, after) = (reading.states, reading.after.as_ref());
+        let page = store.channels().members_to_do(&self.lease, states, after, reading.page).await?;
+        let Some(last) = page.last() else { return Ok(None) };
+        reading.after = Some(last.user.clone());
+        Ok(Some(page))
     }
 
     /// Saves what was found out about members.

@@ -48,9 +48,7 @@ impl ChannelWork {
     ) -> Result<FoundPeople, Interruption> {
         let inner = &self.channels.inner;
         let tenant = &self.lease.channel.tenant;
-        let Some(installation) = self.workspace.as_ref().map(|of| of.id) else {
-            return Err(Interruption::Again);
-        };
+        let installation = self.installation()?;
         let Some(settings) = inner.store.tenancy().settings(tenant).await? else {
             return Err(Interruption::Lost);
         };

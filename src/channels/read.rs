@@ -41,7 +41,7 @@ impl ChannelWork {
                 RequestOutcome::Denied(denied) => return Err(self.denied(step, denied)),
             };
             present.extend(page.members);
-            cursor = page.next_cursor.filter(|cursor| !cursor.is_empty());
+            cursor = page.next_cursor;
             if cursor.is_none() {
                 break;
             }

@@ -189,6 +189,11 @@ impl ChannelWork {
         }
     }
 
+    /// The workspace that the tenant is connected to.
+    pub(super) fn installation(&self) -> Result<InstallationId, Interruption> {
+        self.workspace.as_ref().map(|of| of.id).ok_or(Interruption::Again)
+    }
+
     /// The channel in the workspace that the tenant is connected to now.
     pub(super) fn here(&self) -> Option<&ChannelId> {
         let workspace = self.workspace.as_ref()?;
@@ -209,8 +214,7 @@ impl ChannelWork {
 
     /// Takes a place in the line of a method, and extends the lease if half of it has passed.
     pub(super) async fn prepare(&mut self, method: Method) -> Result<ReadyRequest, Interruption> {
-        let Some(workspace) = &self.workspace else { return Err(Interruption::Again) };
-        let installation = workspace.id;
+        let installation = self.installation()?;
         let inner = &self.channels.inner;
         let interval = method.interval().mul_f64(inner.timing.scale);
         let tenant = &self.lease.channel.tenant;
@@ -270,7 +274,7 @@ impl ChannelWork {
     /// Slack's id of the app's bot. Slack is asked if it did not say when the workspace was
     /// connected.
     pub(super) async fn bot(&self) -> Result<SlackUserId, Interruption> {
-        let installation = self.workspace.as_ref().map(|of| of.id).ok_or(Interruption::Again)?;
+        let installation = self.installation()?;
         let bot = Box::pin(self.channels.inner.workspaces.bot_user(installation)).await;
         bot.map_err(|error| match error {
             workspace::Error::Busy { after } => Interruption::Later(after),

@@ -9,6 +9,7 @@ pub mod limits;
 pub mod loopback;
 pub mod reason;
 pub mod secret;
+pub mod slack_codes;
 pub mod time;
 
 pub mod ids;

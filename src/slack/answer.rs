@@ -9,12 +9,12 @@ use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::codes::{Meaning, meaning};
-use super::error::{Error, ErrorClass, clean_code, clean_scopes};
+use super::error::{Error, clean_code, clean_scopes};
 use super::retry_after::retry_after;
 use super::wire;
 use crate::domain::capacity::slack_method::Method;
 use crate::domain::delivery::detail::Detail;
+use crate::domain::slack_codes::{ErrorClass, Meaning, meaning};
 
 /// The effect of making a call twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use crate::domain::ids::{ChannelId, SlackUserId};
 
 /// Slack's names of these events: `channel_…` of public channels, `group_…` of private ones,
 /// `member_…` of both.
-const KINDS: &[&str] = &[
+pub const KINDS: &[&str] = &[
     "channel_archive",
     "channel_deleted",
     "channel_id_changed",

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::domain::delivery::Outcome;
 use crate::domain::delivery::detail::Detail;
+use crate::domain::slack_codes::ErrorClass;
 
 /// Why a call failed. `code` is Slack's (`channel_not_found`) or, if Slack gave none, one of
 /// Herald's: `http_502`, `timeout`, `connect_failed`; always lower-case letters, digits and `_`.
@@ -35,19 +36,6 @@ pub enum Error {
     /// out first.
     #[error("Slack may or may not have executed the call: {code}")]
     Unknown { code: String },
-}
-
-/// The subject of a refusal, and so who can fix it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ErrorClass {
-    /// The person or conversation: look it up again.
-    Target,
-    /// A rule of the workspace: its administrator can change it.
-    Policy,
-    /// The request: a fault of Herald or of a template.
-    Payload,
-    /// Anything else, including new codes.
-    Other,
 }
 
 /// Longest code, in bytes. The longest known one has 44.

@@ -1,10 +1,10 @@
 //! The Slack client: one request path, typed methods, and a verdict on each call.
 //!
-//! `client` writes the request and reads the answer; `answer` judges it, by the table in `codes`,
-//! into an [`Error`] that says what the caller should do; `oauth`, `users`, `conversations`,
-//! `channels`, `chat` and `blocks` are the methods. Nothing is retried or paced here: that is up to
-//! the caller, who knows the other replicas. `signature` verifies the requests that Slack sends to
-//! Herald; `events` and `channel_events` read them.
+//! `client` writes the request and reads the answer; `answer` judges it, by the table in
+//! `domain::slack_codes`, into an [`Error`] that says what the caller should do; `oauth`, `users`,
+//! `conversations`, `channels`, `chat` and `blocks` are the methods. Nothing is retried or paced
+//! here: that is up to the caller, who knows the other replicas. `signature` verifies the requests
+//! that Slack sends to Herald; `events` and `channel_events` read them.
 
 pub mod audience;
 mod config;
@@ -12,7 +12,6 @@ mod error;
 mod retry_after;
 pub mod signature;
 
-mod codes;
 mod deadline;
 mod wire;
 
@@ -39,6 +38,7 @@ mod tests_of_methods_on_channels;
 #[cfg(test)]
 mod tests_of_transport;
 
+pub use crate::domain::slack_codes::ErrorClass;
 pub use blocks::Objection;
 pub use channels::{ChannelMembersPage, ChannelsPage};
 pub use chat::{Destination, PostMessage, UpdateMessage};
@@ -46,7 +46,7 @@ pub use client::Client;
 pub use config::{Config, ConfigError};
 pub use conversations::{HistoryMessage, MessagesPage, Range};
 pub use deadline::TooLate;
-pub use error::{Error, ErrorClass};
+pub use error::Error;
 pub use oauth::{Access, AppCredentials, AuthTest, Authorize};
 pub use users::{FieldsJson, MembersPage};
 pub use wire::{MemberJson, NamedTeam};

@@ -75,9 +75,9 @@ pub use audit::trail::{AuditFilter, AuditPage, AuditPosition};
 pub use budgets::methods::{Booked, Reservation};
 pub use budgets::posts::{Posting, Throttled};
 pub use channels::{
-    ChannelChange, ChannelChangeKind, ChannelChangePage, ChannelCounts, ChannelEdit, ChannelLease,
-    ChannelObservation, ChannelSave, ChannelSaved, ChannelTotals, ManagedChannel, MemberCounts,
-    MemberRecord, MemberUpdate, MembersChange, NoticePlace, NoticesDue, Released, WishedMember,
+    ChannelChange, ChannelChangeKind, ChannelCounts, ChannelEdit, ChannelLease, ChannelObservation,
+    ChannelSave, ChannelSaved, ChannelTotals, ManagedChannel, MemberCounts, MemberRecord,
+    MemberUpdate, MembersChange, NoticePlace, NoticesDue, Released, WishedMember,
 };
 pub use config::{Config, Pooler};
 pub use database::backend::Backend;
@@ -90,7 +90,8 @@ pub use ends::erase::{Erased, Redact, Redacted};
 pub use ends::retention::IDEMPOTENCY;
 pub use ends::unused_keys::KeyPosition;
 pub use error::Error;
-pub use feed::changes::{ChangePage, DeliveryChange, FeedExtent};
+pub use feed::changes::DeliveryChange;
+pub use feed::pages::{ChangePage, FeedExtent};
 pub use feed::signals::{FeedReach, FeedWatcher};
 pub use handles::{
     ApiKeys, Audit, Budgets, ChannelFeed, Channels, CustomFields, DeliveryFeed, Ends, EventTypes,

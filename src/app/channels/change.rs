@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{NAME, NamedMember, ShownChannel, object, of_members, split};
+use super::{NAME, NamedMember, ShownChannel, entry, of_members, split};
 use crate::app::{App, Call, Error};
 use crate::domain::access;
-use crate::domain::access::audit::{AuditDetail, AuditPerson, Entry};
+use crate::domain::access::audit::{AuditPerson, Entry};
 use crate::domain::ids::{ChannelId, ChannelKey, UserId};
 use crate::domain::reason::Cancellation;
 use crate::store::{ChannelEdit, MembersChange};
@@ -142,12 +142,6 @@ fn users(named: &[NamedMember]) -> Vec<UserId> {
 
 fn counted(users: &[UserId]) -> Value {
     json!({ "members": users.len() })
-}
-
-/// The entry of a change; `after`: its content.
-fn entry(call: &Call, action: &str, key: &ChannelKey, after: Option<Value>) -> Entry {
-    let detail = AuditDetail { object: object(key), after, ..AuditDetail::default() };
-    Entry { detail, ..call.entry(action) }
 }
 
 /// A change of one member names that person.

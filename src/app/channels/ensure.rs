@@ -3,10 +3,9 @@
 use serde_json::json;
 
 use super::shown::lacking;
-use super::{NamedMember, ShownChannel, no_room, object, of_members, split};
+use super::{NamedMember, ShownChannel, entry, no_room, of_members, split};
 use crate::app::{App, Call, Error};
 use crate::domain::access;
-use crate::domain::access::audit::{AuditDetail, Entry};
 use crate::domain::channels::name::legal;
 use crate::domain::channels::progress::Progress;
 use crate::domain::channels::state::ChannelState;
@@ -46,9 +45,7 @@ impl App {
             "is_private": wish.is_private,
             "members": members.as_ref().map(Vec::len),
         });
-        let detail =
-            AuditDetail { object: object(&key), after: Some(after), ..AuditDetail::default() };
-        let entry = Entry { detail, ..call.entry("EnsureChannel") };
+        let entry = entry(call, "EnsureChannel", &key, Some(after));
         let (change, people) = match members {
             None => (MembersChange::Keep, Vec::new()),
             Some(named) => {

@@ -143,18 +143,8 @@ mod tests {
     }
 
     fn wish(is_private: bool) -> ChannelWish {
-        ChannelWish {
-            name: "Course".into(),
-            is_private,
-            topic: String::new(),
-            purpose: String::new(),
-            name_taken: NameTaken::Adopt,
-            follow_name: false,
-            remove_unlisted: false,
-            create_not_before: None,
-            archive_after: None,
-            archive_notice: Duration::ZERO,
-        }
+        let name_taken = NameTaken::Adopt;
+        ChannelWish { is_private, name_taken, ..ChannelWish::named("Course") }
     }
 
     fn none() -> BTreeSet<ChannelId> {

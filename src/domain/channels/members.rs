@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::state::ChannelMemberState;
+use crate::domain::slack_codes::{Meaning, meaning};
 
 /// The most people in one conversations.invite: Slack's page says 100 in one place and 1,000 in
 /// another.
@@ -38,21 +39,12 @@ pub fn invite_fate(code: Option<&str>) -> InviteFate {
         Some("user_not_found" | "users_not_found" | "no_user" | "user_not_visible") => {
             InviteFate::Gone
         }
-        // They say nothing about the person, but about the call or the channel.
-        Some(
-            "internal_error"
-            | "fatal_error"
-            | "request_timeout"
-            | "service_unavailable"
-            | "ratelimited"
-            | "rate_limited"
-            | "team_added_to_org"
-            | "org_login_required"
-            | "not_in_channel"
-            | "is_archived"
-            | "channel_not_found",
-        ) => InviteFate::Retry,
-        Some(_) => InviteFate::Never,
+        // They say nothing about the person, but about the channel or the call.
+        Some("not_in_channel" | "is_archived" | "channel_not_found") => InviteFate::Retry,
+        Some(code) => match meaning(code) {
+            Meaning::Throttle | Meaning::Transient | Meaning::Ambiguous => InviteFate::Retry,
+            Meaning::Reject(_) | Meaning::Reconnect | Meaning::Scope => InviteFate::Never,
+        },
     }
 }
 

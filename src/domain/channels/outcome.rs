@@ -15,28 +15,6 @@ use crate::domain::time::Timestamp;
 /// later.
 const PATIENCE: u32 = 3;
 
-/// Codes that say nothing against the request: it may succeed later.
-const TEMPORARY: &[&str] = &[
-    "ratelimited",
-    "rate_limited",
-    "service_unavailable",
-    "team_added_to_org",
-    "org_login_required",
-];
-
-/// Codes after which Slack may have carried out the request.
-const AMBIGUOUS: &[&str] = &["internal_error", "fatal_error", "request_timeout"];
-
-/// Codes of a dead token.
-const DEAD: &[&str] = &[
-    "account_inactive",
-    "token_revoked",
-    "invalid_auth",
-    "token_expired",
-    "not_authed",
-    "team_access_not_granted",
-];
-
 /// The consequence of a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
@@ -148,7 +126,9 @@ fn read_mark(seen: &SeenChannel, inspection: &Inspection<'_>, progress: &mut Pro
 /// After a step that Slack refused with this code, or that Herald's own rules refused with the code
 /// of an obstacle: that of [`super::look::adoptable`] for `LookForTaken`, and `owned_by_another`
 /// if another row turns out to own the channel that a look or a create found. The step is not tried
-/// again before `again_at`, unless the wish changes it.
+/// again before `again_at`, unless the wish changes it. A code that is no refusal
+/// ([`meaning`](crate::domain::slack_codes::meaning)) goes to [`failed`] or [`unclear`]; a dead
+/// token is an obstacle of the workspace.
 pub fn refused(
     step: &Step,
     code: &str,
@@ -156,12 +136,6 @@ pub fn refused(
     progress: &mut Progress,
     again_at: Timestamp,
 ) -> Refused {
-    if AMBIGUOUS.contains(&code) {
-        return unclear(step, progress);
-    }
-    if TEMPORARY.contains(&code) {
-        return failed(step, progress);
-    }
     match step {
         Step::Create { name, .. } => create_refused(step, name, code, wish, progress, again_at),
         Step::LookForTaken { .. } => {
@@ -354,9 +328,6 @@ fn obstacle(step: &Step, code: &str, progress: &Progress) -> ChannelObstacle {
     if code == "missing_scope" {
         return ChannelObstacle::MissingScopes;
     }
-    if DEAD.contains(&code) {
-        return ChannelObstacle::Reconnect;
-    }
     match step {
         Step::Join => ChannelObstacle::AppRemoved,
         Step::Inspect if code == "channel_not_found" => ChannelObstacle::AppRemoved,
@@ -373,27 +344,10 @@ fn obstacle(step: &Step, code: &str, progress: &Progress) -> ChannelObstacle {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::domain::ids::InstallationId;
 
     const NOW: Timestamp = Timestamp(1_000_000_000);
-
-    fn wish() -> ChannelWish {
-        ChannelWish {
-            name: "Course".into(),
-            is_private: false,
-            topic: String::new(),
-            purpose: String::new(),
-            name_taken: NameTaken::Fail,
-            follow_name: false,
-            remove_unlisted: false,
-            create_not_before: None,
-            archive_after: None,
-            archive_notice: Duration::ZERO,
-        }
-    }
 
     /// A request to create the channel, which is refused because the name is taken.
     fn create(progress: &mut Progress) -> Refused {
@@ -401,7 +355,7 @@ mod tests {
         let of = ManagedChannelId(uuid::Uuid::nil());
         progress.attempt("course", false, of, installation, NOW);
         let step = Step::Create { name: "course".into(), is_private: false };
-        refused(&step, "name_taken", &wish(), progress, NOW)
+        refused(&step, "name_taken", &ChannelWish::named("Course"), progress, NOW)
     }
 
     #[test]

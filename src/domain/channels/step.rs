@@ -175,24 +175,9 @@ mod tests {
     use super::*;
     use crate::domain::channels::refusal::StepRefusal;
 
-    fn wish(name: &str) -> ChannelWish {
-        ChannelWish {
-            name: name.into(),
-            is_private: false,
-            topic: String::new(),
-            purpose: String::new(),
-            name_taken: NameTaken::Fail,
-            follow_name: false,
-            remove_unlisted: false,
-            create_not_before: None,
-            archive_after: None,
-            archive_notice: Duration::ZERO,
-        }
-    }
-
     #[test]
     fn a_call_lifts_refusals_and_the_step_stays_known_as_refused() {
-        let (taken, mut progress) = (wish("Course"), Progress::default());
+        let (taken, mut progress) = (ChannelWish::named("Course"), Progress::default());
         let step = creation(&taken, &progress).unwrap();
         assert_eq!(repeated(&step, &taken, &progress), None);
         progress.note_refusal(StepRefusal {
@@ -208,7 +193,7 @@ mod tests {
         progress.try_again();
         assert_eq!((refusal(&progress), progress.asked), (None, 1));
         assert_eq!(repeated(&step, &taken, &progress), Some(ChannelObstacle::NameTaken));
-        let other = wish("Other");
+        let other = ChannelWish::named("Other");
         let step = creation(&other, &progress).unwrap();
         assert_eq!(repeated(&step, &other, &progress), None, "another wish begins anew");
     }

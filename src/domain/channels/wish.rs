@@ -123,6 +123,25 @@ mod as_micros {
 }
 
 #[cfg(test)]
+impl ChannelWish {
+    /// A wish for a public channel of this name, and for nothing more.
+    pub(crate) fn named(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            is_private: false,
+            topic: String::new(),
+            purpose: String::new(),
+            name_taken: NameTaken::Fail,
+            follow_name: false,
+            remove_unlisted: false,
+            create_not_before: None,
+            archive_after: None,
+            archive_notice: Duration::ZERO,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -7,9 +7,8 @@ use crate::domain::channels::state::{ChannelMemberState, ChannelObstacle, Channe
 use crate::domain::ids::{ChannelId, ChannelKey, TenantId, UserId};
 use crate::domain::time::Timestamp;
 use crate::store::database::rows::Columns;
-use crate::store::database::sql::{self, Row, params};
-use crate::store::database::unreadable::UnreadableRow;
-use crate::store::feed::changes::FeedExtent;
+use crate::store::database::sql::Row;
+use crate::store::feed::pages::{ChangePage, FeedExtent};
 use crate::store::feed::signals::FeedWatcher;
 use crate::store::feed::tables::FeedOf;
 use crate::store::{ChannelFeed, Error};
@@ -43,16 +42,6 @@ pub enum ChannelChangeKind {
     Released,
 }
 
-/// A page of changes, in order.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ChannelChangePage {
-    pub changes: Vec<ChannelChange>,
-    /// As [`ChangePage::span`](crate::store::ChangePage::span).
-    pub span: Option<(i64, i64)>,
-    /// More may follow.
-    pub full: bool,
-}
-
 impl ChannelFeed<'_> {
     /// The extent of a tenant's feed.
     pub async fn extent(self, tenant: &TenantId) -> Result<FeedExtent, Error> {
@@ -66,21 +55,8 @@ impl ChannelFeed<'_> {
         tenant: &TenantId,
         after: i64,
         limit: u32,
-    ) -> Result<ChannelChangePage, Error> {
-        let text = format!(
-            "SELECT sequence, {} FROM channel_changes \
-             WHERE tenant = $1 AND sequence > $2 ORDER BY sequence LIMIT {limit}",
-            FeedOf::Channels.tables().columns
-        );
-        let rows = sql::all(self.store.reader(), &text, params![tenant.as_str(), after]).await?;
-        let number = |row: &Row| row.get::<i64>(0);
-        let span = match (rows.first(), rows.last()) {
-            (Some(first), Some(last)) => Some((number(first)?, number(last)?)),
-            _ => None,
-        };
-        let changes: Vec<_> = rows.iter().filter_map(|row| change(row).ok()).collect();
-        self.store.pass_over(UnreadableRow::Change, (rows.len() - changes.len()) as u64);
-        Ok(ChannelChangePage { changes, span, full: rows.len() >= limit as usize })
+    ) -> Result<ChangePage<ChannelChange>, Error> {
+        self.store.feed_page(FeedOf::Channels, tenant, after, limit, change).await
     }
 
     /// Registers a watcher of a tenant's feed.

@@ -128,8 +128,9 @@ impl<'a> Channels<'a> {
     /// Ends a lease; the channel is due again at this time, or when something changes. It is due
     /// now if meanwhile the wish or the connection changed, or an event came, or if the stamp
     /// changed and members are not in Slack. `now`: the database's time as the holder knows it; if
-    /// the clock was set back since, the channel waits no longer for that. `stamp_seen`: everything was done as of the stamp and
-    /// the events of the lease, which are not reported again. `false`: the lease was lost.
+    /// the clock was set back since, the channel waits no longer for that. `stamp_seen`: everything
+    /// was done as of the stamp and the events of the lease, which are not reported again. `false`:
+    /// the lease was lost.
     pub async fn end(
         self,
         lease: &ChannelLease,
@@ -140,7 +141,8 @@ impl<'a> Channels<'a> {
         let text = format!(
             "UPDATE channels SET lease_until = 0, touched_at = {{now}}, \
              due_at = CASE WHEN wish_version <> $3 OR recheck <> $4 \
-             OR $8 <> {link} OR (waiting > 0 AND $5 <> {stamp}) THEN {{now}} ELSE {{least}}($6, {{now}} + ($6 - $9)) END, \
+             OR $8 <> {link} OR (waiting > 0 AND $5 <> {stamp}) THEN {{now}} \
+             ELSE {{least}}($6, {{now}} + ($6 - $9)) END, \
              seen = CASE WHEN $7 = 1 THEN $5 ELSE seen END, \
              rechecked = CASE WHEN $7 = 1 THEN $4 ELSE rechecked END \
              WHERE id = $1 AND epoch = $2 AND lease_until > 0",

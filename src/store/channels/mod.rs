@@ -24,7 +24,7 @@ mod changes;
 mod observe;
 mod progress;
 
-pub use changes::{ChannelChange, ChannelChangeKind, ChannelChangePage};
+pub use changes::{ChannelChange, ChannelChangeKind};
 pub use claim::ChannelLease;
 pub use members::{MemberRecord, MembersChange, WishedMember};
 pub use notices::{NoticePlace, NoticesDue};

@@ -162,8 +162,9 @@ impl Channels<'_> {
     }
 
     /// Writes what was found out about members, except about those that a call queued or removed
-    /// since the claim. `now`: the database's time as the holder knows it; if the clock was set back
-    /// since, no member waits longer for that. `false`: the lease was lost; nothing was written.
+    /// since the claim. `now`: the database's time as the holder knows it; if the clock was set
+    /// back since, no member waits longer for that. `false`: the lease was lost; nothing was
+    /// written.
     pub async fn save_members(
         self,
         lease: &ChannelLease,
@@ -335,11 +336,9 @@ fn row(update: &MemberUpdate, state: ChannelMemberState) -> [Value; 6] {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::domain::channels::refusal::{StepKey, StepRefusal};
-    use crate::domain::channels::wish::{ChannelWish, NameTaken};
+    use crate::domain::channels::wish::ChannelWish;
     use crate::domain::ids::{ChannelKey, TenantId};
     use crate::store::channels::rows::MemberCounts;
 
@@ -348,18 +347,7 @@ mod tests {
             id: ManagedChannelId(uuid::Uuid::nil()),
             tenant: TenantId::parse("acme").unwrap(),
             key: ChannelKey::parse("track:1").unwrap(),
-            wish: ChannelWish {
-                name: name.into(),
-                is_private: false,
-                topic: String::new(),
-                purpose: String::new(),
-                name_taken: NameTaken::Suffix,
-                follow_name: false,
-                remove_unlisted: false,
-                create_not_before: None,
-                archive_after: None,
-                archive_notice: Duration::ZERO,
-            },
+            wish: ChannelWish::named(name),
             progress,
             wants_archived: false,
             state: ChannelState::Creating,

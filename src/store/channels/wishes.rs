@@ -353,21 +353,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::domain::channels::wish::NameTaken;
 
     fn wish(name: &str) -> ChannelWish {
-        ChannelWish {
-            name: name.into(),
-            is_private: false,
-            topic: String::new(),
-            purpose: String::new(),
-            name_taken: NameTaken::Suffix,
-            follow_name: true,
-            remove_unlisted: false,
-            create_not_before: None,
-            archive_after: Some(Timestamp(10_000_000)),
-            archive_notice: Duration::from_secs(3),
-        }
+        let (archive_after, archive_notice) = (Some(Timestamp(10_000_000)), Duration::from_secs(3));
+        ChannelWish { archive_after, archive_notice, ..ChannelWish::named(name) }
     }
 
     #[test]

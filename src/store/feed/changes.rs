@@ -1,4 +1,4 @@
-//! Reading the feed: its extent, and its changes page by page.
+//! Reading the feed of deliveries: its extent, and its changes page by page.
 
 use std::collections::HashMap;
 
@@ -11,10 +11,9 @@ use crate::domain::ids::{
     ChannelId, ChannelKey, DeliveryId, EventType, NotificationId, TenantId, UserId,
 };
 use crate::domain::time::Timestamp;
-use crate::store::database::era::ERA;
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, Row, params, placeholders};
-use crate::store::database::unreadable::UnreadableRow;
+use crate::store::feed::pages::{ChangePage, FeedExtent};
 use crate::store::feed::tables::FeedOf;
 use crate::store::{DeliveryFeed, Error, Store};
 
@@ -47,30 +46,6 @@ pub struct DeliveryChange {
     pub action: Action,
 }
 
-/// A page of changes, in order.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ChangePage {
-    pub changes: Vec<DeliveryChange>,
-    /// The numbers of the first and the last change that were read, including changes that cannot
-    /// be read and were skipped.
-    pub span: Option<(i64, i64)>,
-    /// More may follow.
-    pub full: bool,
-}
-
-/// The extent of a tenant's feed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct FeedExtent {
-    /// The number after which the current epoch begins; 0 if the store was never recovered
-    /// ([`Upkeep::begin_epoch`](crate::store::Upkeep::begin_epoch)). Smaller numbers may also have
-    /// been given to other changes.
-    pub epoch: i64,
-    /// The last number given; the epoch's number if none was given yet.
-    pub head: i64,
-    /// The last number that retention removed; 0 if it removed none.
-    pub pruned: i64,
-}
-
 /// Deliveries looked up in one statement.
 const CHUNK: usize = 500;
 
@@ -93,14 +68,10 @@ impl<'a> DeliveryFeed<'a> {
         tenant: &TenantId,
         after: i64,
         limit: u32,
-    ) -> Result<ChangePage, Error> {
-        let text = format!(
-            "SELECT sequence, {} FROM delivery_changes \
-             WHERE tenant = $1 AND sequence > $2 ORDER BY sequence LIMIT {limit}",
-            FeedOf::Deliveries.tables().columns
-        );
-        let rows = sql::all(self.store.reader(), &text, params![tenant.as_str(), after]).await?;
-        self.store.change_page(tenant, &rows, limit).await
+    ) -> Result<ChangePage<DeliveryChange>, Error> {
+        let of = FeedOf::Deliveries;
+        let page = self.store.feed_page(of, tenant, after, limit, change).await?;
+        self.store.completed(tenant, page).await
     }
 
     /// Up to `limit` changes of one notification, after the first number and up to the second.
@@ -111,7 +82,7 @@ impl<'a> DeliveryFeed<'a> {
         after: i64,
         until: i64,
         limit: u32,
-    ) -> Result<ChangePage, Error> {
+    ) -> Result<ChangePage<DeliveryChange>, Error> {
         let text = format!(
             "SELECT sequence, {} FROM delivery_changes WHERE tenant = $1 \
              AND sequence > $2 AND sequence <= $3 AND notification = $4 \
@@ -120,44 +91,21 @@ impl<'a> DeliveryFeed<'a> {
         );
         let values = params![tenant.as_str(), after, until, notification.to_string()];
         let rows = sql::all(self.store.reader(), &text, values).await?;
-        self.store.change_page(tenant, &rows, limit).await
+        let page = ChangePage::of(self.store, &rows, limit, change)?;
+        self.store.completed(tenant, page).await
     }
 }
 
 impl Store {
-    /// The extent of a tenant's feed.
-    pub(in crate::store) async fn feed_extent(
-        &self,
-        of: FeedOf,
-        tenant: &TenantId,
-    ) -> Result<FeedExtent, Error> {
-        let text = format!(
-            "SELECT era.epoch, COALESCE(head, 0), COALESCE(pruned, 0) \
-             FROM (SELECT {ERA} AS epoch) AS era LEFT JOIN {} ON tenant = $1",
-            of.tables().heads
-        );
-        let row = sql::one(self.reader(), &text, params![tenant.as_str()]).await?;
-        let row = row.ok_or_else(|| Error::Bug("SELECT without a row".into()))?;
-        let (epoch, head): (i64, i64) = (row.get(0)?, row.get(1)?);
-        Ok(FeedExtent { epoch, head: head.max(epoch), pruned: row.get(2)? })
-    }
-
-    async fn change_page(
+    /// The page with the facts that other tables have about its deliveries.
+    async fn completed(
         &self,
         tenant: &TenantId,
-        rows: &[Row],
-        limit: u32,
-    ) -> Result<ChangePage, Error> {
-        let number = |row: &Row| row.get::<i64>(0);
-        let span = match (rows.first(), rows.last()) {
-            (Some(first), Some(last)) => Some((number(first)?, number(last)?)),
-            _ => None,
-        };
-        let mut changes: Vec<_> = rows.iter().filter_map(|row| change(row).ok()).collect();
-        self.pass_over(UnreadableRow::Change, (rows.len() - changes.len()) as u64);
-        let full = rows.len() >= limit as usize;
+        mut page: ChangePage<DeliveryChange>,
+    ) -> Result<ChangePage<DeliveryChange>, Error> {
+        let changes = &mut page.changes;
         if changes.is_empty() {
-            return Ok(ChangePage { changes, span, full });
+            return Ok(page);
         }
         let deliveries: Vec<_> = changes.iter().map(|change| change.delivery).collect();
         let shared = self.sharers_among(tenant, &deliveries).await?;
@@ -173,12 +121,12 @@ impl Store {
             .map(|change| change.delivery)
             .collect();
         let keys = self.channel_keys_among(tenant, &posts).await?;
-        for change in &mut changes {
+        for change in changes {
             change.channel_key = keys.get(&change.delivery).cloned();
             change.action = silent.get(&change.delivery).copied().unwrap_or_default();
             change.also = shared.get(&change.delivery).cloned().unwrap_or_default();
         }
-        Ok(ChangePage { changes, span, full })
+        Ok(page)
     }
 
     /// The actions of those of these deliveries that post no new message.
@@ -187,30 +135,18 @@ impl Store {
         tenant: &TenantId,
         deliveries: &[DeliveryId],
     ) -> Result<HashMap<DeliveryId, Action>, Error> {
-        let mut silent = HashMap::new();
         let codes: Vec<_> = Action::ALL
             .iter()
             .filter(|action| !action.speaks())
             .map(|action| format!("'{}'", action.code()))
             .collect();
-        let codes = codes.join(", ");
-        for chunk in deliveries.chunks(CHUNK) {
-            let ids = placeholders(2, chunk.len());
-            let from = |table: &str| {
-                format!(
-                    "SELECT id, action FROM {table} WHERE tenant = $1 AND id IN ({ids}) \
-                     AND action IN ({codes})"
-                )
-            };
-            let text = format!("{} UNION ALL {}", from("deliveries"), from("deliveries_history"));
-            let mut values = params![tenant.as_str()];
-            values.extend(chunk.iter().map(|delivery| Value::from(delivery.to_string())));
-            for row in sql::all(self.reader(), &text, values).await? {
-                let mut columns = Columns::of(&row);
-                let delivery = columns.uuid(DeliveryId::parse)?;
-                let action = Action::from_code(&columns.take::<String>()?);
-                silent.extend(action.map(|action| (delivery, action)));
-            }
+        let is_silent = format!("action IN ({})", codes.join(", "));
+        let mut silent = HashMap::new();
+        for row in self.column_among(tenant, deliveries, "action", &is_silent).await? {
+            let mut columns = Columns::of(&row);
+            let delivery = columns.uuid(DeliveryId::parse)?;
+            let action = Action::from_code(&columns.take::<String>()?);
+            silent.extend(action.map(|action| (delivery, action)));
         }
         Ok(silent)
     }
@@ -221,25 +157,40 @@ impl Store {
         tenant: &TenantId,
         deliveries: &[DeliveryId],
     ) -> Result<HashMap<DeliveryId, ChannelKey>, Error> {
+        let has_key = "channel_key IS NOT NULL";
         let mut keys = HashMap::new();
+        for row in self.column_among(tenant, deliveries, "channel_key", has_key).await? {
+            let mut columns = Columns::of(&row);
+            let delivery = columns.uuid(DeliveryId::parse)?;
+            keys.insert(delivery, columns.id(ChannelKey::parse)?);
+        }
+        Ok(keys)
+    }
+
+    /// The id and this column of those of these deliveries, finished ones included, that meet a
+    /// condition.
+    async fn column_among(
+        &self,
+        tenant: &TenantId,
+        deliveries: &[DeliveryId],
+        column: &str,
+        condition: &str,
+    ) -> Result<Vec<Row>, Error> {
+        let mut found = Vec::new();
         for chunk in deliveries.chunks(CHUNK) {
             let ids = placeholders(2, chunk.len());
             let from = |table: &str| {
                 format!(
-                    "SELECT id, channel_key FROM {table} WHERE tenant = $1 AND id IN ({ids}) \
-                     AND channel_key IS NOT NULL"
+                    "SELECT id, {column} FROM {table} WHERE tenant = $1 AND id IN ({ids}) \
+                     AND {condition}"
                 )
             };
             let text = format!("{} UNION ALL {}", from("deliveries"), from("deliveries_history"));
             let mut values = params![tenant.as_str()];
             values.extend(chunk.iter().map(|delivery| Value::from(delivery.to_string())));
-            for row in sql::all(self.reader(), &text, values).await? {
-                let mut columns = Columns::of(&row);
-                let delivery = columns.uuid(DeliveryId::parse)?;
-                keys.insert(delivery, columns.id(ChannelKey::parse)?);
-            }
+            found.extend(sql::all(self.reader(), &text, values).await?);
         }
-        Ok(keys)
+        Ok(found)
     }
 
     /// Wakes the sequencer of this process.

@@ -11,9 +11,11 @@
 //! Channels and their members have a feed of the same kind (`tables`), whose changes are read in
 //! `channels::changes`.
 //!
-//! Reading order: `tables`, `changes`, `sequencer`, `signals`, `prune`.
+//! Reading order: `tables`, `pages`, `changes`, `sequencer`, `signals`, `prune`.
 
 pub(in crate::store) mod tables;
+
+pub(in crate::store) mod pages;
 
 pub(in crate::store) mod changes;
 mod prune;

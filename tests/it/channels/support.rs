@@ -1,18 +1,17 @@
-//! A client of `ChannelService`, wishes to start from, and the channels as Slack has them.
+//! The calls about channels of one tenant, wishes to start from, and the channels that Slack has.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use herald::rpc::pb::{
     self, ChannelMemberState as MemberState, ChannelObstacle as Obstacle, ChannelState as State,
-    channel_member::Target, channel_service_client::ChannelServiceClient,
+    channel_member::Target,
 };
 use herald::sandbox::{ChannelAct, ChannelChange, LogEntry, NewChannel};
 use serde_json::Value;
-use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 use url::Url;
 
-use crate::support::process;
+use crate::support::client::Client;
 use crate::support::world::{TENANT, World, until};
 
 /// The platform's key of the channel of most tests.
@@ -25,7 +24,7 @@ pub(super) const LEGAL: &str = "track-2026-autumn";
 /// The calls of one tenant at one replica.
 #[derive(Clone)]
 pub(super) struct Channels {
-    service: ChannelServiceClient<Channel>,
+    client: Client,
     tenant: String,
 }
 
@@ -36,16 +35,14 @@ impl Channels {
     }
 
     pub(super) fn of(world: &World, replica: usize, tenant: &str) -> Self {
-        let channel = process::channel(world.replicas[replica].rpc);
-        Self { service: ChannelServiceClient::new(channel), tenant: tenant.into() }
+        Self { client: world.bearing(replica, None), tenant: tenant.into() }
     }
 
     pub(super) async fn ensure_as(
         &self,
         request: pb::EnsureChannelRequest,
     ) -> Result<pb::Channel, Status> {
-        let answer = self.service.clone().ensure_channel(request).await?.into_inner();
-        Ok(answer.channel.unwrap())
+        Ok(self.client.ensure_channel(request).await?.channel.unwrap())
     }
 
     pub(super) fn ensuring(
@@ -94,7 +91,7 @@ impl Channels {
             channel_key: key.into(),
             actor: None,
         };
-        Ok(self.service.clone().get_channel(request).await?.into_inner().channel.unwrap())
+        Ok(self.client.get_channel(request).await?.channel.unwrap())
     }
 
     /// All channels, page by page.
@@ -106,8 +103,7 @@ impl Channels {
             ..pb::ListChannelsRequest::default()
         };
         loop {
-            let page = self.service.clone().list_channels(request.clone()).await.unwrap();
-            let page = page.into_inner();
+            let page = self.client.list_channels(request.clone()).await.unwrap();
             all.extend(page.channels);
             if page.next_page_token.is_empty() {
                 return all;
@@ -126,8 +122,7 @@ impl Channels {
             ..pb::ListChannelMembersRequest::default()
         };
         loop {
-            let page = self.service.clone().list_channel_members(request.clone()).await.unwrap();
-            let page = page.into_inner();
+            let page = self.client.list_channel_members(request.clone()).await.unwrap();
             all.extend(page.members.into_iter().map(|one| (one.user_id.clone(), one)));
             if page.next_page_token.is_empty() {
                 return all;
@@ -143,7 +138,7 @@ impl Channels {
             members,
             actor: None,
         };
-        self.service.clone().set_channel_members(request).await.unwrap();
+        self.client.set_channel_members(request).await.unwrap();
     }
 
     pub(super) async fn add_members(&self, key: &str, members: Vec<pb::ChannelMember>) {
@@ -153,7 +148,7 @@ impl Channels {
             members,
             actor: None,
         };
-        self.service.clone().add_channel_members(request).await.unwrap();
+        self.client.add_channel_members(request).await.unwrap();
     }
 
     pub(super) async fn remove_members(&self, key: &str, users: &[&str]) {
@@ -163,7 +158,7 @@ impl Channels {
             user_ids: users.iter().map(ToString::to_string).collect(),
             actor: None,
         };
-        self.service.clone().remove_channel_members(request).await.unwrap();
+        self.client.remove_channel_members(request).await.unwrap();
     }
 
     pub(super) async fn rename(&self, key: &str, name: &str) -> pb::Channel {
@@ -173,7 +168,7 @@ impl Channels {
             name: name.into(),
             actor: None,
         };
-        self.service.clone().rename_channel(request).await.unwrap().into_inner().channel.unwrap()
+        self.client.rename_channel(request).await.unwrap().channel.unwrap()
     }
 
     pub(super) async fn archive(&self, key: &str) {
@@ -182,7 +177,7 @@ impl Channels {
             channel_key: key.into(),
             actor: None,
         };
-        self.service.clone().archive_channel(request).await.unwrap();
+        self.client.archive_channel(request).await.unwrap();
     }
 
     pub(super) async fn unarchive(&self, key: &str) {
@@ -191,7 +186,7 @@ impl Channels {
             channel_key: key.into(),
             actor: None,
         };
-        self.service.clone().unarchive_channel(request).await.unwrap();
+        self.client.unarchive_channel(request).await.unwrap();
     }
 
     pub(super) async fn release(&self, key: &str) -> Result<pb::ReleaseChannelResponse, Status> {
@@ -200,16 +195,14 @@ impl Channels {
             channel_key: key.into(),
             actor: None,
         };
-        Ok(self.service.clone().release_channel(request).await?.into_inner())
+        self.client.release_channel(request).await
     }
 
     pub(super) async fn watch(
         &self,
         after_sequence: Option<i64>,
     ) -> Result<Streaming<pb::WatchChannelsResponse>, Status> {
-        let tenant_id = self.tenant.clone();
-        let request = pb::WatchChannelsRequest { tenant_id, after_sequence, actor: None };
-        Ok(self.service.clone().watch_channels(request).await?.into_inner())
+        self.client.watch_channels(&self.tenant, after_sequence).await
     }
 
     /// Waits until the channel is as wanted.

@@ -24,18 +24,8 @@ fn later(seconds: u64) -> Timestamp {
 }
 
 fn wish() -> ChannelWish {
-    ChannelWish {
-        name: "Course 7".into(),
-        is_private: false,
-        topic: "Topic".into(),
-        purpose: "Purpose".into(),
-        name_taken: NameTaken::Fail,
-        follow_name: false,
-        remove_unlisted: false,
-        create_not_before: None,
-        archive_after: None,
-        archive_notice: Duration::ZERO,
-    }
+    let (topic, purpose) = ("Topic".into(), "Purpose".into());
+    ChannelWish { topic, purpose, ..ChannelWish::named("Course 7") }
 }
 
 fn granted() -> Vec<String> {
@@ -190,7 +180,7 @@ fn an_unclear_create_is_looked_for_twice_before_it_is_repeated() {
     row.attempt("course-7");
     let look = Step::LookForOwn { name: "course-7".into(), since: NOW };
     assert_eq!(row.next(), look, "a process that died leaves the attempt");
-    assert_eq!(row.refused(&create("course-7"), "fatal_error"), Refused::Again);
+    assert_eq!(unclear(&create("course-7"), &mut row.progress), Refused::Again);
     // Nothing else comes first: not the end of the wish, nor a new wish.
     row.wants_archived = true;
     row.wish.name = "Other".into();

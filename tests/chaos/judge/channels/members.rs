@@ -20,59 +20,56 @@ pub(super) fn judge(
         for request in &life.requests {
             let Some(act) = &request.act else { continue };
             match act.kind.as_str() {
-                "invite" => invited(case, wished, life, &Changed { request, act }, judgement),
-                "kick" => removed(case, wished, life, &Changed { request, act }, judgement),
+                "invite" => {
+                    judgement.figures.channels.joined += act.joined.len();
+                    let invited = Changed { wished, life, request, people: &act.joined };
+                    invited.judge(case, true, judgement);
+                    invited.judge_repeated(case, act, judgement);
+                }
+                "kick" => {
+                    judgement.figures.channels.removed += act.left.len();
+                    let removed = Changed { wished, life, request, people: &act.left };
+                    removed.judge(case, false, judgement);
+                }
                 _ => {}
             }
         }
     }
 }
 
-/// A request that changed a channel.
+/// A request that changed a channel, and the people who entered it or were removed.
 struct Changed<'a> {
+    wished: &'a Wished,
+    life: &'a Life<'a>,
     request: &'a Request,
-    act: &'a Act,
+    people: &'a [String],
 }
 
-fn invited(
-    case: &Case<'_>,
-    wished: &Wished,
-    life: &Life<'_>,
-    changed: &Changed<'_>,
-    judgement: &mut Judgement,
-) {
-    let Changed { request, act } = changed;
-    for person in &act.joined {
-        judgement.figures.channels.joined += 1;
-        if !is_asked(case, life, person, true, request) {
-            let sentence = format!("{wished}: {person} was invited at {}", request.began);
+impl Changed<'_> {
+    /// Each of the people was asked for: to be in the channel, or not to be (`wanted`).
+    fn judge(&self, case: &Case<'_>, wanted: bool, judgement: &mut Judgement) {
+        let Self { wished, life, request, people } = self;
+        let changed = if wanted { "invited" } else { "removed" };
+        for person in people.iter().filter(|one| !is_asked(case, life, one, wanted, request)) {
+            let sentence = format!("{wished}: {person} was {changed} at {}", request.began);
             judgement.found(Kind::Unasked, sentence);
         }
     }
-    let unknown = super::unknown_members(case, &act.channel);
-    let again = act.refused.iter().filter(|(_, code)| *code == THERE);
-    let again = again.filter(|(person, _)| {
-        !unknown.contains(person.as_str()) && !is_wished_anew(life, person, request)
-    });
-    for (person, _) in again.filter(|_| !case.is_forgotten_key(&wished.key)) {
-        let sentence = format!("{wished}: {person} was invited again at {}", request.began);
-        judgement.found(Kind::InvitedTwice, sentence);
-    }
-}
 
-fn removed(
-    case: &Case<'_>,
-    wished: &Wished,
-    life: &Life<'_>,
-    changed: &Changed<'_>,
-    judgement: &mut Judgement,
-) {
-    let Changed { request, act } = changed;
-    for person in &act.left {
-        judgement.figures.channels.removed += 1;
-        if !is_asked(case, life, person, false, request) {
-            let sentence = format!("{wished}: {person} was removed at {}", request.began);
-            judgement.found(Kind::Unasked, sentence);
+    /// Nobody was invited again without a new wish.
+    fn judge_repeated(&self, case: &Case<'_>, act: &Act, judgement: &mut Judgement) {
+        let Self { wished, life, request, .. } = self;
+        if case.is_forgotten_key(&wished.key) {
+            return;
+        }
+        let unknown = super::unknown_members(case, &act.channel);
+        let again = act.refused.iter().filter(|(_, code)| *code == THERE);
+        let again = again.filter(|(person, _)| {
+            !unknown.contains(person.as_str()) && !is_wished_anew(life, person, request)
+        });
+        for (person, _) in again {
+            let sentence = format!("{wished}: {person} was invited again at {}", request.began);
+            judgement.found(Kind::InvitedTwice, sentence);
         }
     }
 }

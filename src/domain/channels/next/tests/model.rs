@@ -107,6 +107,10 @@ impl Life {
         refused(step, code, &self.row.wish, &mut self.row.progress, again);
     }
 
+    fn failed(&mut self, step: &Step) {
+        failed(step, &mut self.row.progress);
+    }
+
     fn take(&mut self, seen: &SeenChannel) {
         self.row.place = self.row.connected.map(|workspace| (workspace, seen.id.clone()));
         self.looks = None;
@@ -117,14 +121,14 @@ impl Life {
         match (&step, fate) {
             (Step::Create { name, is_private }, _) => self.create(&step, name, *is_private, fate),
             (Step::Rest { .. }, _) | (_, Fate::Dropped) => {}
-            (_, Fate::Limited) => self.refused(&step, "ratelimited"),
+            (_, Fate::Limited) => self.failed(&step),
             (_, Fate::Restricted) => self.refused(&step, "restricted_action"),
             (Step::LookForOwn { .. }, _) => self.look_for_own(),
             (Step::LookForTaken { name }, _) => self.look_for_taken(&step, name),
             (Step::Inspect, _) => self.inspect(),
             (_, Fate::Lost) => {
                 self.change(&step).ok();
-                self.refused(&step, "internal_error");
+                unclear(&step, &mut self.row.progress);
             }
             // The row learns nothing, as after a crash.
             (_, Fate::Late) => {
@@ -144,7 +148,7 @@ impl Life {
         let channel = self.channel(name, is_private);
         self.looks = None;
         match fate {
-            Fate::Limited => self.refused(step, "ratelimited"),
+            Fate::Limited => self.failed(step),
             Fate::Restricted => self.refused(step, "restricted_action"),
             Fate::Answered => match self.make(channel.clone()) {
                 Ok(()) => {
@@ -158,7 +162,7 @@ impl Life {
                 self.looks = Some(0);
             }
             Fate::Dropped => {
-                self.refused(step, "fatal_error");
+                unclear(step, &mut self.row.progress);
                 self.looks = Some(0);
             }
             Fate::Late => {

@@ -4,11 +4,9 @@
 //! that Herald calls. Slack says its lists are not complete, so an unlisted code is an ordinary
 //! refusal of class [`ErrorClass::Other`]: shown unchanged, never retried.
 
-use super::error::ErrorClass;
-
 /// The consequence of a code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Meaning {
+pub enum Meaning {
     /// This request is refused, and a repetition would be too.
     Reject(ErrorClass),
     /// The token is no longer valid.
@@ -21,6 +19,19 @@ pub(super) enum Meaning {
     Transient,
     /// The call may have been executed: Slack documents these codes as possibly partly successful.
     Ambiguous,
+}
+
+/// The subject of a refusal, and so who can fix it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorClass {
+    /// The person or conversation: look it up again.
+    Target,
+    /// A rule of the workspace: its administrator can change it.
+    Policy,
+    /// The request: a fault of Herald or of a template.
+    Payload,
+    /// Anything else, including new codes.
+    Other,
 }
 
 const CODES: &[(Meaning, &[&str])] = &[
@@ -181,7 +192,8 @@ const CODES: &[(Meaning, &[&str])] = &[
 ];
 
 /// The meaning of `code`.
-pub(super) fn meaning(code: &str) -> Meaning {
+#[must_use]
+pub fn meaning(code: &str) -> Meaning {
     CODES
         .iter()
         .find(|(_, codes)| codes.contains(&code))
