@@ -82,12 +82,10 @@ const CLOSING: Duration = Duration::from_secs(1);
 /// How often health checks the database and the loops. A check that took longer is followed by the
 /// next one at once.
 ///
-/// By these bounds an outage is reported at most four seconds late. The checker once saw almost
-/// six, with a failover behind PgBouncer. The worst case: a check begins, another call is answered,
-/// and then the database is gone. That check waits for [`ANSWER`] and is excused by the answer; the
-/// next one waits for [`ANSWER`] and finds no answer at all. (If a check was answered just before
-/// the outage, it is one heartbeat and one [`ANSWER`].) The limit of five seconds (I14) leaves one
-/// second for a busy machine and for the probe.
+/// By these bounds an outage is reported at most a heartbeat and one [`ANSWER`] late: a check was
+/// answered just before it. (A check that began before the outage, while other calls were answered,
+/// waits until none was answered for [`ANSWER`].) The limit of five seconds (I14) leaves two
+/// seconds for a busy machine and for the probe.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How long the database may take to answer before health reports it as unavailable. A shorter time
 /// would report a database that only pauses, for example to write its buffers to the disk.

@@ -52,6 +52,7 @@ mod plans;
 #[cfg(test)]
 mod tests_of_transactions;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,6 +61,7 @@ use tokio::sync::{Notify, broadcast};
 use crate::domain::ids::{DeliveryId, InstallationId, TenantId};
 use crate::domain::time::Timestamp;
 use audit::trail;
+use database::pulse::Beside;
 use database::{apart, connection, group, pool, sql, tidy, unreadable};
 use feed::signals;
 use intake::accept;
@@ -153,6 +155,8 @@ pub use waiting::resolving::{ResolveOutcome, Resolving};
 
 /// Ended deliveries that a slow receiver may fall behind.
 const ENDED_KEPT: usize = 1024;
+/// Looks of one check whether other calls are answered.
+const ROUNDS: usize = 4;
 
 /// The store. Cheap to clone; all clones share the connections.
 #[derive(Clone)]
@@ -265,8 +269,9 @@ impl Store {
     }
 
     /// Whether the database answers within `patience`: it answers a query of this call or, if no
-    /// connection is free for that, any other call's. It may also report, over a new connection,
-    /// that it is working for the others, which wait for rows: a busy database is not down.
+    /// connection is free for that, any other call's meanwhile. It may also report, over a new
+    /// connection, that it is working for the others, which wait for rows: a busy database is not
+    /// down.
     pub async fn answers(&self, patience: Duration) -> bool {
         let connections = &self.inner.connections;
         let in_the_pool = async {
@@ -288,8 +293,21 @@ impl Store {
                 () = apart => true,
             }
         };
-        let answered = tokio::time::timeout(patience, answered).await;
-        answered.unwrap_or_else(|_| connections.pulse().felt_within(patience))
+        let mut answered = pin!(answered);
+        let mut wait = patience;
+        for _ in 0..ROUNDS {
+            if let Ok(answered) = tokio::time::timeout(wait, &mut answered).await {
+                return answered;
+            }
+            wait = match Beside::of(connections.pulse().silence(), patience) {
+                Beside::Up => return true,
+                Beside::Down => return false,
+                // An answer that came early in the check must not hide an outage since.
+                Beside::Unclear(left) => left,
+            };
+        }
+        // Each time, another call had been answered since.
+        true
     }
 
     /// Wakes this process's claimers because lanes have work; the wake-up is kept for a busy one.

@@ -19,7 +19,7 @@ use sea_orm::sqlx::{
 };
 use tokio::time::{sleep, timeout};
 
-use super::session::BRIEFLY;
+use super::session::{BRIEFLY, NAME};
 
 /// The time between two looks: longer than a wait may take.
 const AGAIN: Duration = Duration::from_millis(250);
@@ -80,7 +80,7 @@ fn waiting() -> String {
         "SELECT l.pid, l::text AS lock FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid \
          WHERE NOT l.granted AND l.locktype IN ('transactionid', 'tuple', 'spectoken') \
          AND a.datname = current_database() AND a.usename = current_user \
-         AND a.application_name = '{BRIEFLY}'"
+         AND a.application_name LIKE '{NAME}%{BRIEFLY}'"
     )
 }
 

@@ -13,7 +13,7 @@ pub(in crate::store) mod era;
 pub(in crate::store) mod group;
 pub(in crate::store) mod in_turn;
 pub(in crate::store) mod protection;
-mod pulse;
+pub(super) mod pulse;
 pub(in crate::store) mod sql;
 pub(in crate::store) mod unreadable;
 

@@ -29,11 +29,16 @@ impl Pulse {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Whether the database answered any call within the last `time`.
-    pub(in crate::store) fn felt_within(&self, time: Duration) -> bool {
+    /// How long ago the database last answered any call; `None`: it has not since a connection was
+    /// lost.
+    pub(in crate::store) fn silence(&self) -> Option<Duration> {
         let answered = self.answered.load(Ordering::Relaxed);
         let silent = self.since_began().saturating_sub(answered);
-        answered != 0 && u128::from(silent) < time.as_millis()
+        (answered != 0).then_some(Duration::from_millis(silent))
+    }
+
+    fn felt_within(&self, time: Duration) -> bool {
+        self.silence().is_some_and(|silence| silence < time)
     }
 
     /// Records the outcome, and turns a time-out of the pool into its cause.
@@ -62,6 +67,28 @@ impl Pulse {
     }
 }
 
+/// What the answers to other calls say of a database that has not answered a check for `patience`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) enum Beside {
+    /// Another call was answered just now.
+    Up,
+    /// No call was answered for that long.
+    Down,
+    /// If no call is answered for this much longer, it is down.
+    Unclear(Duration),
+}
+
+impl Beside {
+    pub(in crate::store) fn of(silence: Option<Duration>, patience: Duration) -> Self {
+        let left = silence.and_then(|silence| patience.checked_sub(silence));
+        match left.filter(|left| !left.is_zero()) {
+            None => Self::Down,
+            Some(left) if left >= patience - patience / 8 => Self::Up,
+            Some(left) => Self::Unclear(left),
+        }
+    }
+}
+
 fn timed_out(error: &DbErr) -> bool {
     use sea_orm::sqlx::error::Error::PoolTimedOut;
     match error {
@@ -70,5 +97,24 @@ fn timed_out(error: &DbErr) -> bool {
         | DbErr::Exec(RuntimeErr::SqlxError(cause))
         | DbErr::Query(RuntimeErr::SqlxError(cause)) => matches!(**cause, PoolTimedOut),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_that_answers_no_one_is_down_as_soon_as_it_was_silent_for_long_enough() {
+        let patience = Duration::from_secs(2);
+        let of = |silence| Beside::of(silence, patience);
+        assert_eq!(of(None), Beside::Down);
+        assert_eq!(of(Some(patience)), Beside::Down);
+        assert_eq!(of(Some(patience * 2)), Beside::Down);
+        assert_eq!(of(Some(Duration::ZERO)), Beside::Up);
+        assert_eq!(of(Some(patience / 8)), Beside::Up);
+        assert_eq!(of(Some(patience / 2)), Beside::Unclear(patience / 2));
+        let nearly = patience - Duration::from_millis(1);
+        assert_eq!(of(Some(nearly)), Beside::Unclear(Duration::from_millis(1)));
     }
 }

@@ -16,10 +16,15 @@ use crate::store::config::{Config, Pooler};
 /// PostgreSQL ends a transaction that its client has left idle for this long, so that a frozen
 /// replica does not hold row locks for ever.
 const IDLE_IN_TRANSACTION: &str = "5s";
-/// The name of sessions, and its start while they may wait for a row only briefly
+/// The name of sessions is this and eight digits that each store chooses at random: behind a
+/// pooler, the sessions of all replicas have the same address.
+pub(in crate::store) const NAME: &str = "herald-";
+/// Follows the name while a session may wait for a row only briefly
 /// ([`Patience`](super::transaction::Patience)).
-const NAME: &str = "herald";
-pub(in crate::store) const BRIEFLY: &str = "herald waits briefly";
+pub(in crate::store) const BRIEFLY: &str = " waits briefly";
+/// The store's name of this session, in SQL.
+pub(in crate::store) const OWN_NAME: &str =
+    "split_part(current_setting('application_name'), ' ', 1)";
 /// How the server finds out that its client is gone: it tests idle connections, gives up on those
 /// that acknowledge nothing, and checks for the client while a statement runs. The driver cannot
 /// set the first two on the client's side.
@@ -37,6 +42,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The sessions of one pool.
 pub(in crate::store) struct Session {
+    name: String,
     address: PgConnectOptions,
     pooler: Pooler,
     /// In milliseconds; PostgreSQL takes 0 as no limit.
@@ -51,14 +57,16 @@ impl Session {
         let statement_timeout = config.statement_timeout.as_millis();
         let (address, pooler) = (address(url)?, config.pooler);
         let implied = !protection::names_mode(url);
-        Ok(Self { address, pooler, statement_timeout, implied })
+        let name = name();
+        Ok(Self { name, address, pooler, statement_timeout, implied })
     }
 
     /// For migrations: directly with the database, and without a limit on statements.
     pub(in crate::store) fn migrating(url: &str) -> Result<Self, Error> {
         let (address, pooler) = (address(url)?, Pooler::None);
         let implied = !protection::names_mode(url);
-        Ok(Self { address, pooler, statement_timeout: 0, implied })
+        let name = name();
+        Ok(Self { name, address, pooler, statement_timeout: 0, implied })
     }
 
     /// How its connections are protected in transit.
@@ -69,7 +77,7 @@ impl Session {
     /// How to connect. A pooler that shares connections between transactions accepts no session
     /// settings and keeps none.
     pub(in crate::store) fn options(&self) -> PgConnectOptions {
-        let options = self.address.clone().application_name(NAME).disable_statement_logging();
+        let options = self.address.clone().application_name(&self.name).disable_statement_logging();
         match self.pooler {
             Pooler::None => options
                 .options(WATCHED)
@@ -104,7 +112,7 @@ impl Session {
         Ok(SqlxPostgresConnector::from_sqlx_postgres_pool(pool))
     }
 
-    /// Whether the database, asked over a new connection, is still working on queries that such
+    /// Whether the database, asked over a new connection, is still working on queries that these
     /// sessions sent a while ago, as when all of them wait for rows. The caller sets the time
     /// limit.
     pub(in crate::store) async fn is_at_work(&self) -> bool {
@@ -112,7 +120,7 @@ impl Session {
         let at_work = format!(
             "SELECT 1 FROM pg_stat_activity \
              WHERE datname = current_database() AND usename = current_user \
-             AND application_name IN (current_setting('application_name'), '{BRIEFLY}') \
+             AND split_part(application_name, ' ', 1) = {OWN_NAME} \
              AND client_addr IS NOT DISTINCT FROM inet_client_addr() \
              AND state = 'active' AND wait_event_type IS DISTINCT FROM 'Client' \
              AND query_start < clock_timestamp() - interval '500 milliseconds' LIMIT 1"
@@ -149,6 +157,11 @@ impl Session {
 /// How to connect for LISTEN.
 pub(in crate::store) fn listener(url: &str) -> Result<PgConnectOptions, Error> {
     Ok(address(url)?.application_name("herald listens").disable_statement_logging())
+}
+
+/// A name for the sessions of one pool.
+fn name() -> String {
+    format!("{NAME}{:08x}", rand::random::<u32>())
 }
 
 fn address(url: &str) -> Result<PgConnectOptions, Error> {

@@ -13,7 +13,7 @@ use sea_orm::{DatabaseTransaction, DbBackend, DbErr};
 
 use super::executor::{Engine, Executor};
 use super::postgres::PostgresTransaction;
-use super::session::BRIEFLY;
+use super::session::{BRIEFLY, OWN_NAME};
 use crate::store::error::ended_while_idle;
 use crate::store::{Backend, Error, Store};
 
@@ -69,7 +69,7 @@ impl Patience {
         };
         format!(
             ", set_config('lock_timeout', '{limit}', TRUE) AS patience, \
-             set_config('application_name', '{BRIEFLY}', TRUE) AS briefly"
+             set_config('application_name', {OWN_NAME} || '{BRIEFLY}', TRUE) AS briefly"
         )
     }
 

@@ -191,6 +191,35 @@ async fn busy_is_told_from_dark() {
     }
 }
 
+/// All connections of one replica are dark, and those of another wait for rows: behind a pooler,
+/// both have the same address.
+#[tokio::test]
+async fn the_work_of_another_replica_does_not_make_dark_connections_busy() {
+    for test in test_stores().await {
+        if test.backend() == Backend::Sqlite {
+            continue;
+        }
+        let proxy = Proxy::start(&test.config).await;
+        let config = Config { max_connections: 2, ..proxy.config.clone() };
+        let (raw, other) = (test.raw().await, test.replica().await);
+        let store = Store::open(&config).await.unwrap();
+        let tenant = tenant();
+        let ask = |store| Store::records(store).count_waiting(&tenant, 1);
+        let (one, two) = tokio::join!(ask(&store), ask(&store));
+        assert_eq!((one, two), (Ok(0), Ok(0)));
+        let lock = raw.begin().await.unwrap();
+        lock.execute_unprepared("LOCK TABLE deliveries").await.unwrap();
+        proxy.darken();
+        let others = async { tokio::join!(ask(&other), ask(&store), ask(&store)) };
+        let mut others = pin!(others);
+        assert!(poll!(&mut others).is_pending());
+        assert!(!answers_beside(&store, &mut others).await, "another replica is at work");
+        lock.rollback().await.unwrap();
+        let (at_work, ..) = others.await;
+        assert_eq!(at_work, Ok(0));
+    }
+}
+
 /// Callers' deadlines pass while their connections are dark: the places of these connections are
 /// free again, for new ones.
 #[tokio::test]
