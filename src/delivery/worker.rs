@@ -180,7 +180,7 @@ impl Delivery {
             .inner
             .store
             .outbox()
-            .intend_to(claim, head.delivery, lease, request_kind, thread)
+            .intend(claim, head.delivery, lease, request_kind, thread)
             .await;
         let attempt = match intent {
             Ok(Some(attempt)) => attempt,

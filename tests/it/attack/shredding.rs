@@ -15,7 +15,9 @@ use sea_orm::{ConnectionTrait as _, DbBackend, Statement, TransactionTrait as _,
 
 use super::keys::{databases, migrated};
 use super::thief::{Stolen, Thief};
-use crate::outbox::{LEASE, call, delivered, delivery, lane, post, sending, tenant, uuid};
+use crate::outbox::{
+    LEASE, call, delivered, delivery, intend_post, lane, post, sending, tenant, uuid,
+};
 use crate::support::store::test_stores;
 
 const EMAIL: &str = "someone@victim.example";
@@ -211,7 +213,7 @@ async fn values_of_earlier_releases_open_until_they_are_written_again() {
         let head = replica.lanes().head(&claims[0]).await.unwrap().unwrap();
         assert_eq!(head.content.as_deref(), Some(WORDS));
         assert_eq!(head.trace.as_deref(), Some(WHY));
-        assert!(replica.outbox().intend(&claims[0], id, LEASE).await.unwrap().is_some());
+        assert!(intend_post(replica.outbox(), &claims[0], id, LEASE).await.unwrap().is_some());
         let sent =
             replica.outbox().settle(&claims[0], id, &delivered(), SettleContext::default()).await;
         assert!(sent.unwrap());

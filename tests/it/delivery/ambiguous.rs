@@ -14,6 +14,7 @@ use serde_json::json;
 
 use super::slow::OWN_CLOCK;
 use super::{HOUR, PATIENCE, World, connect, worlds};
+use crate::outbox::intend_post;
 use crate::support::store::test_stores;
 
 fn broken() -> FaultKind {
@@ -171,7 +172,7 @@ async fn die(world: &World, posted: bool) {
     let claims = world.store.lanes().claim(10, over).await.unwrap();
     let [claim] = claims.as_slice() else { panic!("{claims:?}") };
     let head = world.store.lanes().head(claim).await.unwrap().unwrap();
-    world.store.outbox().intend(claim, head.delivery, over).await.unwrap().unwrap();
+    intend_post(world.store.outbox(), claim, head.delivery, over).await.unwrap().unwrap();
     if posted {
         let member = SlackUserId::parse(claim.lane.as_str()).unwrap();
         let message = PostMessage {
@@ -325,7 +326,7 @@ async fn many_in_doubt_share_the_budget_of_history_and_all_are_settled() {
         let over = Duration::ZERO;
         for claim in world.store.lanes().claim(10, over).await.unwrap() {
             let head = world.store.lanes().head(&claim).await.unwrap().unwrap();
-            world.store.outbox().intend(&claim, head.delivery, over).await.unwrap().unwrap();
+            intend_post(world.store.outbox(), &claim, head.delivery, over).await.unwrap().unwrap();
         }
         let running = world.start();
         for id in all {

@@ -15,7 +15,7 @@ use herald::domain::reason::{Failure, Suppression};
 use herald::store::{Backend, DeliveryChange, End, FeedExtent, Settle, Store, Target};
 
 use crate::outbox::{
-    LEASE, call, delivered, delivery, head, lane, post, sending, settled, tenant, uuid,
+    LEASE, call, delivered, delivery, head, intend_post, lane, post, sending, settled, tenant, uuid,
 };
 use crate::support::store::test_stores;
 
@@ -234,7 +234,7 @@ async fn a_cancel_meets_a_delivery_wherever_it_is() {
         // One of the two is being sent.
         let claim = store.lanes().claim(1, LEASE).await.unwrap().remove(0);
         let flying = store.lanes().head(&claim).await.unwrap().unwrap().delivery;
-        assert!(store.outbox().intend(&claim, flying, LEASE).await.unwrap().is_some());
+        assert!(intend_post(store.outbox(), &claim, flying, LEASE).await.unwrap().is_some());
         let waiting = if ids[0] == flying { ids[1] } else { ids[0] };
         let met = store.ends().cancel_notification(&tenant(), notification).await.unwrap().unwrap();
         assert_eq!((met.canceled, met.in_flight), (1, 1));
@@ -282,7 +282,7 @@ async fn a_cancel_races_with_sending() {
         };
         for claim in store.lanes().claim(100, LEASE).await.unwrap() {
             let Some(head) = store.lanes().head(&claim).await.unwrap() else { continue };
-            if store.outbox().intend(&claim, head.delivery, LEASE).await.unwrap().is_some() {
+            if intend_post(store.outbox(), &claim, head.delivery, LEASE).await.unwrap().is_some() {
                 assert!(settled(&store, &claim, head.delivery, &delivered()).await);
             }
         }

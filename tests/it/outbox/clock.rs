@@ -18,7 +18,7 @@ use sea_orm::{ConnectionTrait as _, Statement};
 
 use super::clock_of_lists::MOST;
 use super::queues::key;
-use super::{LEASE, claim, delivered, installation, post, record, sending, settled};
+use super::{LEASE, claim, delivered, installation, post, posting_of, record, sending, settled};
 use crate::support::store::{TestStore, test_stores};
 
 pub(super) const STEP: Duration = Duration::from_secs(600);
@@ -126,7 +126,7 @@ async fn after_a_step_back_posts_go_on_and_a_pause_lasts_as_long_as_slack_asked(
         assert_eq!(claims.unwrap().len(), 1);
         step_back(&store).await;
         follow(&store, LEASE).await;
-        let posting = store.budgets().posting(installation()).await.unwrap().unwrap();
+        let posting = posting_of(&store, installation()).await;
         let now = store.now().await.unwrap();
         assert!(posting.spent_until <= now && posting.window_at <= now, "{posting:?}");
 
@@ -142,7 +142,7 @@ async fn after_a_step_back_posts_go_on_and_a_pause_lasts_as_long_as_slack_asked(
         }
         step_back(&store).await;
         follow(&store, LEASE).await;
-        let posting = store.budgets().posting(installation()).await.unwrap().unwrap();
+        let posting = posting_of(&store, installation()).await;
         let left = posting.paused_until.since(store.now().await.unwrap());
         assert!(left <= STEP / 2 + LONG && left + LONG > STEP / 2, "{left:?}");
     }

@@ -18,7 +18,7 @@ use sea_orm::{
 };
 
 use super::queues::key;
-use super::{LEASE, call, delivered, delivery, installation, lane};
+use super::{LEASE, call, delivered, delivery, installation, intend_post, lane, posting_of};
 use crate::support::process::until;
 use crate::support::store::{TestStore, test_stores};
 use crate::support::world::PATIENCE;
@@ -173,14 +173,14 @@ async fn a_lane_in_a_forgotten_transaction_holds_up_no_other_message() {
     let held = forgotten(&store, lock).await;
     let intents = claims.clone().into_iter().zip(heads.clone()).map(|(claim, head)| {
         let store = store.store.clone();
-        tokio::spawn(async move { store.outbox().intend(&claim, head, LEASE).await })
+        tokio::spawn(async move { intend_post(store.outbox(), &claim, head, LEASE).await })
     });
     let intents = tokio::time::timeout(PATIENCE, join_all(intents)).await.unwrap();
     let [stuck, free] = <[_; 2]>::try_from(intents).unwrap().map(Result::unwrap);
     assert!(matches!(stuck, Err(Error::Locked(_))), "{stuck:?}");
     assert_eq!(free, Ok(Some(1)));
     held.rollback().await.unwrap();
-    assert_eq!(store.outbox().intend(&claims[0], heads[0], LEASE).await, Ok(Some(1)));
+    assert_eq!(intend_post(store.outbox(), &claims[0], heads[0], LEASE).await, Ok(Some(1)));
 
     let held = forgotten(&store, lock).await;
     let mut settles = claims.clone().into_iter().zip(heads).map(|(claim, head)| {
@@ -216,7 +216,7 @@ async fn a_claim_does_not_wait_for_an_account_in_a_forgotten_transaction() {
     store.outbox().accept(call_of("acme", "one", "U1")).await.unwrap();
     let limit = Limit::default();
     store.budgets().begin_window(installation(), Timestamp(0), &limit).await.unwrap();
-    let window = store.budgets().posting(installation()).await.unwrap().unwrap().window_at;
+    let window = posting_of(&store, installation()).await.window_at;
     let pace = Pace::even(Duration::from_millis(1));
     let claim = async || {
         store.lanes().claim_queue(&key(Class::Normal), lease_token(), 10, LEASE, Some(pace)).await

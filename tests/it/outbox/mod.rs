@@ -31,14 +31,17 @@ use std::time::Duration;
 
 use herald::domain::capacity::priority::Priority;
 use herald::domain::delivery::State;
+use herald::domain::delivery::subject::SlackRequestKind;
 use herald::domain::ids::{
     ChannelId, DeliveryId, EventType, InstallationId, NotificationId, Principal, RequestId,
     TenantId, UserId,
 };
+use herald::domain::time::Timestamp;
 use herald::store::{
-    Accept, DeliveryKind, DeliveryRecord, Head, LaneClaim, NewDelivery, Settle, SettleContext,
-    Store, Target,
+    Accept, DeliveryKind, DeliveryRecord, Error, Head, LaneClaim, NewDelivery, Outbox, Posting,
+    Settle, SettleContext, Store, Target,
 };
+use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement};
 
 /// Longer than any test.
 pub(crate) const LEASE: Duration = Duration::from_secs(600);
@@ -118,10 +121,37 @@ pub(crate) async fn head(store: &Store) -> (LaneClaim, Head) {
     (claim, head)
 }
 
+/// Commits the intent to post the head of a lane as a new message, outside any thread.
+pub(crate) async fn intend_post(
+    outbox: Outbox<'_>,
+    claim: &LaneClaim,
+    delivery: DeliveryId,
+    lease: Duration,
+) -> Result<Option<u32>, Error> {
+    outbox.intend(claim, delivery, lease, SlackRequestKind::Post, None).await
+}
+
+/// What the store knows of the posts to a workspace that had one.
+pub(crate) async fn posting_of(store: &Store, id: InstallationId) -> Posting {
+    store.lanes().workspace_backlog(id).await.unwrap().posting.unwrap()
+}
+
+/// The earliest time at which a delivery of the tenant that waits for a member is due; `None` if
+/// none waits.
+async fn resolving_due(raw: &DatabaseConnection, of: &TenantId) -> Option<Timestamp> {
+    let due = format!(
+        "SELECT MIN(due_at) FROM deliveries WHERE state = 'resolving' AND tenant = '{}'",
+        of.as_str()
+    );
+    let read = Statement::from_string(raw.get_database_backend(), due);
+    let row = raw.query_one_raw(read).await.unwrap().unwrap();
+    row.try_get_by_index::<Option<i64>>(0).unwrap().map(Timestamp)
+}
+
 /// Like [`head`], and commits the intent to send it.
 pub(crate) async fn sending(store: &Store) -> (LaneClaim, DeliveryId) {
     let (claim, head) = head(store).await;
-    assert!(store.outbox().intend(&claim, head.delivery, LEASE).await.unwrap().is_some());
+    assert!(intend_post(store.outbox(), &claim, head.delivery, LEASE).await.unwrap().is_some());
     (claim, head.delivery)
 }
 

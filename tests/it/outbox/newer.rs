@@ -14,7 +14,8 @@ use sea_orm::ConnectionTrait as _;
 use tracing::instrument::WithSubscriber as _;
 
 use super::{
-    LEASE, call, claim, delivered, delivery, head, lane, post, record, sending, settled, tenant,
+    LEASE, call, claim, delivered, delivery, head, lane, post, record, resolving_due, sending,
+    settled, tenant,
 };
 use crate::support::store::{TestStore, test_stores};
 
@@ -188,9 +189,9 @@ async fn what_waits_outside_of_lanes_is_left_alone() {
         let known = post_as(&store, tenant(), delivery(Target::Resolving)).await;
         let claimed = store.waiting().claim_resolving(10, LEASE).await.unwrap();
         assert_eq!(claimed.iter().map(|one| one.delivery).collect::<Vec<_>>(), [known]);
-        assert!(
-            store.waiting().next_resolving().await.unwrap().is_some_and(|next| !next.is_zero())
-        );
+        assert!(store.waiting().claim_resolving(10, LEASE).await.unwrap().is_empty());
+        let due = resolving_due(&store.raw().await, &tenant()).await.unwrap();
+        assert!(due > store.now().await.unwrap(), "the lease of the claimed one");
         assert_eq!(store.waiting().join_due(10).await.unwrap(), 0);
         assert_eq!(store.waiting().next_deferred().await.unwrap(), None, "nothing spins");
         store.upkeep().count_unread().await.unwrap();

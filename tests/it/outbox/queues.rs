@@ -18,7 +18,8 @@ use herald::store::{
 use sea_orm::ConnectionTrait as _;
 
 use super::{
-    LEASE, call, claim, delivered, delivery, head, installation, lane, post, record, settled,
+    LEASE, call, claim, delivered, delivery, head, installation, intend_post, lane, post,
+    posting_of, record, settled,
 };
 use super::{sending, state, tenant};
 use crate::support::store::test_stores;
@@ -190,10 +191,10 @@ async fn each_start_is_given_once_to_all_replicas_together() {
         assert!(last.since(first) >= least, "{first:?} {last:?}");
         // The first ones may go at once; the time that the test takes does not count against it.
         assert!(first <= store.now().await.unwrap().plus(pace.interval));
-        let posting = store.budgets().posting(installation()).await.unwrap().unwrap();
+        let posting = posting_of(&store, installation()).await;
         assert_eq!((posting.window_posts, posting.spent_until), (40, last));
         store.budgets().return_post_slot(installation(), pace.interval).await.unwrap();
-        let posting = store.budgets().posting(installation()).await.unwrap().unwrap();
+        let posting = posting_of(&store, installation()).await;
         assert_eq!(posting.spent_until, last.minus(pace.interval));
         assert!(last > now);
     }
@@ -257,11 +258,11 @@ async fn nothing_is_sent_while_the_workspace_is_paused() {
         );
         assert!(!store.budgets().note_throttled(&throttled("U7")).await.unwrap(), "the same again");
         assert!(store.budgets().note_throttled(&throttled("U8")).await.unwrap(), "another one");
-        assert_eq!(store.outbox().intend(&claim, id, LEASE).await.unwrap(), None);
+        assert_eq!(intend_post(store.outbox(), &claim, id, LEASE).await.unwrap(), None);
         assert_eq!(state(&store, id).await, State::Pending);
         // The limit was lowered once, however many reports there are.
         assert!(store.budgets().note_throttled(&throttled("U9")).await.unwrap());
-        let posting = store.budgets().posting(installation()).await.unwrap().unwrap();
+        let posting = posting_of(&store, installation()).await;
         assert_eq!(posting.limit, Limit::default().after_429());
     }
 }

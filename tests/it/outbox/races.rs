@@ -10,7 +10,7 @@ use herald::domain::delivery::State;
 use herald::domain::ids::DeliveryId;
 use herald::store::{LaneClaim, Settle, Store};
 
-use super::{LEASE, call, delivered, delivery, lane, settled, tenant, total, uuid};
+use super::{LEASE, call, delivered, delivery, intend_post, lane, settled, tenant, total, uuid};
 use crate::support::store::{TestStore, test_stores};
 
 const LANES: usize = 3;
@@ -30,7 +30,7 @@ impl Seen {
         let Some(head) = store.lanes().head(claim).await.unwrap() else { return };
         let id = head.delivery;
         if head.state == State::Pending
-            && store.outbox().intend(claim, id, LEASE).await.unwrap().is_none()
+            && intend_post(store.outbox(), claim, id, LEASE).await.unwrap().is_none()
         {
             return;
         }
@@ -131,7 +131,10 @@ async fn counts_always_add_up() {
                 known.fetch_add(1, Ordering::SeqCst);
                 for claim in writer.lanes().claim(1, LEASE).await.unwrap() {
                     let head = writer.lanes().head(&claim).await.unwrap().unwrap();
-                    writer.outbox().intend(&claim, head.delivery, LEASE).await.unwrap().unwrap();
+                    intend_post(writer.outbox(), &claim, head.delivery, LEASE)
+                        .await
+                        .unwrap()
+                        .unwrap();
                     settled(&writer, &claim, head.delivery, &delivered()).await;
                 }
                 writer.ends().archive(Duration::ZERO, 100).await.unwrap();

@@ -7,7 +7,8 @@ use herald::domain::reason::{Failure, NoMatch, Suppression};
 use herald::store::{End, RecoverOutcome, Settle, WaitScope};
 
 use super::{
-    HOUR, LEASE, OVER, claim, delivered, head, installation, post, record, sending, settled, state,
+    HOUR, LEASE, OVER, claim, delivered, head, installation, intend_post, post, record, sending,
+    settled, state,
 };
 use crate::support::store::test_stores;
 
@@ -61,7 +62,10 @@ async fn a_retry_counts_and_keeps_its_place() {
         for attempt in 1..=3 {
             let (claim, now) = head(&store).await;
             assert_eq!(now.delivery, first);
-            assert_eq!(store.outbox().intend(&claim, first, LEASE).await.unwrap(), Some(attempt));
+            assert_eq!(
+                intend_post(store.outbox(), &claim, first, LEASE).await.unwrap(),
+                Some(attempt)
+            );
             let retry = Settle::Retry { after: Duration::ZERO, code: "connect".into() };
             assert!(settled(&store, &claim, first, &retry).await);
         }
@@ -80,7 +84,7 @@ async fn a_request_that_was_never_written_costs_nothing() {
         assert!(settled(&store, &claim, id, &Settle::NotWritten).await);
         let (claim, head) = head(&store).await;
         assert_eq!((head.state, head.attempt, head.sending_since), (State::Pending, 0, None));
-        assert_eq!(store.outbox().intend(&claim, id, LEASE).await.unwrap(), Some(1));
+        assert_eq!(intend_post(store.outbox(), &claim, id, LEASE).await.unwrap(), Some(1));
     }
 }
 
@@ -97,7 +101,7 @@ async fn unknown_blocks_its_lane_until_history_settles_it() {
             assert_eq!((head.delivery, head.state), (id, State::Unknown));
             assert_eq!((head.probes, head.attempt), (probes, 1));
             assert!(head.sending_since.is_some());
-            assert_eq!(store.outbox().intend(&held, id, LEASE).await.unwrap(), None);
+            assert_eq!(intend_post(store.outbox(), &held, id, LEASE).await.unwrap(), None);
             let held = claim(&store, LEASE).await;
             assert!(settled(&store, &held, id, &probe(Duration::ZERO)).await);
         }
@@ -217,7 +221,7 @@ async fn a_message_that_kills_its_workers_is_in_doubt_each_time() {
         for crashes in 0..4 {
             let (dies, seen) = head(&store).await;
             assert_eq!((seen.delivery, seen.crashes), (deadly, crashes));
-            store.outbox().intend(&dies, deadly, OVER).await.unwrap().unwrap();
+            intend_post(store.outbox(), &dies, deadly, OVER).await.unwrap().unwrap();
             let (rescuer, found) = head(&store).await;
             assert_eq!((found.delivery, found.state), (deadly, State::Sending));
             // Never parked unchecked: history shows whether Slack has it.
@@ -264,7 +268,7 @@ async fn what_expired_is_not_sent() {
         let id = call.deliveries[0].id;
         store.outbox().accept(call).await.unwrap();
         let held = claim(&store, LEASE).await;
-        assert_eq!(store.outbox().intend(&held, id, LEASE).await.unwrap(), None);
+        assert_eq!(intend_post(store.outbox(), &held, id, LEASE).await.unwrap(), None);
         assert_eq!(store.ends().expire_overdue(10).await.unwrap(), 1);
         assert_eq!(state(&store, id).await, State::Expired);
         let held = claim(&store, LEASE).await;

@@ -6,7 +6,7 @@ use herald::domain::ids::{ChannelId, DeliveryId};
 use herald::store::{Backend, LaneClaim, Settle, SettleContext, Store};
 use sea_orm::ConnectionTrait as _;
 
-use super::{LEASE, post, record, state};
+use super::{LEASE, intend_post, post, record, state};
 use crate::support::store::{TestStore, test_stores};
 
 /// A message in each of this many lanes, all claimed, in the order of their lanes.
@@ -27,7 +27,7 @@ fn stored(ts: &str) -> Settle {
 /// Like [`claimed`], and all are being sent.
 async fn sending(store: &Store, lanes: usize) -> Vec<(LaneClaim, DeliveryId)> {
     let claimed = claimed(store, lanes).await;
-    let intents = claimed.iter().map(|(claim, id)| store.outbox().intend(claim, *id, LEASE));
+    let intents = claimed.iter().map(|(claim, id)| intend_post(store.outbox(), claim, *id, LEASE));
     let intents = join_all(intents).await;
     assert!(intents.iter().all(|intent| intent == &Ok(Some(1))), "{intents:?}");
     claimed
@@ -65,7 +65,8 @@ async fn intents_that_are_written_together_are_each_judged_alone() {
         let expired = claimed[11].1;
         let sql = format!("UPDATE deliveries SET expires_at = 0 WHERE id = '{expired}'");
         store.raw().await.execute_unprepared(&sql).await.unwrap();
-        let intents = claimed.iter().map(|(claim, id)| store.outbox().intend(claim, *id, LEASE));
+        let intents =
+            claimed.iter().map(|(claim, id)| intend_post(store.outbox(), claim, *id, LEASE));
         for ((claim, id), intent) in claimed.iter().zip(join_all(intents).await) {
             let may = !["U03", "U07", "U11"].contains(&&*claim.lane);
             assert_eq!(intent, Ok(may.then_some(1)), "{}", claim.lane);
@@ -91,7 +92,8 @@ async fn of_two_claims_of_one_lane_that_are_written_together_only_the_later_coun
             claimed.push((later, id));
         }
         let late = |number: usize| (7..10).contains(&number);
-        let intents = claimed.iter().map(|(claim, id)| store.outbox().intend(claim, *id, LEASE));
+        let intents =
+            claimed.iter().map(|(claim, id)| intend_post(store.outbox(), claim, *id, LEASE));
         for (number, intent) in join_all(intents).await.into_iter().enumerate() {
             assert_eq!(intent, Ok((!late(number)).then_some(1)), "{number}");
         }

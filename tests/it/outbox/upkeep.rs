@@ -6,7 +6,7 @@ use herald::domain::ids::{NotificationId, TenantId};
 use herald::store::{Accepted, Backend, End, Store, Target};
 use sea_orm::{ConnectionTrait as _, Statement, TransactionTrait as _};
 
-use super::{HOUR, call, delivered, delivery, lane, post, sending, settled, tenant};
+use super::{HOUR, call, delivered, delivery, intend_post, lane, post, sending, settled, tenant};
 use crate::support::gate::Gate;
 use crate::support::store::{TestStore, test_stores};
 
@@ -143,7 +143,7 @@ async fn first_of(
 ) -> (herald::store::LaneClaim, herald::domain::ids::DeliveryId) {
     let claim = claims.remove(0);
     let head = store.lanes().head(&claim).await.unwrap().unwrap();
-    assert!(store.outbox().intend(&claim, head.delivery, HOUR).await.unwrap().is_some());
+    assert!(intend_post(store.outbox(), &claim, head.delivery, HOUR).await.unwrap().is_some());
     (claim, head.delivery)
 }
 

@@ -5,7 +5,9 @@ use herald::domain::ids::DeliveryId;
 use herald::store::Backend;
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement, TransactionTrait as _};
 
-use super::{LEASE, claim, delivered, head, installation, post, sending, settled, uuid};
+use super::{
+    LEASE, claim, delivered, head, installation, intend_post, post, sending, settled, uuid,
+};
 use crate::support::store::{TestStore, test_stores};
 use crate::support::world::until;
 
@@ -50,7 +52,7 @@ async fn who_empties_a_lane_sees_what_joined_while_it_waited() {
         let [copied, locked] = joins(first, joining);
         acceptance.execute_unprepared(&copied).await.unwrap();
         if end == delivered() {
-            assert_eq!(store.outbox().intend(&held, first, LEASE).await.unwrap(), Some(1));
+            assert_eq!(intend_post(store.outbox(), &held, first, LEASE).await.unwrap(), Some(1));
         }
         acceptance.execute_unprepared(&locked).await.unwrap();
         let settling = store.store.clone();
@@ -74,7 +76,9 @@ async fn an_intent_waits_for_who_joins_its_lane_and_is_committed() {
     }
     let intending = store.store.clone();
     let intent =
-        tokio::spawn(async move { intending.outbox().intend(&held, first, LEASE).await.unwrap() });
+        tokio::spawn(
+            async move { intend_post(intending.outbox(), &held, first, LEASE).await.unwrap() },
+        );
     somebody_waits(&raw).await;
     acceptance.commit().await.unwrap();
     assert_eq!(intent.await.unwrap(), Some(1));
