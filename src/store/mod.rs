@@ -72,7 +72,7 @@ use turns::{intend, settle};
 pub use crate::domain::delivery::{Acted, DeliveryKind, End, Settle, WaitScope};
 pub use audit::chain::Verified;
 pub use audit::trail::{AuditFilter, AuditPage, AuditPosition};
-pub use budgets::methods::{Booked, Reservation};
+pub use budgets::methods::{Booked, BudgetStart, Reservation};
 pub use budgets::posts::{Posting, Throttled};
 pub use channels::{
     ChannelChange, ChannelChangeKind, ChannelChangePage, ChannelCounts, ChannelEdit, ChannelLease,
@@ -108,7 +108,7 @@ pub use lanes::queue::{Queue, QueueKey, QueuePlace, Queues};
 pub use lanes::repair::LaneRepair;
 pub use member_lists::changes::{ListBasis, MemberChange, Merged, Settlement};
 pub use member_lists::crawl::{Checkpoint, CrawlLease, CrawledPage, Saved};
-pub use member_lists::field_pass::{FieldsEnd, FieldsLease, FieldsProgress};
+pub use member_lists::field_pass::{FieldsEnd, FieldsLease, FieldsProgress, SeenList};
 pub use member_lists::hints::Hint;
 pub use member_lists::profile_fields::{FieldsRow, MemberFields};
 pub use member_lists::publish::Resume;

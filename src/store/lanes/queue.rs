@@ -17,7 +17,7 @@ use crate::domain::capacity::priority::Class;
 use crate::domain::ids::{ChannelId, InstallationId, LeaseToken, TenantId};
 use crate::domain::time::{Timestamp, micros};
 use crate::store::budgets::clock;
-use crate::store::budgets::methods::{Booked, booked_of, read_booked};
+use crate::store::budgets::methods::{Booked, BudgetStart, booked_of, read_booked};
 use crate::store::budgets::posts::{Posting, posting_of, read_posting};
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, CLOCK, Row, params};
@@ -132,7 +132,8 @@ impl<'a> Lanes<'a> {
             now: claimed.now,
             start: pace.zip(claimed.spent_until).map(|(pace, spent)| {
                 let later = u32::try_from(count - 1 - at).unwrap_or(u32::MAX);
-                (spent.minus(pace.interval.saturating_mul(later)), pace.interval)
+                let at = spent.minus(pace.interval.saturating_mul(later));
+                BudgetStart { at, interval: pace.interval }
             }),
         });
         Ok(claims.collect())

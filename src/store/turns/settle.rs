@@ -51,6 +51,17 @@ pub struct DeliveryTrace<'a> {
     pub trace: &'a [u8],
 }
 
+/// A settle as it is written.
+#[derive(Clone, Copy)]
+struct Settling<'a> {
+    claim: &'a LaneClaim,
+    delivery: DeliveryId,
+    settle: &'a Settle,
+    context: SettleContext<'a>,
+    /// Encrypted.
+    trace: Option<&'a Vec<u8>>,
+}
+
 impl From<Option<LanePace>> for SettleContext<'_> {
     fn from(pace: Option<LanePace>) -> Self {
         Self { pace, ..Self::default() }
@@ -114,13 +125,10 @@ impl Outbox<'_> {
                 return Ok(true);
             }
         }
-        let trace = trace.as_ref();
+        let settling = Settling { claim, delivery, settle, context, trace: trace.as_ref() };
         let settled = self
             .store
-            .of_lane(|tx, patience| {
-                let ended = (delivery, settle);
-                scoped(self.store.settle_within(tx, (claim, patience), ended, context, trace))
-            })
+            .of_lane(|tx, patience| scoped(self.store.settle_within(tx, patience, settling)))
             .await?;
         if let Some(state) = settled {
             self.store.changed();
@@ -142,15 +150,13 @@ impl Outbox<'_> {
 }
 
 impl Store {
-    /// `trace` is encrypted.
     async fn settle_within(
         &self,
         tx: &Tx,
-        (claim, patience): (&LaneClaim, Patience),
-        (delivery, settle): (DeliveryId, &Settle),
-        context: SettleContext<'_>,
-        trace: Option<&Vec<u8>>,
+        patience: Patience,
+        settling: Settling<'_>,
     ) -> Result<Option<State>, Error> {
+        let Settling { claim, delivery, settle, context, trace } = settling;
         if !lock(tx, claim, patience).await? {
             return Ok(None);
         }

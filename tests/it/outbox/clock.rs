@@ -188,7 +188,7 @@ async fn no_start_is_taken_from_an_account_by_the_clock_before_the_step() {
         let claims = a_post_and_a_retraction(&store, ["U3", "U4"]).await;
         assert_eq!(claims.len(), 2);
         for claim in claims {
-            let (start, _) = claim.start.unwrap();
+            let start = claim.start.unwrap().at;
             assert!(start.since(claim.now) <= SECOND * 2, "{:?} {start:?}", claim.budget);
         }
         let history =

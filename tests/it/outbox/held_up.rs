@@ -11,7 +11,7 @@ use herald::domain::capacity::priority::Class;
 use herald::domain::ids::TenantId;
 use herald::domain::time::Timestamp;
 use herald::store::{
-    Accept, Accepted, Error, LaneClaim, SettleContext, Store, Throttled, lease_token,
+    Accept, Accepted, BudgetStart, Error, LaneClaim, SettleContext, Store, Throttled, lease_token,
 };
 use sea_orm::{
     ConnectionTrait as _, DatabaseConnection, DatabaseTransaction, Statement, TransactionTrait as _,
@@ -255,10 +255,8 @@ async fn starts_do_not_wait_for_an_account_in_a_forgotten_transaction() {
     let given_back = store.budgets().return_post_slot(id, second).await;
     assert!(matches!(given_back, Err(Error::Locked(_))), "{given_back:?}");
     // The start that would be returned if it existed.
-    let given_back = store
-        .budgets()
-        .return_method_slot(id, Budget::Updates, (Timestamp(0), Duration::ZERO))
-        .await;
+    let start = BudgetStart { at: Timestamp(0), interval: Duration::ZERO };
+    let given_back = store.budgets().return_method_slot(id, Budget::Updates, start).await;
     assert!(matches!(given_back, Err(Error::Locked(_))), "{given_back:?}");
     for held in held {
         held.rollback().await.unwrap();

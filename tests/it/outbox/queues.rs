@@ -12,8 +12,8 @@ use herald::domain::ids::SubjectKey;
 use herald::domain::reason::Failure;
 use herald::domain::time::Timestamp;
 use herald::store::{
-    NewDelivery, NotificationTerms, QueueKey, RecoverOutcome, SchemaStatus, Settle, Store,
-    Throttled, lease_token,
+    BudgetStart, NewDelivery, NotificationTerms, QueueKey, RecoverOutcome, SchemaStatus, Settle,
+    Store, Throttled, lease_token,
 };
 use sea_orm::ConnectionTrait as _;
 
@@ -142,7 +142,7 @@ async fn each_start_of_a_change_is_given_once_to_all_replicas_together() {
             let claims =
                 claimer.lanes().claim_queue(&queue, lease_token(), 2, LEASE, Some(pace)).await;
             for claim in claims.unwrap() {
-                starts.insert(claim.start.unwrap().0);
+                starts.insert(claim.start.unwrap().at);
                 last = claim.start;
             }
         }
@@ -153,7 +153,7 @@ async fn each_start_of_a_change_is_given_once_to_all_replicas_together() {
         let booked =
             async || store.lanes().queues(None, 1).await.unwrap().queues[0].booked.unwrap().next_at;
         let end = booked().await;
-        let first = Some((starts[0], interval));
+        let first = Some(BudgetStart { at: starts[0], interval });
         for (start, left) in [(first, end), (last, end.minus(interval))] {
             store
                 .budgets()
@@ -182,7 +182,7 @@ async fn each_start_is_given_once_to_all_replicas_together() {
             let queue = key(Class::Normal);
             let claims =
                 claimer.lanes().claim_queue(&queue, lease_token(), 4, LEASE, Some(pace)).await;
-            starts.extend(claims.unwrap().iter().map(|claim| claim.start.unwrap().0));
+            starts.extend(claims.unwrap().iter().map(|claim| claim.start.unwrap().at));
         }
         assert_eq!(starts.len(), 40);
         let (first, last) = (*starts.first().unwrap(), *starts.last().unwrap());
