@@ -28,7 +28,9 @@ use crate::domain::delivery::trace::Trace;
 use crate::domain::delivery::{Settle, State, next};
 use crate::domain::ids::LeaseToken;
 use crate::domain::reason::Failure;
-use crate::store::{self, LaneClaim, LanePace, QueueKey, RecoverOutcome, SettleContext};
+use crate::store::{
+    self, LaneClaim, LanePace, LoggedRequest, QueueKey, RecoverOutcome, SettleContext,
+};
 use crate::{telemetry, workspace};
 
 impl Delivery {
@@ -207,7 +209,8 @@ impl Delivery {
                     started_ago: posted.started.elapsed(),
                     interval: self.inner.timing.channel_interval,
                 });
-                let request = Some((request_kind.method(), posted.took));
+                let (method, took) = (request_kind.method(), posted.took);
+                let request = Some(LoggedRequest { method, took });
                 let context = SettleContext { pace, request, trace: None };
                 self.settle(turn, settle, context).await?;
                 Ok(StartUsed::Yes)

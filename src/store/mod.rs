@@ -90,7 +90,7 @@ pub use ends::erase::{Erased, Redact, Redacted};
 pub use ends::retention::IDEMPOTENCY;
 pub use ends::unused_keys::KeyPosition;
 pub use error::Error;
-pub use feed::changes::{ChangePage, DeliveryChange, FeedExtent};
+pub use feed::changes::{ChangePage, ChangeSpan, DeliveryChange, FeedExtent};
 pub use feed::signals::{FeedReach, FeedWatcher};
 pub use handles::{
     ApiKeys, Audit, Budgets, ChannelFeed, Channels, CustomFields, DeliveryFeed, Ends, EventTypes,
@@ -141,7 +141,7 @@ pub use tenancy::templates::{
     TemplatesOf,
 };
 pub use turns::intend::RecoverOutcome;
-pub use turns::settle::{DeliveryTrace, LanePace, SettleContext};
+pub use turns::settle::{DeliveryTrace, LanePace, LoggedRequest, SettleContext};
 pub use upkeep::ahead::TimesMoved;
 pub use upkeep::clock::{ClockPass, ListBookings};
 pub use upkeep::health::OutboxHealth;

@@ -9,7 +9,7 @@ use crate::domain::time::Timestamp;
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, Row, params};
 use crate::store::database::unreadable::UnreadableRow;
-use crate::store::feed::changes::FeedExtent;
+use crate::store::feed::changes::{ChangeSpan, FeedExtent};
 use crate::store::feed::signals::FeedWatcher;
 use crate::store::feed::tables::FeedOf;
 use crate::store::{ChannelFeed, Error};
@@ -48,7 +48,7 @@ pub enum ChannelChangeKind {
 pub struct ChannelChangePage {
     pub changes: Vec<ChannelChange>,
     /// As [`ChangePage::span`](crate::store::ChangePage::span).
-    pub span: Option<(i64, i64)>,
+    pub span: Option<ChangeSpan>,
     /// More may follow.
     pub full: bool,
 }
@@ -73,11 +73,7 @@ impl ChannelFeed<'_> {
             FeedOf::Channels.tables().columns
         );
         let rows = sql::all(self.store.reader(), &text, params![tenant.as_str(), after]).await?;
-        let number = |row: &Row| row.get::<i64>(0);
-        let span = match (rows.first(), rows.last()) {
-            (Some(first), Some(last)) => Some((number(first)?, number(last)?)),
-            _ => None,
-        };
+        let span = ChangeSpan::of(&rows)?;
         let changes: Vec<_> = rows.iter().filter_map(|row| change(row).ok()).collect();
         self.store.pass_over(UnreadableRow::Change, (rows.len() - changes.len()) as u64);
         Ok(ChannelChangePage { changes, span, full: rows.len() >= limit as usize })

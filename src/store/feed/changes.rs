@@ -47,13 +47,31 @@ pub struct DeliveryChange {
     pub action: Action,
 }
 
+/// The numbers of a page, including those of changes that cannot be read and were skipped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChangeSpan {
+    pub first: i64,
+    pub last: i64,
+}
+
+impl ChangeSpan {
+    /// Of rows in order, whose first column is the number.
+    pub(in crate::store) fn of(rows: &[Row]) -> Result<Option<Self>, Error> {
+        match (rows.first(), rows.last()) {
+            (Some(first), Some(last)) => {
+                Ok(Some(Self { first: first.get(0)?, last: last.get(0)? }))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
 /// A page of changes, in order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ChangePage {
     pub changes: Vec<DeliveryChange>,
-    /// The numbers of the first and the last change that were read, including changes that cannot
-    /// be read and were skipped.
-    pub span: Option<(i64, i64)>,
+    /// `None`: there were no changes.
+    pub span: Option<ChangeSpan>,
     /// More may follow.
     pub full: bool,
 }
@@ -148,11 +166,7 @@ impl Store {
         rows: &[Row],
         limit: u32,
     ) -> Result<ChangePage, Error> {
-        let number = |row: &Row| row.get::<i64>(0);
-        let span = match (rows.first(), rows.last()) {
-            (Some(first), Some(last)) => Some((number(first)?, number(last)?)),
-            _ => None,
-        };
+        let span = ChangeSpan::of(rows)?;
         let mut changes: Vec<_> = rows.iter().filter_map(|row| change(row).ok()).collect();
         self.pass_over(UnreadableRow::Change, (rows.len() - changes.len()) as u64);
         let full = rows.len() >= limit as usize;

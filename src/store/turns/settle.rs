@@ -28,6 +28,7 @@ use crate::store::lanes::claim::{LaneClaim, Unlease, lock, unlease};
 use crate::store::lanes::lane::{self, Joining};
 use crate::store::records::sealed::seal_trace;
 use crate::store::{Error, Outbox, Store};
+pub use attempts::LoggedRequest;
 pub(in crate::store) use attempts::{Log, log};
 use batch::SentMessage;
 
@@ -36,8 +37,8 @@ use batch::SentMessage;
 pub struct SettleContext<'a> {
     /// The pacing of the request in its lane; `None` if no request was begun.
     pub pace: Option<LanePace>,
-    /// The method that was called, and how long the request took.
-    pub request: Option<(&'static str, Duration)>,
+    /// For the log of attempts.
+    pub request: Option<LoggedRequest>,
     /// Why it went as it did; `None` keeps the stored trace.
     pub trace: Option<DeliveryTrace<'a>>,
 }

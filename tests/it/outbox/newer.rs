@@ -8,7 +8,7 @@ use std::time::Duration;
 use herald::domain::delivery::State;
 use herald::domain::ids::{DeliveryId, TenantId};
 use herald::domain::reason::Failure;
-use herald::store::{Accept, NewDelivery, Store, Target};
+use herald::store::{Accept, ChangeSpan, NewDelivery, Store, Target};
 use herald::telemetry::{Exposition, OtlpConfig};
 use sea_orm::ConnectionTrait as _;
 use tracing::instrument::WithSubscriber as _;
@@ -209,10 +209,13 @@ async fn a_change_that_cannot_be_read_is_passed_over() {
         let page = store.feed().changes(&tenant(), 0, 10).await.unwrap();
         let told: Vec<_> = page.changes.iter().map(|one| (one.sequence, one.delivery)).collect();
         assert_eq!(told, [(1, first), (3, last)]);
-        assert_eq!((page.span, page.full), (Some((1, 3)), false));
+        assert_eq!((page.span, page.full), (Some(ChangeSpan { first: 1, last: 3 }), false));
         // A reader gets past it, even if the page has no other change.
         let page = store.feed().changes(&tenant(), 1, 1).await.unwrap();
-        assert_eq!((page.changes.len(), page.span, page.full), (0, Some((2, 2)), true));
+        assert_eq!(
+            (page.changes.len(), page.span, page.full),
+            (0, Some(ChangeSpan { first: 2, last: 2 }), true)
+        );
     }
 }
 
