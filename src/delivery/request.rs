@@ -34,7 +34,7 @@ pub(super) struct SlackRequest {
     place: Option<PostTarget>,
 }
 
-/// What a turn does once its message may be sent.
+/// The next step of a turn whose message may be sent.
 pub(super) enum NextRequest {
     Make(SlackRequest),
     /// There is no request to make: the delivery is settled in this way.

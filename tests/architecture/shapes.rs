@@ -80,7 +80,7 @@ impl Walk<'_> {
         self.shapes.push(Shape { file: self.file.to_owned(), item: self.item.clone(), fault });
     }
 
-    /// Visits an item unless it is part of a test. What it contains is reported by its name, if it
+    /// Visits an item unless it is part of a test. Shapes in it are reported with its name, if it
     /// has one.
     fn inside(
         &mut self,

@@ -28,7 +28,7 @@ pub struct Booked {
     pub paused_until: Timestamp,
 }
 
-/// What a claim took from a workspace's budget.
+/// The part of a workspace's budget that a claim took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BudgetStart {
     /// When the request may begin.

@@ -48,7 +48,7 @@ pub struct LaneClaim {
     pub now: Timestamp,
     /// The budget that this claim's request is taken from.
     pub budget: Budget,
-    /// What was taken from the workspace's budget for that request, if anything.
+    /// The part of the workspace's budget that was taken for that request; `None`: none was.
     pub start: Option<BudgetStart>,
 }
 

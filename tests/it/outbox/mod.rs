@@ -131,7 +131,7 @@ pub(crate) async fn intend_post(
     outbox.intend(claim, delivery, lease, SlackRequestKind::Post, None).await
 }
 
-/// What the store knows of the posts to a workspace that had one.
+/// The account of the posts to a workspace that had one.
 pub(crate) async fn posting_of(store: &Store, id: InstallationId) -> Posting {
     store.lanes().workspace_backlog(id).await.unwrap().posting.unwrap()
 }
