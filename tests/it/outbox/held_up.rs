@@ -18,7 +18,9 @@ use sea_orm::{
 };
 
 use super::queues::key;
-use super::{LEASE, call, delivered, delivery, installation, intend_post, lane, posting_of};
+use super::{
+    LEASE, call, claim_lanes, delivered, delivery, installation, intend_post, lane, posting_of,
+};
 use crate::support::process::until;
 use crate::support::store::{TestStore, test_stores};
 use crate::support::world::PATIENCE;
@@ -156,7 +158,7 @@ async fn what_is_held_up_beside_a_bad_call_is_tried_apart_too() {
 async fn two_claims(store: &Store) -> [LaneClaim; 2] {
     store.outbox().accept(call_of("acme", "one", "U-stuck")).await.unwrap();
     store.outbox().accept(call_of("beta", "two", "U-free")).await.unwrap();
-    let mut claims = store.lanes().claim(10, LEASE).await.unwrap();
+    let mut claims = claim_lanes(store.lanes(), 10, LEASE).await.unwrap();
     claims.sort_by(|one, other| one.tenant.cmp(&other.tenant));
     claims.try_into().unwrap()
 }
@@ -347,7 +349,7 @@ async fn locked_lanes_leave_connections_to_others() {
     let to = (0..64).map(|number| delivery(lane(&format!("U{number}")))).collect();
     store.outbox().accept(call("many", to)).await.unwrap();
     store.outbox().accept(call_of("beta", "warm", "V0")).await.unwrap();
-    let mut claims = store.lanes().claim(65, LEASE).await.unwrap();
+    let mut claims = claim_lanes(store.lanes(), 65, LEASE).await.unwrap();
     claims.retain(|claim| claim.tenant.as_str() != "beta");
     assert_eq!(claims.len(), 64);
     let held = forgotten(&store, "SELECT 1 FROM lanes WHERE lane LIKE 'U%' FOR UPDATE").await;

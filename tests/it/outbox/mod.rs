@@ -38,8 +38,8 @@ use herald::domain::ids::{
 };
 use herald::domain::time::Timestamp;
 use herald::store::{
-    Accept, DeliveryKind, DeliveryRecord, Error, Head, LaneClaim, NewDelivery, Outbox, Posting,
-    Settle, SettleContext, Store, Target,
+    Accept, Backlog, DeliveryKind, DeliveryRecord, Error, Head, LaneClaim, Lanes, NewDelivery,
+    Outbox, Posting, Settle, SettleContext, Store, Target, lease_token,
 };
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement};
 
@@ -109,7 +109,7 @@ pub(crate) async fn post(store: &Store, name: &str) -> DeliveryId {
 
 /// Claims the one lane that is due.
 async fn claim(store: &Store, lease: Duration) -> LaneClaim {
-    let mut claims = store.lanes().claim(10, lease).await.unwrap();
+    let mut claims = claim_lanes(store.lanes(), 10, lease).await.unwrap();
     assert_eq!(claims.len(), 1, "{claims:?}");
     claims.remove(0)
 }
@@ -119,6 +119,40 @@ pub(crate) async fn head(store: &Store) -> (LaneClaim, Head) {
     let claim = claim(store, LEASE).await;
     let head = store.lanes().head(&claim).await.unwrap().unwrap();
     (claim, head)
+}
+
+/// Claims up to `limit` due lanes, the most urgent queues first, regardless of budgets and pauses.
+pub(crate) async fn claim_lanes(
+    lanes: Lanes<'_>,
+    limit: u32,
+    lease: Duration,
+) -> Result<Vec<LaneClaim>, Error> {
+    let mut found = lanes.queues(None, limit).await?;
+    found.queues.retain(|queue| queue.next_at <= found.now);
+    found.queues.sort_by_key(|queue| (queue.key.class, queue.next_at));
+    let mut claims = Vec::new();
+    for queue in found.queues {
+        let left = limit.saturating_sub(u32::try_from(claims.len()).unwrap_or(limit));
+        if left > 0 {
+            let claim = lanes.claim_queue(&queue.key, lease_token(), left, lease, None);
+            claims.extend(claim.await?);
+        }
+    }
+    Ok(claims)
+}
+
+/// How long until the earliest lane can be claimed: zero if one is due, `None` if all are empty or
+/// asleep.
+pub(crate) async fn next_due(lanes: Lanes<'_>) -> Option<Duration> {
+    let found = lanes.queues(None, 1_000_000).await.unwrap();
+    let next = found.queues.iter().map(|queue| queue.next_at).min();
+    next.map(|next| next.since(found.now))
+}
+
+/// The deliveries that wait in one lane.
+async fn backlog_of(lanes: Lanes<'_>, lane: &str) -> Backlog {
+    let mut found = lanes.backlogs(installation(), &[lane]).await.unwrap();
+    found.remove(lane).unwrap_or_default()
 }
 
 /// Commits the intent to post the head of a lane as a new message, outside any thread.

@@ -14,8 +14,8 @@ use sea_orm::ConnectionTrait as _;
 use tracing::instrument::WithSubscriber as _;
 
 use super::{
-    LEASE, call, claim, delivered, delivery, head, lane, post, record, resolving_due, sending,
-    settled, tenant,
+    LEASE, call, claim, claim_lanes, delivered, delivery, head, lane, post, record, resolving_due,
+    sending, settled, tenant,
 };
 use crate::support::store::{TestStore, test_stores};
 
@@ -55,9 +55,13 @@ async fn a_lane_of_another_class_or_budget_is_left_to_who_knows_it() {
         }
         assert_eq!(found, [tenant()]);
         assert_eq!(claim(&store, LEASE).await.lane, "U1");
-        assert!(store.lanes().claim(10, LEASE).await.unwrap().is_empty());
+        assert!(claim_lanes(store.lanes(), 10, LEASE).await.unwrap().is_empty());
         run(&store, "UPDATE lanes SET class = 2, budget = 0").await;
-        assert_eq!(store.lanes().claim(10, LEASE).await.unwrap().len(), 2, "nothing was changed");
+        assert_eq!(
+            claim_lanes(store.lanes(), 10, LEASE).await.unwrap().len(),
+            2,
+            "nothing was changed"
+        );
     }
 }
 
@@ -128,7 +132,10 @@ async fn a_head_that_a_newer_release_may_know_rests_and_is_parked_in_the_end() {
             for _ in 0..3 {
                 let held = claim(&store, LEASE).await;
                 assert_eq!(store.lanes().head(&held).await.unwrap(), None);
-                assert!(store.lanes().claim(10, LEASE).await.unwrap().is_empty(), "it rests");
+                assert!(
+                    claim_lanes(store.lanes(), 10, LEASE).await.unwrap().is_empty(),
+                    "it rests"
+                );
                 assert_eq!(record(&store, unread).await.state, State::Pending);
                 later(&store, 60).await;
             }
@@ -161,7 +168,7 @@ async fn a_damaged_head_is_parked_at_once_and_alone() {
         let other = post(&store, "U2").await;
         let set = format!("UPDATE deliveries SET crashes = -1 WHERE id = '{damaged}'");
         run(&store, &set).await;
-        let claims = store.lanes().claim(10, LEASE).await.unwrap();
+        let claims = claim_lanes(store.lanes(), 10, LEASE).await.unwrap();
         // Read together in one statement.
         let heads = claims.iter().map(|claim| store.lanes().head(claim));
         let heads = futures_util::future::try_join_all(heads).await.unwrap();

@@ -18,8 +18,8 @@ use herald::store::{
 use sea_orm::ConnectionTrait as _;
 
 use super::{
-    LEASE, call, claim, delivered, delivery, head, installation, intend_post, lane, post,
-    posting_of, record, settled,
+    LEASE, call, claim, claim_lanes, delivered, delivery, head, installation, intend_post, lane,
+    post, posting_of, record, settled,
 };
 use super::{sending, state, tenant};
 use crate::support::store::test_stores;
@@ -44,7 +44,7 @@ async fn ten_thousand_waiting_lanes_are_one_queue() {
         urgent.priority = Priority::Urgent;
         store.outbox().accept(call("urgent", vec![urgent])).await.unwrap();
         assert_eq!(classes(&store).await, [Class::Urgent, Class::Normal]);
-        let first = store.lanes().claim(1, LEASE).await.unwrap().remove(0);
+        let first = claim_lanes(store.lanes(), 1, LEASE).await.unwrap().remove(0);
         assert_eq!(first.lane, "U9URGENT");
     }
 }
@@ -297,7 +297,7 @@ async fn an_upgrade_gives_far_starts_back() {
         let [queue] = &found.queues[..] else { panic!("{found:?}") };
         assert_eq!(queue.key.budget, Budget::Deletions);
         assert!(queue.next_at <= found.now && queue.booked.unwrap().next_at <= found.now);
-        for claim in store.lanes().claim(10, LEASE).await.unwrap() {
+        for claim in claim_lanes(store.lanes(), 10, LEASE).await.unwrap() {
             assert!(store.lanes().head(&claim).await.unwrap().is_some(), "{} is due", claim.lane);
         }
     }

@@ -7,8 +7,8 @@ use herald::domain::reason::{Failure, NoMatch, Suppression};
 use herald::store::{End, RecoverOutcome, Settle, WaitScope};
 
 use super::{
-    HOUR, LEASE, OVER, claim, delivered, head, installation, intend_post, post, record, sending,
-    settled, state,
+    HOUR, LEASE, OVER, backlog_of, claim, claim_lanes, delivered, head, installation, intend_post,
+    next_due, post, record, sending, settled, state,
 };
 use crate::support::store::test_stores;
 
@@ -46,9 +46,9 @@ async fn a_429_gives_the_attempt_back_and_holds_its_lane_in_full() {
             assert_eq!(waiting.due_at.since(waiting.updated_at), HOUR);
             // A message that joins the lane does not shorten the wait.
             post(&store, name).await;
-            let next = store.lanes().backlog(installation(), name).await.unwrap().next_at.unwrap();
+            let next = backlog_of(store.lanes(), name).await.next_at.unwrap();
             assert!(next >= waiting.due_at);
-            assert!(store.lanes().claim(10, LEASE).await.unwrap().is_empty());
+            assert!(claim_lanes(store.lanes(), 10, LEASE).await.unwrap().is_empty());
         }
         assert_eq!(super::repair(&store).await, 0);
     }
@@ -154,7 +154,7 @@ async fn ends_before_any_request_say_why() {
             assert_eq!((ended.state, ended.reason.as_deref()), (expected, reason));
             assert!(ended.attempts.is_empty());
         }
-        assert_eq!(store.lanes().next_due().await.unwrap(), None);
+        assert_eq!(next_due(store.lanes()).await, None);
     }
 }
 
@@ -183,7 +183,7 @@ async fn deferred_spends_nothing() {
         assert_eq!((deferred.state, deferred.attempt), (State::Pending, 0));
         assert!(deferred.due_at >= now.plus(HOUR));
         assert!(deferred.attempts.is_empty());
-        assert!(store.lanes().next_due().await.unwrap().unwrap() > HOUR / 2);
+        assert!(next_due(store.lanes()).await.unwrap() > HOUR / 2);
     }
 }
 
@@ -198,7 +198,7 @@ async fn who_is_another_member_joins_the_tail_of_that_lane() {
         assert!(settled(&store, &held, moved, &settle).await);
         let later = post(&store, "U2").await;
         let mut order = Vec::new();
-        for claim in store.lanes().claim(10, OVER).await.unwrap() {
+        for claim in claim_lanes(store.lanes(), 10, OVER).await.unwrap() {
             if claim.lane == "U1" {
                 assert_eq!(store.lanes().head(&claim).await.unwrap().unwrap().delivery, stays);
                 store.lanes().release(&claim, HOUR).await.unwrap();
@@ -273,6 +273,6 @@ async fn what_expired_is_not_sent() {
         assert_eq!(state(&store, id).await, State::Expired);
         let held = claim(&store, LEASE).await;
         assert_eq!(store.lanes().head(&held).await.unwrap(), None);
-        assert_eq!(store.lanes().next_due().await.unwrap(), None);
+        assert_eq!(next_due(store.lanes()).await, None);
     }
 }

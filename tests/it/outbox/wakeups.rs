@@ -6,7 +6,8 @@ use herald::store::Backend;
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement, TransactionTrait as _};
 
 use super::{
-    LEASE, claim, delivered, head, installation, intend_post, post, sending, settled, uuid,
+    LEASE, backlog_of, claim, delivered, head, installation, intend_post, next_due, post, sending,
+    settled, uuid,
 };
 use crate::support::store::{TestStore, test_stores};
 use crate::support::world::until;
@@ -120,9 +121,9 @@ async fn who_joins_a_lane_waits_for_who_empties_it() {
     somebody_waits(&raw).await;
     emptying.commit().await.unwrap();
     accept.await.unwrap();
-    let backlog = store.lanes().backlog(installation(), "U1").await.unwrap();
+    let backlog = backlog_of(store.lanes(), "U1").await;
     assert!(backlog.next_at.is_some());
-    assert_eq!(store.lanes().next_due().await.unwrap(), Some(std::time::Duration::ZERO));
+    assert_eq!(next_due(store.lanes()).await, Some(std::time::Duration::ZERO));
 }
 
 #[tokio::test(flavor = "multi_thread")]
