@@ -6,8 +6,7 @@ use herald::store::Backend;
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement, TransactionTrait as _};
 
 use super::{
-    LEASE, backlog_of, claim, delivered, head, installation, intend_post, next_due, post, sending,
-    settled, uuid,
+    LEASE, backlog_of, claim, delivered, head, intend_post, next_due, post, sending, settled, uuid,
 };
 use crate::support::store::{TestStore, test_stores};
 use crate::support::world::until;
