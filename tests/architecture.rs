@@ -1,8 +1,8 @@
 //! The shape of the crate, as a test: which module may import which, that no files import each
 //! other in a circle or against the order that their module declares, where each outside crate may
 //! be used, what `domain` must never touch, how long files, functions and the handles of the store
-//! may grow, that a name stands for one type, and that the way of a recipient is as the documents
-//! list it.
+//! may grow, that a name stands for one type, that types name their parts, and that the way of a
+//! recipient is as the documents list it.
 //!
 //! It reads source, not compiled code; `scan` describes the limits of that. To add a module, add
 //! its row to `LAYERS`. To let a module use an outside crate, widen `OWNERS` and give the reason in
@@ -30,6 +30,8 @@ mod planted;
 mod scan;
 #[path = "architecture/sentences.rs"]
 mod sentences;
+#[path = "architecture/shapes.rs"]
+mod shapes;
 #[path = "architecture/way.rs"]
 mod way;
 

@@ -4,11 +4,13 @@
 use std::time::{Duration, Instant};
 
 use herald::domain::capacity::priority::Priority;
+use herald::domain::delivery::subject::SlackRequestKind;
 use herald::domain::ids::{
     DeliveryId, EventType, InstallationId, NotificationId, Principal, RequestId, TenantId,
 };
 use herald::store::{
-    Accept, DeliveryKind, NewDelivery, Settle, SettleContext, Store, Target, WaitScope,
+    Accept, DeliveryKind, LaneClaim, NewDelivery, Settle, SettleContext, Store, Target, WaitScope,
+    lease_token,
 };
 use uuid::Uuid;
 
@@ -38,9 +40,11 @@ async fn rate(database: Database, behind: usize) -> f64 {
     for _ in 0..behind {
         store.outbox().accept(call(vec!["C0HOT"; 1000])).await.unwrap();
     }
-    for claim in store.lanes().claim(10, LEASE).await.unwrap() {
+    for claim in claim(&store, 10).await {
         let head = store.lanes().head(&claim).await.unwrap().unwrap();
-        assert!(store.outbox().intend(&claim, head.delivery, LEASE).await.unwrap().is_some());
+        let outbox = store.outbox();
+        let intent = outbox.intend(&claim, head.delivery, LEASE, SlackRequestKind::Post, None);
+        assert!(intent.await.unwrap().is_some());
         let wait = Settle::Wait { after: LEASE, scope: WaitScope::Lane };
         assert!(
             store
@@ -56,7 +60,7 @@ async fn rate(database: Database, behind: usize) -> f64 {
     }
     let (since, mut claimed) = (Instant::now(), 0);
     while claimed < LANES {
-        for claim in store.lanes().claim(64, LEASE).await.unwrap() {
+        for claim in claim(&store, 64).await {
             claimed += 1;
             let head = store.lanes().head(&claim).await.unwrap().unwrap();
             let failed =
@@ -71,6 +75,22 @@ async fn rate(database: Database, behind: usize) -> f64 {
         }
     }
     claimed as f64 / since.elapsed().as_secs_f64()
+}
+
+/// Claims up to `limit` due lanes, the most urgent queues first.
+async fn claim(store: &Store, limit: u32) -> Vec<LaneClaim> {
+    let mut found = store.lanes().queues(None, limit).await.unwrap();
+    found.queues.retain(|queue| queue.next_at <= found.now);
+    found.queues.sort_by_key(|queue| (queue.key.class, queue.next_at));
+    let mut claims = Vec::new();
+    for queue in found.queues {
+        let left = limit.saturating_sub(u32::try_from(claims.len()).unwrap_or(limit));
+        if left > 0 {
+            let claim = store.lanes().claim_queue(&queue.key, lease_token(), left, LEASE, None);
+            claims.extend(claim.await.unwrap());
+        }
+    }
+    claims
 }
 
 pub(crate) fn call(lanes: Vec<&str>) -> Accept {

@@ -3,7 +3,7 @@
 
 use super::{App, Error};
 use crate::domain::ids::TenantId;
-use crate::store::{FeedExtent, FeedWatcher, Store};
+use crate::store::{ChangeSpan, FeedExtent, FeedWatcher, Store};
 
 /// Most changes sent at once.
 pub(super) const BATCH: u32 = 100;
@@ -181,15 +181,14 @@ impl FeedPlace {
         Ok((self.news.tenant.clone(), self.after))
     }
 
-    /// Moves on by changes that were read after the present place; `span`: the numbers of the first
-    /// and the last one, including changes that cannot be read. `None`: there were none, and now
+    /// Moves on by changes that were read after the present place. `None`: there were none, and now
     /// there may be some.
     pub(super) async fn take<T>(
         &mut self,
         changes: Vec<T>,
-        span: Option<(i64, i64)>,
+        span: Option<ChangeSpan>,
     ) -> Result<Option<Batch<T>>, Error> {
-        if let Some((first, _)) = span
+        if let Some(ChangeSpan { first, .. }) = span
             && first != self.after + 1
         {
             // Either the epoch changed at this very moment, or retention was faster.
@@ -197,7 +196,7 @@ impl FeedPlace {
             place(*kind, store, tenant, Some(self.after)).await?;
             return Err(kind.expired(first));
         }
-        self.after = span.map_or(self.after, |(_, last)| last);
+        self.after = span.map_or(self.after, |span| span.last);
         if span.is_some() || !self.begun {
             self.begun = true;
             return Ok(Some(Batch { changes, last_sequence: self.after }));

@@ -13,9 +13,15 @@ use crate::store::StoredPerson;
 /// One page.
 pub struct PeoplePage {
     /// In the order of their user ids.
-    pub people: Vec<(StoredPerson, Resolved)>,
+    pub people: Vec<ListedPerson>,
     /// Whether there are more.
     pub more: bool,
+}
+
+/// One person of a page.
+pub struct ListedPerson {
+    pub stored: StoredPerson,
+    pub resolved: Resolved,
 }
 
 impl App {
@@ -40,7 +46,7 @@ impl App {
         let people = stored.into_iter().zip(&values).map(|(stored, values)| {
             let known = Known { person: stored.person.clone(), identity: stored.identity.clone() };
             let resolved = answer(&tenant, &view, &known, values);
-            (stored, resolved)
+            ListedPerson { stored, resolved }
         });
         Ok(PeoplePage { people: people.collect(), more })
     }

@@ -85,9 +85,23 @@ pub struct CoverageCounts {
 /// The mapping in force, the proposed one, and their member lists.
 #[derive(Clone)]
 struct Pair {
-    current: (Arc<Mapping>, View),
-    proposed: (Arc<Mapping>, View),
+    current: Side,
+    proposed: Side,
     workspace: Option<crate::domain::ids::InstallationId>,
+}
+
+/// A mapping and its member list.
+#[derive(Clone)]
+struct Side {
+    mapping: Arc<Mapping>,
+    view: View,
+}
+
+/// The passes of both mappings over the people.
+#[derive(Default)]
+struct Passes {
+    current: Pass,
+    proposed: Pass,
 }
 
 /// One page of people, judged.
@@ -105,7 +119,7 @@ impl App {
         call.may(&access::GET_MATCH_COVERAGE)?;
         let tenant = self.tenant(&call.tenant).await?;
         let view = self.view(&tenant).await?;
-        let current = (tenant.mapping.clone(), view);
+        let current = Side { mapping: tenant.mapping.clone(), view };
         let proposed = current.clone();
         let workspace = tenant.installation.as_ref().map(|installation| installation.id);
         self.scan(&tenant, Pair { current, proposed, workspace }, wanted).await
@@ -127,8 +141,10 @@ impl App {
             Some(id) => self.directory.view(id, &mapping).await?,
             None => View::default(),
         };
-        let current = (tenant.mapping.clone(), self.view(&tenant).await?);
-        let pair = Pair { current, proposed: (mapping, view), workspace };
+        let proposed = Side { mapping, view };
+        let view = self.view(&tenant).await?;
+        let current = Side { mapping: tenant.mapping.clone(), view };
+        let pair = Pair { current, proposed, workspace };
         self.scan(&tenant, pair, wanted).await
     }
 
@@ -140,17 +156,17 @@ impl App {
             counts: first.then(CoverageCounts::default),
             examples: Vec::new(),
             next: None,
-            read_at: pair.proposed.1.read_at,
+            read_at: pair.proposed.view.read_at,
             members_without_fields: pair
                 .proposed
-                .1
+                .view
                 .snapshot
                 .as_ref()
                 .map_or(0, |snapshot| snapshot.counts().without_fields as u64),
         };
         let limit = usize::try_from(wanted.limit).unwrap_or(usize::MAX);
         let mut after = wanted.after.clone();
-        let mut passes = (Pass::default(), Pass::default());
+        let mut passes = Passes::default();
         loop {
             let people = self.store.people().list(&tenant.id, after.as_ref(), PEOPLE).await?;
             if people.is_empty() {
@@ -187,18 +203,19 @@ impl App {
         tenant: &Tenant,
         pair: &Pair,
         people: &[StoredPerson],
-        (current, proposed): (Pass, Pass),
-    ) -> Result<(Both, (Pass, Pass)), Error> {
+        passes: Passes,
+    ) -> Result<(Both, Passes), Error> {
         let people: Vec<&Person> = people.iter().map(|stored| &stored.person).collect();
-        let (one, other) = (&pair.current.0, &pair.proposed.0);
+        let Passes { current, proposed } = passes;
+        let (one, other) = (&pair.current.mapping, &pair.proposed.mapping);
         let (before, current) = self.directory.values_of(&tenant.id, one, &people, current).await?;
         if one.user == other.user {
             let after = before.clone();
-            return Ok(((before, after), (current, proposed)));
+            return Ok(((before, after), Passes { current, proposed }));
         }
         let (after, proposed) =
             self.directory.values_of(&tenant.id, other, &people, proposed).await?;
-        Ok(((before, after), (current, proposed)))
+        Ok(((before, after), Passes { current, proposed }))
     }
 }
 
@@ -277,16 +294,11 @@ impl Pair {
         judged
     }
 
-    fn standing(
-        &self,
-        (mapping, view): &(Arc<Mapping>, View),
-        stored: &StoredPerson,
-        values: &Values,
-    ) -> Standing {
+    fn standing(&self, side: &Side, stored: &StoredPerson, values: &Values) -> Standing {
         let pin = stored.identity.as_ref().filter(|identity| identity.rule == Rule::Pinned);
         let pinned = pin.is_some_and(|pin| Some(pin.installation) == self.workspace);
-        let snapshot = view.snapshot.as_deref();
-        Standing::of(values, pinned, mapping, snapshot, self.workspace.is_some())
+        let snapshot = side.view.snapshot.as_deref();
+        Standing::of(values, pinned, &side.mapping, snapshot, self.workspace.is_some())
     }
 
     fn found(&self, standing: &Standing) -> Option<FoundMember> {

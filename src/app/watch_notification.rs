@@ -114,7 +114,7 @@ impl NotificationWatch {
         }
         let (tenant, id, after) = (&self.tenant, self.id, self.after);
         let found = self.store.feed().changes_of(tenant, id, after, head, BATCH).await?;
-        self.after = found.span.filter(|_| found.full).map_or(head, |(_, last)| last);
+        self.after = found.span.filter(|_| found.full).map_or(head, |span| span.last);
         self.read.extend(found.changes);
         Ok(true)
     }

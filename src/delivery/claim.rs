@@ -332,7 +332,7 @@ impl Claimer {
     }
 
     fn begin(&mut self, claim: LaneClaim, apart: bool) {
-        let early = claim.start.is_some_and(|(start, _)| start.since(claim.now) > AHEAD);
+        let early = claim.start.is_some_and(|start| start.at.since(claim.now) > AHEAD);
         let slot = self.slots.take(&claim.tenant, claim.installation, apart, early);
         let (delivery, stop) = (self.delivery.clone(), self.stop.clone());
         self.turns.spawn(async move {

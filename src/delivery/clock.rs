@@ -66,9 +66,16 @@ impl Moving {
 #[derive(Default)]
 pub(super) struct Steady(Mutex<Seen>);
 
+/// A reading of the database's clock, and the time of it by this process's own.
+#[derive(Clone, Copy)]
+struct ClockReading {
+    now: Timestamp,
+    read: Instant,
+}
+
 #[derive(Default)]
 struct Seen {
-    last: Option<(Timestamp, Instant)>,
+    last: Option<ClockReading>,
     stepped: Option<Instant>,
 }
 
@@ -77,16 +84,16 @@ impl Steady {
     /// `so_long`, as far as is known.
     pub(super) fn has_been(&self, now: Timestamp, read: Instant, so_long: Duration) -> bool {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((before, at)) = seen.last
+        if let Some(ClockReading { now: before, read: at }) = seen.last
             && let Some(elapsed) = read.checked_duration_since(at)
         {
             let expected = before.plus(elapsed);
             if expected.since(now).max(now.since(expected)) > TOLERANCE {
                 seen.stepped = Some(read);
             }
-            seen.last = Some((now, read));
+            seen.last = Some(ClockReading { now, read });
         } else if seen.last.is_none() {
-            seen.last = Some((now, read));
+            seen.last = Some(ClockReading { now, read });
         }
         seen.stepped.is_none_or(|at| read.saturating_duration_since(at) >= so_long)
     }
@@ -111,14 +118,14 @@ impl Delivery {
 
     async fn look_at_clock(
         &self,
-        last: &mut Option<(Timestamp, Instant)>,
+        last: &mut Option<ClockReading>,
         left: &mut Moving,
     ) -> Result<(), store::Error> {
         let store = &self.inner.store;
         let (now, read) = (store.now().await?, Instant::now());
         self.inner.steady.has_been(now, read, Duration::ZERO);
-        if let Some((before, at)) = last.replace((now, read))
-            && let Some(by) = stepped_back(before, read.duration_since(at), now)
+        if let Some(before) = last.replace(ClockReading { now, read })
+            && let Some(by) = stepped_back(before.now, read.duration_since(before.read), now)
         {
             tracing::warn!(?by, "the database's clock stepped back");
             *left = Moving::new(IN_VAIN);

@@ -34,12 +34,16 @@ pub(super) struct SlackRequest {
     place: Option<PostTarget>,
 }
 
+/// The next step of a turn whose message may be sent.
+pub(super) enum NextRequest {
+    Make(SlackRequest),
+    /// There is no request to make: the delivery is settled in this way.
+    Settle(Settle),
+}
+
 impl Delivery {
-    /// The request to make; `Err`: no request, and how the delivery is settled instead.
-    pub(super) async fn prepare(
-        &self,
-        turn: &Turn<'_>,
-    ) -> Result<Result<SlackRequest, Settle>, store::Error> {
+    /// The request to make, if there is one.
+    pub(super) async fn prepare(&self, turn: &Turn<'_>) -> Result<NextRequest, store::Error> {
         let head = &turn.head;
         let messages = match &head.subject {
             Some(subject) if head.action != Action::Post => {
@@ -53,12 +57,15 @@ impl Delivery {
             _ => Vec::new(),
         };
         let plan = subject::plan(head.action, &messages);
-        let Some(request_kind) = plan.request_kind() else { return Ok(Err(nothing_left(turn))) };
+        let Some(request_kind) = plan.request_kind() else {
+            return Ok(NextRequest::Settle(nothing_left(turn)));
+        };
         let words = match self.words(turn, &plan).await {
             Err(error @ store::Error::Sealed(_)) => {
                 let (tenant, delivery) = (&head.tenant, words_of(turn, &plan));
                 tracing::error!(%tenant, %delivery, %error, "a message cannot be decrypted");
-                return Ok(Err(Settle::Failed { reason: Failure::Damaged, code: None }));
+                let reason = Failure::Damaged;
+                return Ok(NextRequest::Settle(Settle::Failed { reason, code: None }));
             }
             words => words?,
         };
@@ -67,10 +74,10 @@ impl Delivery {
             || (place.is_none() && request_kind == SlackRequestKind::Post)
         {
             let reason = if head.damaged { Failure::Damaged } else { Failure::Template };
-            return Ok(Err(Settle::Failed { reason, code: None }));
+            return Ok(NextRequest::Settle(Settle::Failed { reason, code: None }));
         }
         let more = matches!(plan, Plan::Done { more: true, .. } | Plan::Retract { more: true, .. });
-        Ok(Ok(SlackRequest {
+        Ok(NextRequest::Make(SlackRequest {
             kind: request_kind,
             target: plan.target().cloned(),
             more,

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use super::Delivery;
-use super::request::SlackRequest;
+use super::request::{NextRequest, SlackRequest};
 use super::slots::Slot;
 use super::turn::{StartUsed, Turn};
 use crate::domain::capacity::budget::Budget;
@@ -28,7 +28,9 @@ use crate::domain::delivery::trace::Trace;
 use crate::domain::delivery::{Settle, State, next};
 use crate::domain::ids::LeaseToken;
 use crate::domain::reason::Failure;
-use crate::store::{self, LaneClaim, LanePace, QueueKey, RecoverOutcome, SettleContext};
+use crate::store::{
+    self, LaneClaim, LanePace, LoggedRequest, QueueKey, RecoverOutcome, SettleContext,
+};
 use crate::{telemetry, workspace};
 
 impl Delivery {
@@ -115,8 +117,8 @@ impl Delivery {
             return self.unposted(turn, settle, None).await;
         }
         let request = match self.prepare(turn).await? {
-            Ok(request) => request,
-            Err(settle) => return self.unposted(turn, settle, None).await,
+            NextRequest::Make(request) => request,
+            NextRequest::Settle(settle) => return self.unposted(turn, settle, None).await,
         };
         let token = match token {
             Ok(token) => token,
@@ -180,7 +182,7 @@ impl Delivery {
             .inner
             .store
             .outbox()
-            .intend_to(claim, head.delivery, lease, request_kind, thread)
+            .intend(claim, head.delivery, lease, request_kind, thread)
             .await;
         let attempt = match intent {
             Ok(Some(attempt)) => attempt,
@@ -207,7 +209,8 @@ impl Delivery {
                     started_ago: posted.started.elapsed(),
                     interval: self.inner.timing.channel_interval,
                 });
-                let request = Some((request_kind.method(), posted.took));
+                let (method, took) = (request_kind.method(), posted.took);
+                let request = Some(LoggedRequest { method, took });
                 let context = SettleContext { pace, request, trace: None };
                 self.settle(turn, settle, context).await?;
                 Ok(StartUsed::Yes)
@@ -278,7 +281,7 @@ impl Delivery {
             return;
         };
         let given_back = match claim.budget {
-            Budget::Posts => store.budgets().return_post_slot(id, start.1).await,
+            Budget::Posts => store.budgets().return_post_slot(id, start.interval).await,
             budget => store.budgets().return_method_slot(id, budget, start).await,
         };
         if let Err(error) = given_back {
@@ -353,8 +356,8 @@ fn another_turn(turn: &Turn<'_>, request: &SlackRequest) -> Option<Settle> {
 /// process stops first.
 async fn start_comes(turn: &Turn<'_>, before: Duration, stop: &CancellationToken) -> bool {
     // Never longer than at the claim: the clock may have stepped back since.
-    let wait = turn.claim.start.map_or(Duration::ZERO, |(start, _)| {
-        start.since(turn.now()).min(start.since(turn.claim.now))
+    let wait = turn.claim.start.map_or(Duration::ZERO, |start| {
+        start.at.since(turn.now()).min(start.at.since(turn.claim.now))
     });
     let wait = wait.saturating_sub(before);
     // Even a sleep of zero takes a millisecond or more.

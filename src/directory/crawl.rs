@@ -54,6 +54,14 @@ pub(super) enum CrawlFault {
     Endless,
 }
 
+/// The result of asking Slack for one page.
+enum PageRead {
+    Page(MembersPage),
+    Refused(workspace::Error),
+    /// Another replica holds the lease now.
+    LeaseLost,
+}
+
 impl Directory {
     /// Reads from the lease's checkpoint to the end.
     pub(super) async fn crawl(&self, lease: &mut CrawlLease) -> Result<CrawlEnd, Error> {
@@ -62,10 +70,10 @@ impl Directory {
             if lease.checkpoint.next_page >= MOST_PAGES {
                 return Ok(stop(lease, CrawlFault::Endless, self.regular(lease), Resume::Start));
             }
-            let Some(page) = self.next_page(lease).await? else { return Ok(CrawlEnd::Lost) };
-            let next = match page {
-                Ok(page) => self.keep(lease, page).await?,
-                Err(error) => self.after(lease, error),
+            let next = match self.next_page(lease).await? {
+                PageRead::Page(page) => self.keep(lease, page).await?,
+                PageRead::Refused(error) => self.after(lease, error),
+                PageRead::LeaseLost => return Ok(CrawlEnd::Lost),
             };
             match next {
                 Next::Page => {}
@@ -88,11 +96,8 @@ impl Directory {
         self.finish(lease).await
     }
 
-    /// Reads one page from Slack while renewing the lease; `None`: the lease was lost.
-    async fn next_page(
-        &self,
-        lease: &CrawlLease,
-    ) -> Result<Option<Result<MembersPage, workspace::Error>>, Error> {
+    /// Reads one page from Slack while renewing the lease.
+    async fn next_page(&self, lease: &CrawlLease) -> Result<PageRead, Error> {
         let hold = self.hold();
         let (cursor, size) = (lease.checkpoint.cursor.as_deref(), lease.checkpoint.page_size);
         let patience = self.scaled(PATIENCE);
@@ -108,10 +113,12 @@ impl Directory {
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                page = &mut page => return Ok(Some(page)),
+                page = &mut page => {
+                    return Ok(page.map_or_else(PageRead::Refused, PageRead::Page));
+                }
                 _ = beat.tick() => {
                     if !self.inner.store.member_lists().extend_crawl(lease, hold).await? {
-                        return Ok(None);
+                        return Ok(PageRead::LeaseLost);
                     }
                 }
             }

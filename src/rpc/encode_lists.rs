@@ -6,10 +6,8 @@ use super::encode::{
 };
 use super::{encode_records, pb};
 use crate::app::get_preferences::{Choice, Choices};
-use crate::app::records::{
-    Canceled, Erased, NotificationRecord, NotificationSummary, StoredPerson,
-};
-use crate::app::resolve_identity::Resolved;
+use crate::app::list_people::ListedPerson;
+use crate::app::records::{Canceled, Erased, NotificationRecord, NotificationSummary};
 
 pub(super) fn preferences(choices: Choices) -> pb::GetPreferencesResponse {
     pb::GetPreferencesResponse {
@@ -45,7 +43,8 @@ pub(super) fn notification_summary(summary: NotificationSummary) -> pb::Notifica
     }
 }
 
-pub(super) fn person_in_slack((stored, resolved): (StoredPerson, Resolved)) -> pb::PersonInSlack {
+pub(super) fn person_in_slack(listed: ListedPerson) -> pb::PersonInSlack {
+    let ListedPerson { stored, resolved } = listed;
     let mut message = pb::PersonInSlack {
         person: Some(person_message(stored.person)),
         identity: stored.identity.map(identity),

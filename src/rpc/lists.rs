@@ -67,7 +67,7 @@ impl Server {
         let page = self.app.list_people(&call, after, size).await?;
         let last = page.people.last().filter(|_| page.more);
         let next_page_token =
-            last.map(|(stored, _)| list.token(stored.person.user_id.as_str())).unwrap_or_default();
+            last.map(|last| list.token(last.stored.person.user_id.as_str())).unwrap_or_default();
         let people = page.people.into_iter().map(encode_lists::person_in_slack).collect();
         Ok(pb::ListPeopleResponse { people, next_page_token })
     }

@@ -74,7 +74,7 @@ use turns::{intend, settle};
 pub use crate::domain::delivery::{Acted, DeliveryKind, End, Settle, WaitScope};
 pub use audit::chain::Verified;
 pub use audit::trail::{AuditFilter, AuditPage, AuditPosition};
-pub use budgets::methods::{Booked, Reservation};
+pub use budgets::methods::{Booked, BudgetStart, Reservation};
 pub use budgets::posts::{Posting, Throttled};
 pub use channels::{
     ChannelChange, ChannelChangeKind, ChannelCounts, ChannelEdit, ChannelLease, ChannelObservation,
@@ -93,7 +93,7 @@ pub use ends::retention::IDEMPOTENCY;
 pub use ends::unused_keys::KeyPosition;
 pub use error::Error;
 pub use feed::changes::DeliveryChange;
-pub use feed::pages::{ChangePage, FeedExtent};
+pub use feed::pages::{ChangePage, ChangeSpan, FeedExtent};
 pub use feed::signals::{FeedReach, FeedWatcher};
 pub use handles::{
     ApiKeys, Audit, Budgets, ChannelFeed, Channels, CustomFields, DeliveryFeed, Ends, EventTypes,
@@ -111,7 +111,7 @@ pub use lanes::queue::{Queue, QueueKey, QueuePlace, Queues};
 pub use lanes::repair::LaneRepair;
 pub use member_lists::changes::{ListBasis, MemberChange, Merged, Settlement};
 pub use member_lists::crawl::{Checkpoint, CrawlLease, CrawledPage, Saved};
-pub use member_lists::field_pass::{FieldsEnd, FieldsLease, FieldsProgress};
+pub use member_lists::field_pass::{FieldsEnd, FieldsLease, FieldsProgress, SeenList};
 pub use member_lists::hints::Hint;
 pub use member_lists::profile_fields::{FieldsRow, MemberFields};
 pub use member_lists::publish::Resume;
@@ -144,7 +144,7 @@ pub use tenancy::templates::{
     TemplatesOf,
 };
 pub use turns::intend::RecoverOutcome;
-pub use turns::settle::{DeliveryTrace, LanePace, SettleContext};
+pub use turns::settle::{DeliveryTrace, LanePace, LoggedRequest, SettleContext};
 pub use upkeep::ahead::TimesMoved;
 pub use upkeep::clock::{ClockPass, ListBookings};
 pub use upkeep::health::OutboxHealth;

@@ -299,7 +299,7 @@ async fn turn(store: &Store, end: Option<&Settle>) {
     };
     let attempt = store
         .outbox()
-        .intend_to(claim, head.delivery, LEASE, SlackRequestKind::Post, None)
+        .intend(claim, head.delivery, LEASE, SlackRequestKind::Post, None)
         .await
         .unwrap();
     assert!(attempt.is_some());

@@ -236,7 +236,7 @@ fn double_colon(cursor: Cursor<'_>) -> Option<Cursor<'_>> {
 }
 
 /// `#[test]`, `#[tokio::test]` and `#[cfg(test)]`, also within `all(...)`; not `cfg(not(test))`.
-fn marks_test(attribute: &syn::Attribute) -> bool {
+pub(crate) fn marks_test(attribute: &syn::Attribute) -> bool {
     let path = attribute.path();
     if path.is_ident("cfg") {
         let mut is_test = false;
@@ -269,7 +269,7 @@ fn visible_type(item: &syn::Item) -> Option<String> {
     is_visible.then(|| name.unraw().to_string())
 }
 
-fn attributes(item: &syn::Item) -> &[syn::Attribute] {
+pub(crate) fn attributes(item: &syn::Item) -> &[syn::Attribute] {
     match item {
         syn::Item::Const(item) => &item.attrs,
         syn::Item::Enum(item) => &item.attrs,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use herald::rpc::pb;
 use herald::rpc::pb::admin_service_client::AdminServiceClient;
 use herald::sandbox;
-use herald::sandbox::browser::{self, Browser, Decision, Page};
+use herald::sandbox::browser::{self, Browser, ConsentAnswer, Decision, Page};
 use tonic::transport::Channel;
 use url::Url;
 
@@ -235,8 +235,8 @@ async fn connect(link: &Url) -> Result<Page, reqwest::Error> {
     }
     let mut browser = Browser::new()?;
     match browser.consent(link, Decision::Allow).await? {
-        Ok(back) => browser.open(&back).await,
-        Err(page) => Ok(page),
+        ConsentAnswer::Back(back) => browser.open(&back).await,
+        ConsentAnswer::Page(page) => Ok(page),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::domain::directory::member::{Member, MemberKind};
 use crate::domain::ids::{InstallationId, SlackUserId, TenantId};
 use crate::domain::mapping::key::MatchKey;
 use crate::domain::time::Timestamp;
-use crate::store;
+use crate::store::{self, SeenList};
 
 /// Members that one plan names at most, or a tenth of the list if that is more; after these, new
 /// members are looked for again.
@@ -42,8 +42,8 @@ pub(super) struct FieldsPlan {
     pub(super) members: usize,
     /// Members that are no longer in the list.
     pub(super) gone: Vec<String>,
-    /// The generation and change sequence that the plan is based on.
-    pub(super) looked_at: (i64, i64),
+    /// The member list that the plan is based on.
+    pub(super) looked_at: SeenList,
     /// The time until the oldest row must be fetched again.
     pub(super) next_due: Duration,
 }
@@ -138,13 +138,12 @@ impl Directory {
         Ok(hints)
     }
 
-    /// Every member, page by page, then the changes; with the generation and change sequence that
-    /// were read.
+    /// Every member, page by page, then the changes; with the list as it was read.
     async fn candidates(
         &self,
         id: InstallationId,
         hints: Hints,
-    ) -> Result<(HashMap<String, Candidate>, (i64, i64)), Error> {
+    ) -> Result<(HashMap<String, Candidate>, SeenList), Error> {
         let hints = std::sync::Arc::new(hints);
         for _ in 0..ATTEMPTS {
             let Some(state) = self.inner.store.member_lists().state(id).await? else { break };
@@ -176,7 +175,8 @@ impl Directory {
             if after.is_none_or(|after| after.changes_gone > state.changes_base) {
                 continue;
             }
-            return Ok((all, (state.generation, state.change_sequence)));
+            let (generation, change_sequence) = (state.generation, state.change_sequence);
+            return Ok((all, SeenList { generation, change_sequence }));
         }
         Err(Error::Moving)
     }
@@ -214,7 +214,7 @@ fn weigh(
     skip: &HashSet<SlackUserId>,
     now: Timestamp,
     again: Duration,
-    looked_at: (i64, i64),
+    looked_at: SeenList,
 ) -> FieldsPlan {
     let mut plan = FieldsPlan {
         jobs: Vec::new(),

@@ -2,7 +2,6 @@
 
 use super::end::End;
 use super::state::State;
-use crate::domain::reason::{Cancellation, Failure, NoMatch, Suppression};
 
 /// Workers that may die while sending one delivery before it is set aside.
 pub(super) const MAX_CRASHES: u32 = 3;
@@ -53,38 +52,6 @@ pub enum LifeEvent {
     Crashed { crashes: u32 },
 }
 
-impl LifeEvent {
-    /// Each event, for tables in docs and tests; of those with a value, one for each effect.
-    pub const EXAMPLES: &'static [Self] = &[
-        Self::MemberFound,
-        Self::MemberUnknown,
-        Self::MemberAwaited,
-        Self::PersonAppeared,
-        Self::WorkspaceChanged,
-        Self::Ended(End::Suppressed(Suppression::SendingOff)),
-        Self::Ended(End::Unreachable(NoMatch::NoMember)),
-        Self::Ended(End::Failed(Failure::Damaged)),
-        Self::Ended(End::Expired),
-        Self::Ended(End::Canceled(Cancellation::Superseded)),
-        Self::PutOff,
-        Self::Doubted,
-        Self::NothingLeft,
-        Self::Intended,
-        Self::Stored,
-        Self::Changed,
-        Self::NotStored,
-        Self::Returned,
-        Self::Withdrawn,
-        Self::Ambiguous,
-        Self::TokenDead,
-        Self::Failed,
-        Self::Parked,
-        Self::Crashed { crashes: MAX_CRASHES - 1 },
-        Self::Crashed { crashes: MAX_CRASHES },
-        Self::Crashed { crashes: MAX_CRASHES + 1 },
-    ];
-}
-
 /// The state after an event; `None`: the event is not allowed in this state, and changes nothing.
 #[must_use]
 pub fn transition(from: State, event: LifeEvent) -> Option<State> {
@@ -133,7 +100,7 @@ fn row(from: State, event: LifeEvent) -> (&'static [State], State) {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
+    use std::collections::{BTreeSet, HashSet};
     use std::mem::discriminant;
 
     use proptest::prelude::*;
@@ -143,6 +110,39 @@ mod tests {
         Suppressed, Unknown, Unreachable,
     };
     use super::*;
+    use crate::domain::reason::{Cancellation, Failure, NoMatch, Suppression};
+
+    /// Each event; of those with a value, one for each effect.
+    const EXAMPLES: &[LifeEvent] = &[
+        LifeEvent::MemberFound,
+        LifeEvent::MemberUnknown,
+        LifeEvent::MemberAwaited,
+        LifeEvent::PersonAppeared,
+        LifeEvent::WorkspaceChanged,
+        LifeEvent::Ended(End::Suppressed(Suppression::SendingOff)),
+        LifeEvent::Ended(End::Unreachable(NoMatch::NoMember)),
+        LifeEvent::Ended(End::Failed(Failure::Damaged)),
+        LifeEvent::Ended(End::Expired),
+        LifeEvent::Ended(End::Canceled(Cancellation::Superseded)),
+        LifeEvent::PutOff,
+        LifeEvent::Doubted,
+        LifeEvent::NothingLeft,
+        LifeEvent::Intended,
+        LifeEvent::Stored,
+        LifeEvent::Changed,
+        LifeEvent::NotStored,
+        LifeEvent::Returned,
+        LifeEvent::Withdrawn,
+        LifeEvent::Ambiguous,
+        LifeEvent::TokenDead,
+        LifeEvent::Failed,
+        LifeEvent::Parked,
+        LifeEvent::Crashed { crashes: MAX_CRASHES - 1 },
+        LifeEvent::Crashed { crashes: MAX_CRASHES },
+        LifeEvent::Crashed { crashes: MAX_CRASHES + 1 },
+    ];
+
+    const PAGE: &str = include_str!("../../../docs/delivery-states.md");
 
     /// The whole table, written out: all moves of an event. Every other pair of a state and an
     /// event is refused.
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn every_event_in_every_state_is_as_in_the_table() {
-        for event in LifeEvent::EXAMPLES.iter().copied() {
+        for event in EXAMPLES.iter().copied() {
             for from in all_states() {
                 let expected = moves(event).iter().find(|(state, _)| *state == from);
                 let expected = expected.map(|(_, to)| *to);
@@ -213,12 +213,29 @@ mod tests {
 
     #[test]
     fn the_examples_have_every_event_once() {
-        let examples: HashSet<_> = LifeEvent::EXAMPLES.iter().collect();
-        assert_eq!(examples.len(), LifeEvent::EXAMPLES.len());
-        let events: HashSet<_> = LifeEvent::EXAMPLES.iter().map(discriminant).collect();
+        let examples: HashSet<_> = EXAMPLES.iter().collect();
+        assert_eq!(examples.len(), EXAMPLES.len());
+        let events: HashSet<_> = EXAMPLES.iter().map(discriminant).collect();
         assert_eq!(events.len(), 20, "a new event needs an example");
         let all_ends = |event: &&LifeEvent| matches!(event, LifeEvent::Ended(_));
-        assert_eq!(LifeEvent::EXAMPLES.iter().filter(all_ends).count(), 5);
+        assert_eq!(EXAMPLES.iter().filter(all_ends).count(), 5);
+    }
+
+    #[test]
+    fn every_transition_is_drawn_in_the_documents() {
+        let arrow = |line: &'static str| {
+            let mut words = line.split_whitespace();
+            let (from, arrow, to) = (words.next()?, words.next()?, words.next()?);
+            let between_states = arrow == "-->" && from != "[*]" && to != "[*]";
+            between_states.then_some((from, to))
+        };
+        let drawn: BTreeSet<_> = PAGE.lines().filter_map(arrow).collect();
+        let mut allowed = BTreeSet::new();
+        for from in State::ALL {
+            let next = EXAMPLES.iter().filter_map(|event| transition(*from, *event));
+            allowed.extend(next.map(|to| (from.code(), to.code())));
+        }
+        assert_eq!(drawn, allowed, "left: docs/delivery-states.md, right: the code");
     }
 
     /// Statements that change many rows at once name sets of states instead of asking for each row.
@@ -237,7 +254,7 @@ mod tests {
     }
 
     fn any_event() -> impl Strategy<Value = LifeEvent> {
-        let listed = prop::sample::select(LifeEvent::EXAMPLES);
+        let listed = prop::sample::select(EXAMPLES);
         prop_oneof![listed, any::<u32>().prop_map(|crashes| LifeEvent::Crashed { crashes })]
     }
 

@@ -26,12 +26,6 @@ impl MatchKey {
         canonical_text(text).map(|text| Self(text.into_owned()))
     }
 
-    /// The key of a number; `None` if it is not integral or not exact.
-    #[must_use]
-    pub fn of_number(number: &Number) -> Option<Self> {
-        canonical_number(number).map(Self)
-    }
-
     /// The canonical text: trimmed, and in lower case if it is an e-mail address. For lookups of an
     /// address in Slack; never for logs.
     #[must_use]
@@ -154,7 +148,7 @@ mod tests {
     use super::*;
 
     fn number(text: &str) -> Option<MatchKey> {
-        MatchKey::of_number(&serde_json::from_str(text).unwrap())
+        canonical_number(&serde_json::from_str(text).unwrap()).map(MatchKey)
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::domain::capacity::priority::Priority;
 use crate::domain::ids::EventType;
 
 pub use super::problem::FieldProblem;
-pub use validate::{Spec, validate, validate_data};
+pub use validate::{Spec, validate};
 
 /// One event type that every tenant has from the start.
 #[derive(Debug)]

@@ -20,6 +20,14 @@ impl FieldProblem {
     }
 }
 
+/// A place in a template's text or blocks, as far as it is known. Both count from 1.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct TextPlace {
+    pub(super) line: Option<usize>,
+    /// The character of the line.
+    pub(super) column: Option<usize>,
+}
+
 /// One problem of a template, or of the data of a preview.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Problem {
@@ -63,12 +71,8 @@ impl Problem {
         Self { line: Some(1), column: Some(1), ..self }
     }
 
-    /// A problem of a template's string, at this line and column.
-    pub(super) fn of(
-        error: &minijinja::Error,
-        field: &str,
-        (line, column): (Option<usize>, Option<usize>),
-    ) -> Self {
+    /// A problem of a template's string, at this place.
+    pub(super) fn of(error: &minijinja::Error, field: &str, place: TextPlace) -> Self {
         let reason = match (error.kind(), error.detail()) {
             (
                 ErrorKind::SyntaxError
@@ -84,6 +88,7 @@ impl Problem {
             (kind, Some(detail)) => format!("{kind}: {detail}"),
             (kind, None) => kind.to_string(),
         };
+        let TextPlace { line, column } = place;
         Self { line, column, ..Self::new(field, format!("does not work: {reason}")) }
     }
 }

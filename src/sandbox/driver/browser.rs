@@ -40,6 +40,26 @@ impl Page {
     }
 }
 
+/// Slack's answer to a decision on its consent page.
+#[derive(Debug, Clone)]
+pub enum ConsentAnswer {
+    /// Slack sends the person to this URL.
+    Back(Url),
+    /// Slack does not redirect, but shows this page.
+    Page(Page),
+}
+
+impl ConsentAnswer {
+    /// The URL to which Slack sends the person, if it redirects.
+    #[must_use]
+    pub fn back(self) -> Option<Url> {
+        match self {
+            Self::Back(url) => Some(url),
+            Self::Page(_) => None,
+        }
+    }
+}
+
 /// A browser with the cookies of one app. (It is not a general one: it looks only at the names of
 /// cookies.)
 #[derive(Debug)]
@@ -73,13 +93,12 @@ impl Browser {
         Ok(Page { status: answer.status().as_u16(), html: answer.text().await? })
     }
 
-    /// Reads Slack's consent page and submits its form; returns the URL to which Slack sends the
-    /// person, or Slack's page if it does not redirect.
+    /// Reads Slack's consent page and submits its form.
     pub async fn consent(
         &self,
         authorize_url: &Url,
         decision: Decision,
-    ) -> Result<Result<Url, Page>, reqwest::Error> {
+    ) -> Result<ConsentAnswer, reqwest::Error> {
         self.client.get(authorize_url.clone()).send().await?.error_for_status()?;
         let mut form: Vec<_> = authorize_url.query_pairs().into_owned().collect();
         form.push(("decision".to_owned(), decision.value().to_owned()));
@@ -88,8 +107,11 @@ impl Browser {
         let answer = self.client.post(page).form(&form).send().await?;
         let back = answer.headers().get(LOCATION).and_then(|to| Url::parse(to.to_str().ok()?).ok());
         Ok(match back {
-            Some(back) => Ok(back),
-            None => Err(Page { status: answer.status().as_u16(), html: answer.text().await? }),
+            Some(back) => ConsentAnswer::Back(back),
+            None => {
+                let status = answer.status().as_u16();
+                ConsentAnswer::Page(Page { status, html: answer.text().await? })
+            }
         })
     }
 }
@@ -100,8 +122,8 @@ pub async fn decide(link: &Url, decision: Decision) -> Result<Page, reqwest::Err
     let start = browser.open(link).await?;
     let Some(consent) = start.way_to_slack() else { return Ok(start) };
     match browser.consent(&consent, decision).await? {
-        Ok(back) => browser.open(&back).await,
-        Err(page) => Ok(page),
+        ConsentAnswer::Back(back) => browser.open(&back).await,
+        ConsentAnswer::Page(page) => Ok(page),
     }
 }
 

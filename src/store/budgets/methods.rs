@@ -28,6 +28,15 @@ pub struct Booked {
     pub paused_until: Timestamp,
 }
 
+/// The part of a workspace's budget that a claim took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BudgetStart {
+    /// When the request may begin.
+    pub at: Timestamp,
+    /// How much of the budget was taken for it.
+    pub interval: Duration,
+}
+
 /// A start that was reserved or refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reservation {
@@ -96,14 +105,14 @@ impl Budgets<'_> {
         self,
         id: InstallationId,
         budget: Budget,
-        (start, interval): (Timestamp, Duration),
+        start: BudgetStart,
     ) -> Result<(), Error> {
         let clock = Patience::Shared.clock(self.store.writer().get_database_backend());
         let text = format!(
             "UPDATE budgets SET next_at = $3 FROM {clock} \
              WHERE installation = $1 AND method = $2 AND next_at = $3 + $4"
         );
-        let values = params![id.to_string(), budget.method(), start.0, micros(interval)];
+        let values = params![id.to_string(), budget.method(), start.at.0, micros(start.interval)];
         sql::execute(self.store.writer(), &text, values).await.map(drop)
     }
 

@@ -57,14 +57,6 @@ const ATTEMPTS: u32 = 16;
 const PARTS: f64 = 1000.0;
 
 impl Budgets<'_> {
-    /// The posting state; `None` before the first post.
-    pub async fn posting(self, id: InstallationId) -> Result<Option<Posting>, Error> {
-        let read = read_posting();
-        let text = format!("SELECT {read} FROM posting WHERE installation = $1");
-        let row = sql::one(self.store.reader(), &text, params![id.to_string()]).await?;
-        row.map_or(Ok(None), |row| posting_of(&mut Columns::of(&row)))
-    }
-
     /// Begins to count, or begins a new window if the current one is still that of `window_at`; the
     /// limit becomes `limit`. [`Error::Locked`]: another transaction holds the row.
     pub async fn begin_window(

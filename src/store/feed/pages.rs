@@ -11,11 +11,29 @@ use crate::store::{Error, Store};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChangePage<T> {
     pub changes: Vec<T>,
-    /// The numbers of the first and the last change that were read, including changes that cannot
-    /// be read and were skipped.
-    pub span: Option<(i64, i64)>,
+    /// `None`: there were no changes.
+    pub span: Option<ChangeSpan>,
     /// More may follow.
     pub full: bool,
+}
+
+/// The numbers of a page, including those of changes that cannot be read and were skipped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChangeSpan {
+    pub first: i64,
+    pub last: i64,
+}
+
+impl ChangeSpan {
+    /// Of rows in order, whose first column is the number.
+    fn of(rows: &[Row]) -> Result<Option<Self>, Error> {
+        match (rows.first(), rows.last()) {
+            (Some(first), Some(last)) => {
+                Ok(Some(Self { first: first.get(0)?, last: last.get(0)? }))
+            }
+            _ => Ok(None),
+        }
+    }
 }
 
 /// The extent of a tenant's feed.
@@ -40,11 +58,7 @@ impl<T> ChangePage<T> {
         limit: u32,
         read: fn(&Row) -> Result<T, Error>,
     ) -> Result<Self, Error> {
-        let number = |row: &Row| row.get::<i64>(0);
-        let span = match (rows.first(), rows.last()) {
-            (Some(first), Some(last)) => Some((number(first)?, number(last)?)),
-            _ => None,
-        };
+        let span = ChangeSpan::of(rows)?;
         let changes: Vec<T> = rows.iter().filter_map(|row| read(row).ok()).collect();
         store.pass_over(UnreadableRow::Change, (rows.len() - changes.len()) as u64);
         Ok(Self { changes, span, full: rows.len() >= limit as usize })

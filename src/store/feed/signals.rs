@@ -105,11 +105,6 @@ impl DeliveryFeed<'_> {
         self.store.watch_feed(FeedOf::Deliveries, tenant)
     }
 
-    /// Tenants whose feed is watched in this process.
-    pub fn count_watched(self) -> usize {
-        self.store.count_watched_feeds(FeedOf::Deliveries)
-    }
-
     /// Checks how far the watched feeds reach and wakes the watchers of those that moved. One
     /// statement for all of them, and none if there are no watchers.
     pub async fn follow(self) -> Result<(), Error> {
@@ -130,11 +125,6 @@ impl Store {
         let mut watched = self.signals(of).watched();
         let reach = watched.entry(tenant.clone()).or_default().subscribe();
         FeedWatcher { store: self.clone(), of, tenant: tenant.clone(), reach }
-    }
-
-    /// As [`DeliveryFeed::count_watched`], for either feed.
-    pub(in crate::store) fn count_watched_feeds(&self, of: FeedOf) -> usize {
-        self.signals(of).watched().len()
     }
 
     /// As [`DeliveryFeed::follow`], for either feed.
@@ -173,5 +163,27 @@ impl Store {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Config;
+
+    #[tokio::test]
+    async fn a_tenant_is_watched_until_its_last_watcher_is_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config { data_dir: dir.path().to_owned(), ..Config::default() };
+        let store = Store::open(&config).await.unwrap();
+        let [busy, quiet] = ["busy", "quiet"].map(|id| TenantId::parse(id).unwrap());
+        let watched = || store.signals(FeedOf::Deliveries).watched().len();
+        let (first, second) = (store.feed().watch(&busy), store.feed().watch(&busy));
+        let quiet_one = store.feed().watch(&quiet);
+        assert_eq!(watched(), 2);
+        drop(first);
+        assert_eq!(watched(), 2);
+        drop((second, quiet_one));
+        assert_eq!(watched(), 0, "no watcher is left");
     }
 }

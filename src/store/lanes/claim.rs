@@ -21,6 +21,7 @@ use crate::domain::ids::{
     SubjectKey, TenantId, UserId,
 };
 use crate::domain::time::{Timestamp, micros};
+use crate::store::budgets::methods::BudgetStart;
 use crate::store::database::era::doubt;
 use crate::store::database::rows::{Column, Columns, given};
 use crate::store::database::sql::{self, CLOCK, Row, params};
@@ -46,9 +47,8 @@ pub struct LaneClaim {
     pub now: Timestamp,
     /// The budget that this claim's request is taken from.
     pub budget: Budget,
-    /// When that request may begin by the workspace's budget, and how much of the budget was taken
-    /// for it; `None` if nothing was taken.
-    pub start: Option<(Timestamp, Duration)>,
+    /// The part of the workspace's budget that was taken for that request; `None`: none was.
+    pub start: Option<BudgetStart>,
 }
 
 /// The first delivery of a lane, with everything that sending it needs.

@@ -20,7 +20,7 @@ use crate::domain::capacity::priority::{Class, Priority};
 use crate::domain::delivery::subject::{Action, SlackRequestKind};
 use crate::domain::ids::{InstallationId, TenantId};
 use crate::domain::time::Timestamp;
-use crate::store::database::rows::{Column, Columns, NewCell, NewRows, arrays};
+use crate::store::database::rows::{Column, NewCell, NewRows, arrays};
 use crate::store::database::sql::{self, by_key, params};
 use crate::store::database::transaction::{Tx, scoped};
 use crate::store::records::deliveries::IN_LANE;
@@ -239,21 +239,6 @@ impl Lanes<'_> {
             .await?;
         self.store.wake();
         Ok(())
-    }
-
-    /// The deliveries that wait in one lane.
-    pub async fn backlog(self, installation: InstallationId, lane: &str) -> Result<Backlog, Error> {
-        let text = format!(
-            "SELECT (SELECT COUNT(*) FROM deliveries WHERE installation = $1 AND lane = $2 \
-             AND {IN_LANE}), \
-             (SELECT next_at FROM lanes WHERE installation = $1 AND lane = $2)"
-        );
-        let values = params![installation.to_string(), lane];
-        let Some(row) = sql::one(self.store.reader(), &text, values).await? else {
-            return Ok(Backlog::default());
-        };
-        let mut columns = Columns::of(&row);
-        Ok(Backlog { count: columns.count()?, next_at: columns.optional_time()? })
     }
 }
 

@@ -10,14 +10,14 @@ use std::time::Duration;
 use sea_orm::ConnectionTrait as _;
 use tokio::sync::Notify;
 
-use super::claim::{LaneClaim, lease_token};
+use super::claim::LaneClaim;
 use crate::domain::capacity::budget::Budget;
 use crate::domain::capacity::pacing::Pace;
 use crate::domain::capacity::priority::Class;
 use crate::domain::ids::{ChannelId, InstallationId, LeaseToken, TenantId};
 use crate::domain::time::{Timestamp, micros};
 use crate::store::budgets::clock;
-use crate::store::budgets::methods::{Booked, booked_of, read_booked};
+use crate::store::budgets::methods::{Booked, BudgetStart, booked_of, read_booked};
 use crate::store::budgets::posts::{Posting, posting_of, read_posting};
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, CLOCK, Row, params};
@@ -65,9 +65,6 @@ pub struct QueuePlace {
     class: i64,
     budget: i64,
 }
-
-/// More queues than there are.
-const EVERY: u32 = 1_000_000;
 
 impl<'a> Lanes<'a> {
     /// Notified after a commit that gave lanes work. A hint within this process; other replicas
@@ -132,35 +129,11 @@ impl<'a> Lanes<'a> {
             now: claimed.now,
             start: pace.zip(claimed.spent_until).map(|(pace, spent)| {
                 let later = u32::try_from(count - 1 - at).unwrap_or(u32::MAX);
-                (spent.minus(pace.interval.saturating_mul(later)), pace.interval)
+                let at = spent.minus(pace.interval.saturating_mul(later));
+                BudgetStart { at, interval: pace.interval }
             }),
         });
         Ok(claims.collect())
-    }
-
-    /// Claims up to `limit` due lanes, the most urgent queues first, regardless of budgets and
-    /// pauses: for callers that do not post.
-    pub async fn claim(self, limit: u32, lease: Duration) -> Result<Vec<LaneClaim>, Error> {
-        let mut found = self.queues(None, limit).await?;
-        found.queues.retain(|queue| queue.next_at <= found.now);
-        found.queues.sort_by_key(|queue| (queue.key.class, queue.next_at));
-        let mut claims = Vec::new();
-        for queue in found.queues {
-            let left = limit.saturating_sub(u32::try_from(claims.len()).unwrap_or(limit));
-            if left > 0 {
-                let token = lease_token();
-                claims.extend(self.claim_queue(&queue.key, token, left, lease, None).await?);
-            }
-        }
-        Ok(claims)
-    }
-
-    /// How long until the earliest lane can be claimed: zero if one is due, `None` if all are empty
-    /// or asleep.
-    pub async fn next_due(self) -> Result<Option<Duration>, Error> {
-        let found = self.queues(None, EVERY).await?;
-        let next = found.queues.iter().map(|queue| queue.next_at).min();
-        Ok(next.map(|next| next.since(found.now)))
     }
 
     /// Gives back the lanes held by a claim whose answer was lost. Repeating it is harmless.

@@ -48,6 +48,13 @@ pub struct FieldsProgress {
     pub last_error: Option<String>,
 }
 
+/// A member list as it was when it was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SeenList {
+    pub generation: i64,
+    pub change_sequence: i64,
+}
+
 /// How a pass ends.
 #[derive(Debug, Clone)]
 pub struct FieldsEnd {
@@ -55,8 +62,8 @@ pub struct FieldsEnd {
     pub due_after: Duration,
     /// The next pass is due no sooner than this, if the member list changes.
     pub soon_after: Duration,
-    /// The generation and change sequence that it looked at; `None` keeps the stored ones.
-    pub seen: Option<(i64, i64)>,
+    /// The member list that it looked at; `None` keeps the stored one.
+    pub seen: Option<SeenList>,
     pub needed: bool,
     pub error: Option<String>,
 }
@@ -215,7 +222,6 @@ impl CustomFields<'_> {
                 seen_generation = COALESCE($7, seen_generation),
                 seen_change = COALESCE($8, seen_change)
             WHERE installation = $1 AND epoch = $2 AND lease_until > 0";
-        let (generation, change) = end.seen.unzip();
         let error = end.error.as_ref();
         let values = params![
             lease.installation.to_string(),
@@ -224,8 +230,8 @@ impl CustomFields<'_> {
             micros(end.soon_after),
             i32::from(end.needed),
             error.map(|error| error.chars().take(ERROR_CHARS).collect::<String>()),
-            generation,
-            change,
+            end.seen.map(|list| list.generation),
+            end.seen.map(|list| list.change_sequence),
         ];
         Ok(sql::execute(self.store.writer(), SQL, values).await? > 0)
     }

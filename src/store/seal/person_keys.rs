@@ -85,7 +85,7 @@ struct NewKey {
 
 impl NewKey {
     /// `keys` are the tenant's.
-    fn make(keys: &ScopeKeys, (person, user): (&PersonHash, &UserId)) -> Result<Self, Error> {
+    fn make(keys: &ScopeKeys, person: &PersonHash, user: &UserId) -> Result<Self, Error> {
         let id: [u8; PERSON_ID_BYTES] = rand::random();
         let wrapped = keys.seal(&place(&hex(&id)), &new_key()[..])?;
         let name = keys.seal(&place_of_name(&hex(person)), user.as_str().as_bytes())?;
@@ -306,7 +306,7 @@ impl Store {
         let mut new = BTreeMap::new();
         for one in wanted.iter().filter(|one| in_batches(&one.tenant)) {
             for (person, user) in one.unmet(&found) {
-                let key = NewKey::make(&one.keys, (person, user))?;
+                let key = NewKey::make(&one.keys, person, user)?;
                 new.entry((one.tenant.as_str(), *person)).or_insert(key);
             }
         }

@@ -38,19 +38,9 @@ impl Outbox<'_> {
     /// the number of this attempt. `None`: the claim is stale, or posting to the workspace is
     /// paused, or the delivery is not (or no longer) the pending, unexpired head of the lane, or it
     /// is in doubt since a recovery of the store; unless the claim is stale, the lane was released.
-    /// Without a number there must be no request.
+    /// Without a number there must be no request. An answer in a thread names the thread. A pause
+    /// of posting does not hold back changes.
     pub async fn intend(
-        self,
-        claim: &LaneClaim,
-        delivery: DeliveryId,
-        lease: Duration,
-    ) -> Result<Option<u32>, Error> {
-        self.intend_to(claim, delivery, lease, SlackRequestKind::Post, None).await
-    }
-
-    /// Like [`Outbox::intend`], for a request of another kind; an answer in a thread names the
-    /// thread. A pause of posting does not hold back changes.
-    pub async fn intend_to(
         self,
         claim: &LaneClaim,
         delivery: DeliveryId,

@@ -28,6 +28,7 @@ use crate::store::lanes::claim::{LaneClaim, Unlease, lock, unlease};
 use crate::store::lanes::lane::{self, Joining};
 use crate::store::records::sealed::seal_trace;
 use crate::store::{Error, Outbox, Store};
+pub use attempts::LoggedRequest;
 pub(in crate::store) use attempts::{Log, log};
 use batch::SentMessage;
 
@@ -36,8 +37,8 @@ use batch::SentMessage;
 pub struct SettleContext<'a> {
     /// The pacing of the request in its lane; `None` if no request was begun.
     pub pace: Option<LanePace>,
-    /// The method that was called, and how long the request took.
-    pub request: Option<(&'static str, Duration)>,
+    /// For the log of attempts.
+    pub request: Option<LoggedRequest>,
     /// Why it went as it did; `None` keeps the stored trace.
     pub trace: Option<DeliveryTrace<'a>>,
 }
@@ -49,6 +50,17 @@ pub struct DeliveryTrace<'a> {
     /// Absent for posts to a channel.
     pub user: Option<&'a UserId>,
     pub trace: &'a [u8],
+}
+
+/// A settle as it is written.
+#[derive(Clone, Copy)]
+struct Settling<'a> {
+    claim: &'a LaneClaim,
+    delivery: DeliveryId,
+    settle: &'a Settle,
+    context: SettleContext<'a>,
+    /// Encrypted.
+    trace: Option<&'a Vec<u8>>,
 }
 
 impl From<Option<LanePace>> for SettleContext<'_> {
@@ -114,13 +126,10 @@ impl Outbox<'_> {
                 return Ok(true);
             }
         }
-        let trace = trace.as_ref();
+        let settling = Settling { claim, delivery, settle, context, trace: trace.as_ref() };
         let settled = self
             .store
-            .of_lane(|tx, patience| {
-                let ended = (delivery, settle);
-                scoped(self.store.settle_within(tx, (claim, patience), ended, context, trace))
-            })
+            .of_lane(|tx, patience| scoped(self.store.settle_within(tx, patience, settling)))
             .await?;
         if let Some(state) = settled {
             self.store.changed();
@@ -142,15 +151,13 @@ impl Outbox<'_> {
 }
 
 impl Store {
-    /// `trace` is encrypted.
     async fn settle_within(
         &self,
         tx: &Tx,
-        (claim, patience): (&LaneClaim, Patience),
-        (delivery, settle): (DeliveryId, &Settle),
-        context: SettleContext<'_>,
-        trace: Option<&Vec<u8>>,
+        patience: Patience,
+        settling: Settling<'_>,
     ) -> Result<Option<State>, Error> {
+        let Settling { claim, delivery, settle, context, trace } = settling;
         if !lock(tx, claim, patience).await? {
             return Ok(None);
         }

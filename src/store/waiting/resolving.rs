@@ -142,20 +142,6 @@ impl Waiting<'_> {
         self.store.read_claimed(claimed).await
     }
 
-    /// How long until one that waits for a member can be claimed; `None` if none waits.
-    pub async fn next_resolving(self) -> Result<Option<Duration>, Error> {
-        let text = format!(
-            "SELECT MIN(due_at), {{now}} FROM deliveries WHERE {RESOLVES_DUE} AND {}",
-            known()
-        );
-        let Some(row) = sql::one(self.store.reader(), &text, params![]).await? else {
-            return Ok(None);
-        };
-        let mut columns = Columns::of(&row);
-        let (due, now) = (columns.optional_time()?, columns.time()?);
-        Ok(due.map(|due| due.since(now)))
-    }
-
     /// Settles a claimed delivery; `trace` gives the reasons. Returns its new state: a delivery
     /// that stands behind another of its person stays resolving, and joins no lane before the other
     /// does. `None`: the token is stale, and nothing changed.

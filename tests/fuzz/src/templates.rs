@@ -6,7 +6,7 @@
 //! its author wrote no markup, the message has none.
 
 use herald::domain::ids::EventType;
-use herald::domain::message::event::{self, validate_data};
+use herald::domain::message::event::{self, validate};
 use herald::domain::message::render::{
     Compiled, Context, Language, Link, Reader, Rendered, Template, render,
 };
@@ -27,8 +27,7 @@ pub(crate) fn run(input: &[u8]) {
     let language = Language::preferred(&[text(name).into_owned()]);
     let words = built_in.and_then(|built_in| built_in.words(language));
     let template = words.map_or_else(mine, |words| words.template.clone());
-    let data =
-        serde_json::from_slice(data).ok().filter(|data| validate_data(&own, data).is_empty());
+    let data = serde_json::from_slice(data).ok().filter(|data| validate(data, [], &[]).is_empty());
     let data = data.unwrap_or_else(usual);
     let some = |bytes| Some(text(bytes).into_owned()).filter(|text| !text.is_empty());
     let locales = some(name).into_iter().collect();

@@ -7,3 +7,13 @@ mod door;
 pub(crate) mod issuer;
 mod tenants;
 mod tokens;
+
+use herald::domain::access::Who;
+
+/// Whether the caller is one person, who can have data of their own.
+pub(crate) fn is_one_person(who: Who) -> bool {
+    match who {
+        Who::Service | Who::Administrator => false,
+        Who::User | Who::Actor | Who::Editor => true,
+    }
+}

@@ -9,6 +9,7 @@ use herald::rpc::{CallerConfig, RoleConfig, pb};
 use tonic::Code;
 
 use super::door::{Answer, Caller, Door, Ids, event_type_of, key_of_channel, path, shown};
+use super::is_one_person;
 use crate::support::client::{notify, person};
 use crate::support::world::{Plan, TENANT, World, caller};
 
@@ -187,7 +188,7 @@ fn subjects(first: &Ids, who: Who) -> Vec<(Whose, Ids, Ids)> {
         ..first.clone()
     };
     let mut subjects = vec![(Whose::Other, first.clone(), nobody.clone())];
-    if who.is_one_person() {
+    if is_one_person(who) {
         // The caller's own id, which a person of the first tenant has too.
         let own = |ids: &Ids| Ids { user: SAME_ID.into(), ..ids.clone() };
         subjects.push((Whose::Own, own(first), own(&nobody)));

@@ -31,7 +31,7 @@ async fn link(world: &World, tenant: &str) -> Url {
 /// Opens a link and approves; returns where Slack sends the browser.
 async fn approved(browser: &mut Browser, link: &Url) -> Url {
     let consent = browser.open(link).await.unwrap().way_to_slack().unwrap();
-    browser.consent(&consent, Decision::Allow).await.unwrap().unwrap()
+    browser.consent(&consent, Decision::Allow).await.unwrap().back().unwrap()
 }
 
 /// Connects the tenant in a new browser.
@@ -68,7 +68,7 @@ async fn an_answer_of_slacks_counts_in_the_browser_that_opened_the_link_only() {
             let title = format!("Connect Slack to “{TENANT}”");
             assert!(page.html.contains(&title), "{}", page.html);
             let consent = page.way_to_slack().unwrap();
-            let back = victim.consent(&consent, Decision::Allow).await.unwrap().unwrap();
+            let back = victim.consent(&consent, Decision::Allow).await.unwrap().back().unwrap();
             let page = victim.open(&back).await.unwrap();
             assert_eq!(page.status, 403, "{}", page.html);
             assert!(page.html.contains("open the connect link again"), "{}", page.html);
@@ -139,7 +139,7 @@ async fn with_pkce_a_code_needs_the_verifier_of_its_state() {
         let mut another = Browser::new().unwrap();
         let next = another.open(&link(world, SECOND).await).await.unwrap().way_to_slack().unwrap();
         assert_ne!(argument(&next, "code_challenge"), challenge, "each state has its own");
-        let back = browser.consent(&consent, Decision::Allow).await.unwrap().unwrap();
+        let back = browser.consent(&consent, Decision::Allow).await.unwrap().back().unwrap();
         let client = reqwest::Client::builder().build().unwrap();
         let exchange = client
             .post(world.sandbox.url().join("api/oauth.v2.access").unwrap())
@@ -358,9 +358,9 @@ async fn where_the_operator_says_so_the_person_confirms() {
         // The confirmation is also bound to this browser.
         let consent = page.way_to_slack().unwrap();
         let mut other = Browser::new().unwrap();
-        let elsewhere = other.consent(&consent, Decision::Allow).await.unwrap().unwrap();
+        let elsewhere = other.consent(&consent, Decision::Allow).await.unwrap().back().unwrap();
         assert_eq!(other.open(&elsewhere).await.unwrap().status, 403);
-        let back = browser.consent(&consent, Decision::Allow).await.unwrap().unwrap();
+        let back = browser.consent(&consent, Decision::Allow).await.unwrap().back().unwrap();
         let page = browser.open(&back).await.unwrap();
         assert_eq!(page.status, 200, "{}", page.html);
         assert_eq!(workspace_of(world, SECOND).await.unwrap().other_tenants, 1);

@@ -15,7 +15,9 @@ use sea_orm::{ConnectionTrait as _, DbBackend, Statement, TransactionTrait as _,
 
 use super::keys::{databases, migrated};
 use super::thief::{Stolen, Thief};
-use crate::outbox::{LEASE, call, delivered, delivery, lane, post, sending, tenant, uuid};
+use crate::outbox::{
+    LEASE, call, claim_lanes, delivered, delivery, intend_post, lane, post, sending, tenant, uuid,
+};
 use crate::support::store::test_stores;
 
 const EMAIL: &str = "someone@victim.example";
@@ -120,7 +122,7 @@ async fn without_the_key_nothing_of_the_person_is_read() {
         assert_eq!(replica.outbox().words(&acme, ours).await.unwrap(), None);
         assert_eq!(replica.records().delivery(&acme, ours).await.unwrap().unwrap().trace, None);
         assert_eq!(replica.outbox().words(&umbrella, other).await.unwrap().as_deref(), Some(WORDS));
-        for claim in replica.lanes().claim(10, LEASE).await.unwrap() {
+        for claim in claim_lanes(replica.lanes(), 10, LEASE).await.unwrap() {
             let head = replica.lanes().head(&claim).await.unwrap().unwrap();
             assert_eq!(head.damaged, head.delivery == ours);
             assert_eq!(head.content.is_none(), head.damaged);
@@ -207,11 +209,11 @@ async fn values_of_earlier_releases_open_until_they_are_written_again() {
         assert_eq!(read.person, person());
         assert_eq!(read.identity.unwrap().display_name, NAME);
         assert_eq!(replica.outbox().words(&acme, id).await.unwrap().as_deref(), Some(WORDS));
-        let claims = replica.lanes().claim(10, LEASE).await.unwrap();
+        let claims = claim_lanes(replica.lanes(), 10, LEASE).await.unwrap();
         let head = replica.lanes().head(&claims[0]).await.unwrap().unwrap();
         assert_eq!(head.content.as_deref(), Some(WORDS));
         assert_eq!(head.trace.as_deref(), Some(WHY));
-        assert!(replica.outbox().intend(&claims[0], id, LEASE).await.unwrap().is_some());
+        assert!(intend_post(replica.outbox(), &claims[0], id, LEASE).await.unwrap().is_some());
         let sent =
             replica.outbox().settle(&claims[0], id, &delivered(), SettleContext::default()).await;
         assert!(sent.unwrap());
@@ -269,7 +271,7 @@ async fn nothing_is_stored_under_a_key_that_another_replica_erased() {
         }
         let last = post(&one, "U99").await;
         assert!(waits_readable(&two, last).await);
-        let claims = two.lanes().claim(100, LEASE).await.unwrap();
+        let claims = claim_lanes(two.lanes(), 100, LEASE).await.unwrap();
         for claim in claims {
             let head = two.lanes().head(&claim).await.unwrap();
             assert!(head.is_none_or(|head| !head.damaged));

@@ -14,6 +14,7 @@ use serde_json::json;
 
 use super::slow::OWN_CLOCK;
 use super::{HOUR, PATIENCE, World, connect, worlds};
+use crate::outbox::{claim_lanes, intend_post};
 use crate::support::store::test_stores;
 
 fn broken() -> FaultKind {
@@ -168,10 +169,10 @@ async fn whoever_was_frozen_after_the_intent_posts_nothing() {
 /// A worker that dies after its intent, either after it posted or before.
 async fn die(world: &World, posted: bool) {
     let over = Duration::ZERO;
-    let claims = world.store.lanes().claim(10, over).await.unwrap();
+    let claims = claim_lanes(world.store.lanes(), 10, over).await.unwrap();
     let [claim] = claims.as_slice() else { panic!("{claims:?}") };
     let head = world.store.lanes().head(claim).await.unwrap().unwrap();
-    world.store.outbox().intend(claim, head.delivery, over).await.unwrap().unwrap();
+    intend_post(world.store.outbox(), claim, head.delivery, over).await.unwrap().unwrap();
     if posted {
         let member = SlackUserId::parse(claim.lane.as_str()).unwrap();
         let message = PostMessage {
@@ -219,7 +220,7 @@ async fn what_killed_three_workers_is_parked_only_where_history_does_not_have_it
                 if death == 3 {
                     break;
                 }
-                let claims = world.store.lanes().claim(10, HOUR).await.unwrap();
+                let claims = claim_lanes(world.store.lanes(), 10, HOUR).await.unwrap();
                 let outcome = world.store.outbox().recover(&claims[0], deadly).await.unwrap();
                 assert_eq!(outcome, RecoverOutcome::Unknown);
                 let absent = Settle::Retry { after: Duration::ZERO, code: "absent".into() };
@@ -323,9 +324,9 @@ async fn many_in_doubt_share_the_budget_of_history_and_all_are_settled() {
             all.push(world.post(&format!("U{number}"), "one").await);
         }
         let over = Duration::ZERO;
-        for claim in world.store.lanes().claim(10, over).await.unwrap() {
+        for claim in claim_lanes(world.store.lanes(), 10, over).await.unwrap() {
             let head = world.store.lanes().head(&claim).await.unwrap().unwrap();
-            world.store.outbox().intend(&claim, head.delivery, over).await.unwrap().unwrap();
+            intend_post(world.store.outbox(), &claim, head.delivery, over).await.unwrap().unwrap();
         }
         let running = world.start();
         for id in all {

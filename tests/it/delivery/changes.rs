@@ -13,6 +13,7 @@ use herald::sandbox::{Fault, FaultKind};
 use herald::store::{Accept, DeliveryKind, NotificationTerms};
 
 use super::{Running, SCOPES, World, accept_of, installed, tenant, worlds};
+use crate::outbox::posting_of;
 use crate::support::store::{connect_tenant, test_stores};
 
 /// Conversations with a change that waits.
@@ -203,7 +204,7 @@ async fn what_a_replacement_waits_for_depends_on_what_is_there() {
         let record = world.ended(new).await;
         assert_eq!((record.state, record.attempt), (State::Sent, 1));
         assert_eq!((world.changed(), world.posts().len()), (0, 1));
-        let posting = world.store.budgets().posting(world.installation).await.unwrap().unwrap();
+        let posting = posting_of(&world.store, world.installation).await;
         assert_eq!(posting.window_posts, 1, "taken from the budget of posts");
         world.store.budgets().pause(world.installation, "chat.update", super::HOUR).await.unwrap();
         let waits = world.about(&tenant(), "U1", Action::Replace, Priority::Normal).await;

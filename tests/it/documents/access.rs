@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use herald::domain::access::{About, Cell, Refusal, Right, TABLE, Who, Whose};
 
 use super::is_as_written;
+use crate::access::is_one_person;
 
 const FILE: &str = "docs/access.md";
 const HEAD: &str = include_str!("access_head.md");
@@ -43,7 +44,7 @@ fn row(right: &Right) -> String {
     };
     let mut row = format!("| {method}{form} |");
     for who in Who::ALL {
-        if !who.is_one_person() {
+        if !is_one_person(*who) {
             write!(row, " {} |", cell(*who, Whose::Other)).unwrap();
             continue;
         }

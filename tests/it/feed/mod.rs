@@ -15,7 +15,8 @@ use herald::domain::reason::{Failure, Suppression};
 use herald::store::{Backend, DeliveryChange, End, FeedExtent, Settle, Store, Target};
 
 use crate::outbox::{
-    LEASE, call, delivered, delivery, head, lane, post, sending, settled, tenant, uuid,
+    LEASE, call, claim_lanes, delivered, delivery, head, intend_post, lane, post, sending, settled,
+    tenant, uuid,
 };
 use crate::support::store::test_stores;
 
@@ -232,9 +233,9 @@ async fn a_cancel_meets_a_delivery_wherever_it_is() {
         let (notification, ids) = (one.id, [one.deliveries[0].id, one.deliveries[1].id]);
         store.outbox().accept(one).await.unwrap();
         // One of the two is being sent.
-        let claim = store.lanes().claim(1, LEASE).await.unwrap().remove(0);
+        let claim = claim_lanes(store.lanes(), 1, LEASE).await.unwrap().remove(0);
         let flying = store.lanes().head(&claim).await.unwrap().unwrap().delivery;
-        assert!(store.outbox().intend(&claim, flying, LEASE).await.unwrap().is_some());
+        assert!(intend_post(store.outbox(), &claim, flying, LEASE).await.unwrap().is_some());
         let waiting = if ids[0] == flying { ids[1] } else { ids[0] };
         let met = store.ends().cancel_notification(&tenant(), notification).await.unwrap().unwrap();
         assert_eq!((met.canceled, met.in_flight), (1, 1));
@@ -246,7 +247,7 @@ async fn a_cancel_meets_a_delivery_wherever_it_is() {
         let changes = all(&store).await;
         assert_eq!(states(&changes, waiting), [State::Pending, State::Canceled]);
         assert_eq!(states(&changes, flying), [State::Pending, State::Canceled]);
-        assert!(store.lanes().claim(10, LEASE).await.unwrap().len() <= 1);
+        assert!(claim_lanes(store.lanes(), 10, LEASE).await.unwrap().len() <= 1);
         let other = TenantId::parse("other").unwrap();
         assert_eq!(store.ends().cancel_notification(&other, notification).await.unwrap(), None);
     }
@@ -280,9 +281,9 @@ async fn a_cancel_races_with_sending() {
                 sum
             })
         };
-        for claim in store.lanes().claim(100, LEASE).await.unwrap() {
+        for claim in claim_lanes(store.lanes(), 100, LEASE).await.unwrap() {
             let Some(head) = store.lanes().head(&claim).await.unwrap() else { continue };
-            if store.outbox().intend(&claim, head.delivery, LEASE).await.unwrap().is_some() {
+            if intend_post(store.outbox(), &claim, head.delivery, LEASE).await.unwrap().is_some() {
                 assert!(settled(&store, &claim, head.delivery, &delivered()).await);
             }
         }

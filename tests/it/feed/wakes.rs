@@ -32,7 +32,6 @@ async fn a_watcher_is_woken_by_its_own_tenant_and_at_any_replica() {
         let quiet = TenantId::parse("quiet").unwrap();
         let mut watchers = [store.feed().watch(&tenant()), store.feed().watch(&tenant())];
         let mut quiet_one = store.feed().watch(&quiet);
-        assert_eq!(store.feed().count_watched(), 2);
         for replica in [&store.store, &other] {
             change(replica, &tenant()).await;
             number(replica).await;
@@ -47,11 +46,6 @@ async fn a_watcher_is_woken_by_its_own_tenant_and_at_any_replica() {
         change(&store, &quiet).await;
         number(&store).await;
         assert!(woken(&mut quiet_one) && !watchers.iter_mut().any(woken));
-        let [first, second] = watchers;
-        drop(first);
-        assert_eq!(store.feed().count_watched(), 2);
-        drop((second, quiet_one));
-        assert_eq!(store.feed().count_watched(), 0, "no watcher is left");
     }
 }
 

@@ -150,7 +150,7 @@ async fn an_answer_that_comes_too_late_is_reported_as_late() {
             let link = Url::parse(&link).unwrap();
             let mut browser = Browser::new().unwrap();
             let consent = browser.open(&link).await.unwrap().way_to_slack().unwrap();
-            let back = browser.consent(&consent, Decision::Allow).await.unwrap().unwrap();
+            let back = browser.consent(&consent, Decision::Allow).await.unwrap().back().unwrap();
             let raw = world.raw().await;
             let expire = "UPDATE connect_attempts SET expires_at = created_at - 1";
             raw.execute_unprepared(expire).await.unwrap();

@@ -9,7 +9,9 @@ use herald::domain::time::Timestamp;
 use herald::store::{Accepted, End, Settle, Target};
 use sea_orm::{ConnectionTrait as _, Statement};
 
-use super::{call, delivery, installation, lane, post, settled, tenant, total};
+use super::{
+    call, claim_lanes, delivery, installation, lane, next_due, post, settled, tenant, total,
+};
 use crate::support::store::test_stores;
 
 #[tokio::test]
@@ -21,7 +23,7 @@ async fn the_same_call_twice_is_one_notification_and_one_answer() {
         let replayed = store.outbox().accept(again).await.unwrap();
         assert_eq!(replayed, Accepted::Replayed { answer: b"answer to r1".to_vec() });
         assert_eq!(total(&store).await, 1);
-        assert_eq!(store.lanes().claim(10, super::LEASE).await.unwrap().len(), 1);
+        assert_eq!(claim_lanes(store.lanes(), 10, super::LEASE).await.unwrap().len(), 1);
     }
 }
 
@@ -160,7 +162,7 @@ async fn a_thousand_recipients_each_with_a_verdict() {
         let given: Vec<_> = call.deliveries.iter().map(|delivery| delivery.id).collect();
         assert_eq!(kept, given);
         assert_eq!(stored.deliveries[2].reason.as_deref(), Some("opt_in"));
-        assert_eq!(store.lanes().claim(2000, super::LEASE).await.unwrap().len(), 250);
+        assert_eq!(claim_lanes(store.lanes(), 2000, super::LEASE).await.unwrap().len(), 250);
     }
 }
 
@@ -195,7 +197,7 @@ async fn content_that_was_moved_does_not_open_and_does_not_block() {
              WHERE id = '{two}'"
         );
         store.raw().await.execute_unprepared(&sql).await.unwrap();
-        for claim in store.lanes().claim(10, super::LEASE).await.unwrap() {
+        for claim in claim_lanes(store.lanes(), 10, super::LEASE).await.unwrap() {
             let head = store.lanes().head(&claim).await.unwrap().unwrap();
             assert_eq!(
                 (head.damaged, head.content.is_none()),
@@ -204,6 +206,6 @@ async fn content_that_was_moved_does_not_open_and_does_not_block() {
             let failed = Settle::Failed { reason: Failure::Template, code: None };
             assert!(settled(&store, &claim, head.delivery, &failed).await);
         }
-        assert_eq!(store.lanes().next_due().await.unwrap(), None);
+        assert_eq!(next_due(store.lanes()).await, None);
     }
 }

@@ -18,7 +18,10 @@ use sea_orm::{ConnectionTrait as _, Statement};
 
 use super::clock_of_lists::MOST;
 use super::queues::key;
-use super::{LEASE, claim, delivered, installation, post, record, sending, settled};
+use super::{
+    LEASE, backlog_of, claim, claim_lanes, delivered, installation, post, posting_of, record,
+    sending, settled,
+};
 use crate::support::store::{TestStore, test_stores};
 
 pub(super) const STEP: Duration = Duration::from_secs(600);
@@ -67,7 +70,7 @@ pub(super) async fn follow_lists(store: &TestStore, most: &ListBookings) -> Time
 
 /// The time until a lane can be claimed.
 pub(super) async fn wait(store: &TestStore, lane: &str) -> Duration {
-    let next = store.lanes().backlog(installation(), lane).await.unwrap().next_at.unwrap();
+    let next = backlog_of(store.lanes(), lane).await.next_at.unwrap();
     next.since(store.now().await.unwrap())
 }
 
@@ -90,7 +93,7 @@ async fn after_a_step_back_nothing_waits_for_longer_than_it_was_to() {
         post(&store, "U4").await;
         store.budgets().reserve(installation(), "chat.update", SECOND, SECOND).await.unwrap();
         step_back(&store).await;
-        assert!(store.lanes().claim(10, LEASE).await.unwrap().is_empty());
+        assert!(claim_lanes(store.lanes(), 10, LEASE).await.unwrap().is_empty());
 
         assert!(follow(&store, LEASE).await.moved > 0);
         let again = follow(&store, LEASE).await;
@@ -126,7 +129,7 @@ async fn after_a_step_back_posts_go_on_and_a_pause_lasts_as_long_as_slack_asked(
         assert_eq!(claims.unwrap().len(), 1);
         step_back(&store).await;
         follow(&store, LEASE).await;
-        let posting = store.budgets().posting(installation()).await.unwrap().unwrap();
+        let posting = posting_of(&store, installation()).await;
         let now = store.now().await.unwrap();
         assert!(posting.spent_until <= now && posting.window_at <= now, "{posting:?}");
 
@@ -142,7 +145,7 @@ async fn after_a_step_back_posts_go_on_and_a_pause_lasts_as_long_as_slack_asked(
         }
         step_back(&store).await;
         follow(&store, LEASE).await;
-        let posting = store.budgets().posting(installation()).await.unwrap().unwrap();
+        let posting = posting_of(&store, installation()).await;
         let left = posting.paused_until.since(store.now().await.unwrap());
         assert!(left <= STEP / 2 + LONG && left + LONG > STEP / 2, "{left:?}");
     }
@@ -188,7 +191,7 @@ async fn no_start_is_taken_from_an_account_by_the_clock_before_the_step() {
         let claims = a_post_and_a_retraction(&store, ["U3", "U4"]).await;
         assert_eq!(claims.len(), 2);
         for claim in claims {
-            let (start, _) = claim.start.unwrap();
+            let start = claim.start.unwrap().at;
             assert!(start.since(claim.now) <= SECOND * 2, "{:?} {start:?}", claim.budget);
         }
         let history =

@@ -12,7 +12,7 @@ use sea_orm::{ConnectionTrait as _, TransactionTrait as _};
 
 use super::clock::{LONG, follow, step_back, wait};
 use super::queues::key;
-use super::{LEASE, call, claim, delivered, delivery, installation, post, sending};
+use super::{LEASE, call, claim, delivered, delivery, installation, post, posting_of, sending};
 use crate::support::store::{TestStore, test_stores};
 
 /// Another tenant's workspace.
@@ -56,7 +56,7 @@ async fn a_locked_row_of_one_tenant_does_not_hold_up_the_repair_of_others() {
     assert!(done.moved > 0 && done.left > 0, "{done:?}");
     let claims = store.lanes().claim_queue(&other_key(), lease_token(), 1, LEASE, pace).await;
     assert_eq!(claims.unwrap().len(), 1);
-    let posting = store.budgets().posting(other()).await.unwrap().unwrap();
+    let posting = posting_of(&store, other()).await;
     assert!(posting.window_at <= store.now().await.unwrap(), "{posting:?}");
 
     held.rollback().await.unwrap();

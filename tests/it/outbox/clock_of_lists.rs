@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use herald::domain::reason::NoMatch;
-use herald::store::{CrawlLease, FieldsEnd, ListBookings, Resume, Target, TimesMoved};
+use herald::store::{CrawlLease, FieldsEnd, ListBookings, Resume, SeenList, Target, TimesMoved};
 use sea_orm::ConnectionTrait as _;
 
 use super::clock::{LONG, SECOND, STEP, follow, follow_lists, step_back};
@@ -98,7 +98,7 @@ async fn after_a_step_back_custom_fields_are_looked_for_in_time() {
             let end = FieldsEnd {
                 due_after: due,
                 soon_after: soon,
-                seen: Some((0, 0)),
+                seen: Some(SeenList { generation: 0, change_sequence: 0 }),
                 needed,
                 error: None,
             };

@@ -11,7 +11,7 @@ use herald::domain::delivery::State;
 use herald::store::{Accepted, Backend, Config, Error, LaneClaim, SettleContext, Store};
 use sea_orm::{ConnectionTrait as _, TransactionTrait as _};
 
-use super::{call, delivered, delivery, lane, tenant, total};
+use super::{call, claim_lanes, delivered, delivery, intend_post, lane, tenant, total};
 use crate::support::proxy::Proxy;
 use crate::support::store::{TestStore, test_stores};
 
@@ -29,7 +29,7 @@ async fn serve(store: &Store, claim: &LaneClaim) -> Result<(), Error> {
         store.outbox().recover(claim, head.delivery).await?;
     }
     let intends = head.state == State::Pending;
-    if intends && store.outbox().intend(claim, head.delivery, SHORT).await?.is_none() {
+    if intends && intend_post(store.outbox(), claim, head.delivery, SHORT).await?.is_none() {
         return Ok(());
     }
     store
@@ -46,7 +46,7 @@ async fn storm(store: &TestStore) {
         let (store, over) = (store.replica().await, over.clone());
         workers.spawn(async move {
             while !over.load(Ordering::SeqCst) {
-                for claim in store.lanes().claim(2, SHORT).await.unwrap_or_default() {
+                for claim in claim_lanes(store.lanes(), 2, SHORT).await.unwrap_or_default() {
                     serve(&store, &claim).await.ok();
                 }
                 tokio::task::yield_now().await;

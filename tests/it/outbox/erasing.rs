@@ -6,7 +6,10 @@ use herald::domain::ids::UserId;
 use herald::store::{Backend, End, Redacted, Target};
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement};
 
-use super::{LEASE, call, delivered, delivery, lane, post, record, sending, settled, tenant, uuid};
+use super::{
+    LEASE, call, claim_lanes, delivered, delivery, lane, post, record, sending, settled, tenant,
+    uuid,
+};
 use crate::support::store::{TestStore, test_stores};
 
 /// Many times as many as one transaction erases.
@@ -113,6 +116,6 @@ async fn the_parts_of_an_erasure_are_counted_together() {
         let many = u32::try_from(MANY).unwrap();
         assert_eq!((erased.canceled.canceled, erased.canceled.in_flight), (many / 2, 0));
         assert_eq!(erased.erased, u64::from(many));
-        assert!(store.lanes().claim(10, LEASE).await.unwrap().is_empty());
+        assert!(claim_lanes(store.lanes(), 10, LEASE).await.unwrap().is_empty());
     }
 }

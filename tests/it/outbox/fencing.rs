@@ -12,7 +12,8 @@ use herald::store::{
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement};
 
 use super::{
-    LEASE, OVER, call, claim, delivered, delivery, installation, post, record, settled, state,
+    LEASE, OVER, call, claim, delivered, delivery, installation, intend_post, post, record,
+    settled, state,
 };
 use crate::support::store::test_stores;
 
@@ -67,11 +68,11 @@ async fn assert_fenced(store: &Store, raw: &DatabaseConnection, stale: &LaneClai
     assert!(!store.lanes().heartbeat(stale, LEASE).await.unwrap());
     assert!(!store.lanes().release(stale, LEASE).await.unwrap());
     assert_eq!(store.lanes().head(stale).await.unwrap(), None);
-    assert_eq!(store.outbox().intend(stale, id, LEASE).await.unwrap(), None);
+    assert_eq!(intend_post(store.outbox(), stale, id, LEASE).await.unwrap(), None);
     for request_kind in [SlackRequestKind::Post, SlackRequestKind::Update, SlackRequestKind::Delete]
     {
         assert_eq!(
-            store.outbox().intend_to(stale, id, LEASE, request_kind, None).await.unwrap(),
+            store.outbox().intend(stale, id, LEASE, request_kind, None).await.unwrap(),
             None
         );
     }
@@ -91,7 +92,7 @@ async fn a_claim_that_was_taken_over_changes_nothing() {
         let stale = claim(&store, OVER).await;
         let holder = claim(&store, LEASE).await;
         assert_fenced(&store, &raw, &stale, id).await;
-        store.outbox().intend(&holder, id, LEASE).await.unwrap().unwrap();
+        intend_post(store.outbox(), &holder, id, LEASE).await.unwrap().unwrap();
         assert_fenced(&store, &raw, &stale, id).await;
         let probe = Settle::Probe { after: Duration::ZERO, code: "time_out".into() };
         assert!(settled(&store, &holder, id, &probe).await);
@@ -115,7 +116,7 @@ async fn a_frozen_sender_that_comes_back_cannot_settle() {
     for store in test_stores().await {
         let id = post(&store, "U1").await;
         let frozen = claim(&store, LEASE).await;
-        store.outbox().intend(&frozen, id, OVER).await.unwrap().unwrap();
+        intend_post(store.outbox(), &frozen, id, OVER).await.unwrap().unwrap();
         let rescuer = claim(&store, LEASE).await;
         assert!(!settled(&store, &frozen, id, &delivered()).await);
         assert_eq!(store.lanes().head(&rescuer).await.unwrap().unwrap().state, State::Sending);
@@ -132,7 +133,7 @@ async fn a_lease_that_ran_out_is_good_while_nobody_took_it() {
     for store in test_stores().await {
         let id = post(&store, "U1").await;
         let late = claim(&store, OVER).await;
-        store.outbox().intend(&late, id, OVER).await.unwrap().unwrap();
+        intend_post(store.outbox(), &late, id, OVER).await.unwrap().unwrap();
         assert!(store.lanes().heartbeat(&late, OVER).await.unwrap());
         assert!(settled(&store, &late, id, &delivered()).await);
     }
@@ -174,7 +175,7 @@ async fn only_the_head_may_be_sent() {
         post(&store, "U1").await;
         let second = post(&store, "U1").await;
         let held = claim(&store, LEASE).await;
-        assert_eq!(store.outbox().intend(&held, second, LEASE).await.unwrap(), None);
+        assert_eq!(intend_post(store.outbox(), &held, second, LEASE).await.unwrap(), None);
         assert_eq!(state(&store, second).await, State::Pending);
         // The lane was given back at once.
         claim(&store, LEASE).await;
@@ -187,11 +188,11 @@ async fn what_is_in_doubt_may_not_be_sent() {
     for store in test_stores().await {
         let id = post(&store, "U1").await;
         let held = claim(&store, LEASE).await;
-        store.outbox().intend(&held, id, LEASE).await.unwrap().unwrap();
+        intend_post(store.outbox(), &held, id, LEASE).await.unwrap().unwrap();
         let probe = Settle::Probe { after: Duration::ZERO, code: "time_out".into() };
         assert!(settled(&store, &held, id, &probe).await);
         let held = claim(&store, LEASE).await;
-        assert_eq!(store.outbox().intend(&held, id, LEASE).await.unwrap(), None);
+        assert_eq!(intend_post(store.outbox(), &held, id, LEASE).await.unwrap(), None);
         assert_eq!(state(&store, id).await, State::Unknown);
     }
 }

@@ -11,14 +11,16 @@ use herald::domain::capacity::priority::Class;
 use herald::domain::ids::TenantId;
 use herald::domain::time::Timestamp;
 use herald::store::{
-    Accept, Accepted, Error, LaneClaim, SettleContext, Store, Throttled, lease_token,
+    Accept, Accepted, BudgetStart, Error, LaneClaim, SettleContext, Store, Throttled, lease_token,
 };
 use sea_orm::{
     ConnectionTrait as _, DatabaseConnection, DatabaseTransaction, Statement, TransactionTrait as _,
 };
 
 use super::queues::key;
-use super::{LEASE, call, delivered, delivery, installation, lane};
+use super::{
+    LEASE, call, claim_lanes, delivered, delivery, installation, intend_post, lane, posting_of,
+};
 use crate::support::process::until;
 use crate::support::store::{TestStore, test_stores};
 use crate::support::world::PATIENCE;
@@ -156,7 +158,7 @@ async fn what_is_held_up_beside_a_bad_call_is_tried_apart_too() {
 async fn two_claims(store: &Store) -> [LaneClaim; 2] {
     store.outbox().accept(call_of("acme", "one", "U-stuck")).await.unwrap();
     store.outbox().accept(call_of("beta", "two", "U-free")).await.unwrap();
-    let mut claims = store.lanes().claim(10, LEASE).await.unwrap();
+    let mut claims = claim_lanes(store.lanes(), 10, LEASE).await.unwrap();
     claims.sort_by(|one, other| one.tenant.cmp(&other.tenant));
     claims.try_into().unwrap()
 }
@@ -173,14 +175,14 @@ async fn a_lane_in_a_forgotten_transaction_holds_up_no_other_message() {
     let held = forgotten(&store, lock).await;
     let intents = claims.clone().into_iter().zip(heads.clone()).map(|(claim, head)| {
         let store = store.store.clone();
-        tokio::spawn(async move { store.outbox().intend(&claim, head, LEASE).await })
+        tokio::spawn(async move { intend_post(store.outbox(), &claim, head, LEASE).await })
     });
     let intents = tokio::time::timeout(PATIENCE, join_all(intents)).await.unwrap();
     let [stuck, free] = <[_; 2]>::try_from(intents).unwrap().map(Result::unwrap);
     assert!(matches!(stuck, Err(Error::Locked(_))), "{stuck:?}");
     assert_eq!(free, Ok(Some(1)));
     held.rollback().await.unwrap();
-    assert_eq!(store.outbox().intend(&claims[0], heads[0], LEASE).await, Ok(Some(1)));
+    assert_eq!(intend_post(store.outbox(), &claims[0], heads[0], LEASE).await, Ok(Some(1)));
 
     let held = forgotten(&store, lock).await;
     let mut settles = claims.clone().into_iter().zip(heads).map(|(claim, head)| {
@@ -216,7 +218,7 @@ async fn a_claim_does_not_wait_for_an_account_in_a_forgotten_transaction() {
     store.outbox().accept(call_of("acme", "one", "U1")).await.unwrap();
     let limit = Limit::default();
     store.budgets().begin_window(installation(), Timestamp(0), &limit).await.unwrap();
-    let window = store.budgets().posting(installation()).await.unwrap().unwrap().window_at;
+    let window = posting_of(&store, installation()).await.window_at;
     let pace = Pace::even(Duration::from_millis(1));
     let claim = async || {
         store.lanes().claim_queue(&key(Class::Normal), lease_token(), 10, LEASE, Some(pace)).await
@@ -255,10 +257,8 @@ async fn starts_do_not_wait_for_an_account_in_a_forgotten_transaction() {
     let given_back = store.budgets().return_post_slot(id, second).await;
     assert!(matches!(given_back, Err(Error::Locked(_))), "{given_back:?}");
     // The start that would be returned if it existed.
-    let given_back = store
-        .budgets()
-        .return_method_slot(id, Budget::Updates, (Timestamp(0), Duration::ZERO))
-        .await;
+    let start = BudgetStart { at: Timestamp(0), interval: Duration::ZERO };
+    let given_back = store.budgets().return_method_slot(id, Budget::Updates, start).await;
     assert!(matches!(given_back, Err(Error::Locked(_))), "{given_back:?}");
     for held in held {
         held.rollback().await.unwrap();
@@ -349,7 +349,7 @@ async fn locked_lanes_leave_connections_to_others() {
     let to = (0..64).map(|number| delivery(lane(&format!("U{number}")))).collect();
     store.outbox().accept(call("many", to)).await.unwrap();
     store.outbox().accept(call_of("beta", "warm", "V0")).await.unwrap();
-    let mut claims = store.lanes().claim(65, LEASE).await.unwrap();
+    let mut claims = claim_lanes(store.lanes(), 65, LEASE).await.unwrap();
     claims.retain(|claim| claim.tenant.as_str() != "beta");
     assert_eq!(claims.len(), 64);
     let held = forgotten(&store, "SELECT 1 FROM lanes WHERE lane LIKE 'U%' FOR UPDATE").await;

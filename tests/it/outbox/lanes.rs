@@ -7,7 +7,8 @@ use herald::store::{LanePace, Settle};
 use sea_orm::{ConnectionTrait as _, TransactionTrait as _};
 
 use super::{
-    LEASE, call, claim, delivered, delivery, head, installation, lane, post, record, settled,
+    LEASE, backlog_of, call, claim, claim_lanes, delivered, delivery, head, installation, lane,
+    next_due, post, record, settled,
 };
 use super::{sending, state, tenant};
 use crate::support::store::{TestStore, test_stores};
@@ -29,7 +30,7 @@ async fn a_lane_is_served_in_the_order_of_acceptance() {
             assert!(settled(&store, &claim, id, &delivered()).await);
         }
         assert_eq!(served, accepted);
-        assert_eq!(store.lanes().next_due().await.unwrap(), None);
+        assert_eq!(next_due(store.lanes()).await, None);
     }
 }
 
@@ -39,11 +40,11 @@ async fn one_message_at_a_time_in_a_lane() {
         post(&store, "U1").await;
         let held = claim(&store, LEASE).await;
         post(&store, "U1").await;
-        assert!(store.lanes().claim(10, LEASE).await.unwrap().is_empty());
+        assert!(claim_lanes(store.lanes(), 10, LEASE).await.unwrap().is_empty());
         post(&store, "U2").await;
         let other = claim(&store, LEASE).await;
         assert_eq!((held.lane.as_str(), other.lane.as_str()), ("U1", "U2"));
-        let backlog = store.lanes().backlog(installation(), "U1").await.unwrap();
+        let backlog = backlog_of(store.lanes(), "U1").await;
         assert_eq!(backlog.count, 2);
     }
 }
@@ -56,10 +57,10 @@ async fn claims_are_bounded_and_the_longest_due_come_first() {
             let sql = format!("UPDATE lanes SET next_at = {number} WHERE lane = 'U{number}'");
             store.raw().await.execute_unprepared(&sql).await.unwrap();
         }
-        let mut lanes: Vec<_> = store.lanes().claim(2, LEASE).await.unwrap();
+        let mut lanes: Vec<_> = claim_lanes(store.lanes(), 2, LEASE).await.unwrap();
         lanes.sort_by(|a, b| a.lane.cmp(&b.lane));
         assert_eq!(lanes.iter().map(|claim| &*claim.lane).collect::<Vec<_>>(), ["U0", "U1"]);
-        assert_eq!(store.lanes().claim(10, LEASE).await.unwrap().len(), 3);
+        assert_eq!(claim_lanes(store.lanes(), 10, LEASE).await.unwrap().len(), 3);
     }
 }
 
@@ -75,11 +76,11 @@ async fn the_next_turn_is_one_interval_after_the_start_of_the_request() {
         assert!(store.outbox().settle(&claim, id, &delivered(), Some(pace).into()).await.unwrap());
         let after = store.now().await.unwrap();
         // The lane is empty, but keeps its pace.
-        assert_eq!(store.lanes().next_due().await.unwrap(), None);
+        assert_eq!(next_due(store.lanes()).await, None);
         post(&store, "U1").await;
-        let next = store.lanes().backlog(installation(), "U1").await.unwrap().next_at.unwrap();
+        let next = backlog_of(store.lanes(), "U1").await.next_at.unwrap();
         assert!(before.plus(gap) <= next && next <= after.plus(gap), "{before:?} {next:?}");
-        assert!(store.lanes().claim(10, LEASE).await.unwrap().is_empty());
+        assert!(claim_lanes(store.lanes(), 10, LEASE).await.unwrap().is_empty());
         assert_eq!(super::repair(&store).await, 0);
     }
 }
@@ -107,9 +108,9 @@ async fn a_dead_token_puts_lanes_to_sleep_until_the_reconnect() {
         let paused = record(&store, id).await;
         assert_eq!((paused.state, paused.attempt), (State::Pending, 0));
         post(&store, "U1").await;
-        assert_eq!(store.lanes().next_due().await.unwrap(), None);
+        assert_eq!(next_due(store.lanes()).await, None);
         assert_eq!(super::repair(&store).await, 0);
-        assert!(store.lanes().claim(10, LEASE).await.unwrap().is_empty());
+        assert!(claim_lanes(store.lanes(), 10, LEASE).await.unwrap().is_empty());
         store.lanes().wake(installation()).await.unwrap();
         assert_eq!(head(&store).await.1.delivery, id);
     }
@@ -143,7 +144,7 @@ async fn a_lane_that_sleeps_without_a_cause_is_woken() {
             let id = post(&store, "U1").await;
             let (claim, _) = sending(&store).await;
             assert!(settled(&store, &claim, id, &paused).await);
-            assert_eq!(store.lanes().next_due().await.unwrap(), None);
+            assert_eq!(next_due(store.lanes()).await, None);
             if linked {
                 // Revived by a process that died before it woke the lanes.
                 assert_eq!(super::repair(&store).await, 0);
@@ -181,7 +182,7 @@ async fn a_lane_that_lost_its_wake_up_is_repaired() {
             assert_eq!(super::repair(&store).await, 1);
             assert_eq!(super::repair(&store).await, 0);
         }
-        assert_eq!(store.lanes().claim(10, LEASE).await.unwrap().len(), 2);
+        assert_eq!(claim_lanes(store.lanes(), 10, LEASE).await.unwrap().len(), 2);
     }
 }
 
@@ -203,7 +204,7 @@ async fn lanes_are_looked_at_for_repair_a_few_at_a_time() {
             }
         }
         assert_eq!(steps, [2, 2, 1]);
-        assert_eq!(store.lanes().claim(10, LEASE).await.unwrap().len(), 5);
+        assert_eq!(claim_lanes(store.lanes(), 10, LEASE).await.unwrap().len(), 5);
     }
 }
 
@@ -230,7 +231,7 @@ async fn a_released_lane_comes_up_when_it_was_told() {
         post(&store, "U1").await;
         let held = claim(&store, LEASE).await;
         assert!(store.lanes().release(&held, super::HOUR).await.unwrap());
-        let due = store.lanes().next_due().await.unwrap().unwrap();
+        let due = next_due(store.lanes()).await.unwrap();
         assert!(due > super::HOUR / 2 && due <= super::HOUR, "{due:?}");
         assert_eq!(super::repair(&store).await, 0);
     }
@@ -244,7 +245,7 @@ async fn a_claim_without_work_gives_the_lane_back() {
         let sql = format!("UPDATE deliveries SET due_at = due_at + 3600000000 WHERE id = '{id}'");
         store.raw().await.execute_unprepared(&sql).await.unwrap();
         assert_eq!(store.lanes().head(&held).await.unwrap(), None);
-        assert!(store.lanes().next_due().await.unwrap().unwrap() > super::HOUR / 2);
+        assert!(next_due(store.lanes()).await.unwrap() > super::HOUR / 2);
         assert!(!store.lanes().heartbeat(&held, LEASE).await.unwrap());
     }
 }

@@ -31,14 +31,17 @@ use std::time::Duration;
 
 use herald::domain::capacity::priority::Priority;
 use herald::domain::delivery::State;
+use herald::domain::delivery::subject::SlackRequestKind;
 use herald::domain::ids::{
     ChannelId, DeliveryId, EventType, InstallationId, NotificationId, Principal, RequestId,
     TenantId, UserId,
 };
+use herald::domain::time::Timestamp;
 use herald::store::{
-    Accept, DeliveryKind, DeliveryRecord, Head, LaneClaim, NewDelivery, Settle, SettleContext,
-    Store, Target,
+    Accept, Backlog, DeliveryKind, DeliveryRecord, Error, Head, LaneClaim, Lanes, NewDelivery,
+    Outbox, Posting, Settle, SettleContext, Store, Target, lease_token,
 };
+use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement};
 
 /// Longer than any test.
 pub(crate) const LEASE: Duration = Duration::from_secs(600);
@@ -106,7 +109,7 @@ pub(crate) async fn post(store: &Store, name: &str) -> DeliveryId {
 
 /// Claims the one lane that is due.
 async fn claim(store: &Store, lease: Duration) -> LaneClaim {
-    let mut claims = store.lanes().claim(10, lease).await.unwrap();
+    let mut claims = claim_lanes(store.lanes(), 10, lease).await.unwrap();
     assert_eq!(claims.len(), 1, "{claims:?}");
     claims.remove(0)
 }
@@ -118,10 +121,71 @@ pub(crate) async fn head(store: &Store) -> (LaneClaim, Head) {
     (claim, head)
 }
 
+/// Claims up to `limit` due lanes, the most urgent queues first, regardless of budgets and pauses.
+pub(crate) async fn claim_lanes(
+    lanes: Lanes<'_>,
+    limit: u32,
+    lease: Duration,
+) -> Result<Vec<LaneClaim>, Error> {
+    let mut found = lanes.queues(None, limit).await?;
+    found.queues.retain(|queue| queue.next_at <= found.now);
+    found.queues.sort_by_key(|queue| (queue.key.class, queue.next_at));
+    let mut claims = Vec::new();
+    for queue in found.queues {
+        let left = limit.saturating_sub(u32::try_from(claims.len()).unwrap_or(limit));
+        if left > 0 {
+            let claim = lanes.claim_queue(&queue.key, lease_token(), left, lease, None);
+            claims.extend(claim.await?);
+        }
+    }
+    Ok(claims)
+}
+
+/// How long until the earliest lane can be claimed: zero if one is due, `None` if all are empty or
+/// asleep.
+pub(crate) async fn next_due(lanes: Lanes<'_>) -> Option<Duration> {
+    let found = lanes.queues(None, 1_000_000).await.unwrap();
+    let next = found.queues.iter().map(|queue| queue.next_at).min();
+    next.map(|next| next.since(found.now))
+}
+
+/// The deliveries that wait in one lane.
+async fn backlog_of(lanes: Lanes<'_>, lane: &str) -> Backlog {
+    let mut found = lanes.backlogs(installation(), &[lane]).await.unwrap();
+    found.remove(lane).unwrap_or_default()
+}
+
+/// Commits the intent to post the head of a lane as a new message, outside any thread.
+pub(crate) async fn intend_post(
+    outbox: Outbox<'_>,
+    claim: &LaneClaim,
+    delivery: DeliveryId,
+    lease: Duration,
+) -> Result<Option<u32>, Error> {
+    outbox.intend(claim, delivery, lease, SlackRequestKind::Post, None).await
+}
+
+/// The account of the posts to a workspace that had one.
+pub(crate) async fn posting_of(store: &Store, id: InstallationId) -> Posting {
+    store.lanes().workspace_backlog(id).await.unwrap().posting.unwrap()
+}
+
+/// The earliest time at which a delivery of the tenant that waits for a member is due; `None` if
+/// none waits.
+async fn resolving_due(raw: &DatabaseConnection, of: &TenantId) -> Option<Timestamp> {
+    let due = format!(
+        "SELECT MIN(due_at) FROM deliveries WHERE state = 'resolving' AND tenant = '{}'",
+        of.as_str()
+    );
+    let read = Statement::from_string(raw.get_database_backend(), due);
+    let row = raw.query_one_raw(read).await.unwrap().unwrap();
+    row.try_get_by_index::<Option<i64>>(0).unwrap().map(Timestamp)
+}
+
 /// Like [`head`], and commits the intent to send it.
 pub(crate) async fn sending(store: &Store) -> (LaneClaim, DeliveryId) {
     let (claim, head) = head(store).await;
-    assert!(store.outbox().intend(&claim, head.delivery, LEASE).await.unwrap().is_some());
+    assert!(intend_post(store.outbox(), &claim, head.delivery, LEASE).await.unwrap().is_some());
     (claim, head.delivery)
 }
 

@@ -8,13 +8,14 @@ use std::time::Duration;
 use herald::domain::delivery::State;
 use herald::domain::ids::{DeliveryId, TenantId};
 use herald::domain::reason::Failure;
-use herald::store::{Accept, NewDelivery, Store, Target};
+use herald::store::{Accept, ChangeSpan, NewDelivery, Store, Target};
 use herald::telemetry::{Exposition, OtlpConfig};
 use sea_orm::ConnectionTrait as _;
 use tracing::instrument::WithSubscriber as _;
 
 use super::{
-    LEASE, call, claim, delivered, delivery, head, lane, post, record, sending, settled, tenant,
+    LEASE, call, claim, claim_lanes, delivered, delivery, head, lane, post, record, resolving_due,
+    sending, settled, tenant,
 };
 use crate::support::store::{TestStore, test_stores};
 
@@ -54,9 +55,13 @@ async fn a_lane_of_another_class_or_budget_is_left_to_who_knows_it() {
         }
         assert_eq!(found, [tenant()]);
         assert_eq!(claim(&store, LEASE).await.lane, "U1");
-        assert!(store.lanes().claim(10, LEASE).await.unwrap().is_empty());
+        assert!(claim_lanes(store.lanes(), 10, LEASE).await.unwrap().is_empty());
         run(&store, "UPDATE lanes SET class = 2, budget = 0").await;
-        assert_eq!(store.lanes().claim(10, LEASE).await.unwrap().len(), 2, "nothing was changed");
+        assert_eq!(
+            claim_lanes(store.lanes(), 10, LEASE).await.unwrap().len(),
+            2,
+            "nothing was changed"
+        );
     }
 }
 
@@ -127,7 +132,10 @@ async fn a_head_that_a_newer_release_may_know_rests_and_is_parked_in_the_end() {
             for _ in 0..3 {
                 let held = claim(&store, LEASE).await;
                 assert_eq!(store.lanes().head(&held).await.unwrap(), None);
-                assert!(store.lanes().claim(10, LEASE).await.unwrap().is_empty(), "it rests");
+                assert!(
+                    claim_lanes(store.lanes(), 10, LEASE).await.unwrap().is_empty(),
+                    "it rests"
+                );
                 assert_eq!(record(&store, unread).await.state, State::Pending);
                 later(&store, 60).await;
             }
@@ -160,7 +168,7 @@ async fn a_damaged_head_is_parked_at_once_and_alone() {
         let other = post(&store, "U2").await;
         let set = format!("UPDATE deliveries SET crashes = -1 WHERE id = '{damaged}'");
         run(&store, &set).await;
-        let claims = store.lanes().claim(10, LEASE).await.unwrap();
+        let claims = claim_lanes(store.lanes(), 10, LEASE).await.unwrap();
         // Read together in one statement.
         let heads = claims.iter().map(|claim| store.lanes().head(claim));
         let heads = futures_util::future::try_join_all(heads).await.unwrap();
@@ -188,9 +196,9 @@ async fn what_waits_outside_of_lanes_is_left_alone() {
         let known = post_as(&store, tenant(), delivery(Target::Resolving)).await;
         let claimed = store.waiting().claim_resolving(10, LEASE).await.unwrap();
         assert_eq!(claimed.iter().map(|one| one.delivery).collect::<Vec<_>>(), [known]);
-        assert!(
-            store.waiting().next_resolving().await.unwrap().is_some_and(|next| !next.is_zero())
-        );
+        assert!(store.waiting().claim_resolving(10, LEASE).await.unwrap().is_empty());
+        let due = resolving_due(&store.raw().await, &tenant()).await.unwrap();
+        assert!(due > store.now().await.unwrap(), "the lease of the claimed one");
         assert_eq!(store.waiting().join_due(10).await.unwrap(), 0);
         assert_eq!(store.waiting().next_deferred().await.unwrap(), None, "nothing spins");
         store.upkeep().count_unread().await.unwrap();
@@ -208,10 +216,13 @@ async fn a_change_that_cannot_be_read_is_passed_over() {
         let page = store.feed().changes(&tenant(), 0, 10).await.unwrap();
         let told: Vec<_> = page.changes.iter().map(|one| (one.sequence, one.delivery)).collect();
         assert_eq!(told, [(1, first), (3, last)]);
-        assert_eq!((page.span, page.full), (Some((1, 3)), false));
+        assert_eq!((page.span, page.full), (Some(ChangeSpan { first: 1, last: 3 }), false));
         // A reader gets past it, even if the page has no other change.
         let page = store.feed().changes(&tenant(), 1, 1).await.unwrap();
-        assert_eq!((page.changes.len(), page.span, page.full), (0, Some((2, 2)), true));
+        assert_eq!(
+            (page.changes.len(), page.span, page.full),
+            (0, Some(ChangeSpan { first: 2, last: 2 }), true)
+        );
     }
 }
 

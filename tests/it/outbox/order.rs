@@ -10,7 +10,7 @@ use herald::store::{
 };
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement};
 
-use super::{HOUR, LEASE, call, delivery, installation, lane, tenant, uuid};
+use super::{HOUR, LEASE, call, delivery, installation, lane, resolving_due, tenant, uuid};
 use crate::support::store::test_stores;
 
 /// More than any interleaving needs to drain.
@@ -320,6 +320,6 @@ async fn calls_of_one_batch_leave_the_order_as_it_is() {
         }
         let order = in_lane(&raw, "U1").await;
         assert_eq!((order.len(), &order[0]), (1 + CALLS / 2, &first.to_string()));
-        assert_eq!(store.waiting().next_resolving().await.unwrap(), None);
+        assert_eq!(resolving_due(&raw, &tenant()).await, None);
     }
 }

@@ -12,13 +12,14 @@ use herald::domain::ids::SubjectKey;
 use herald::domain::reason::Failure;
 use herald::domain::time::Timestamp;
 use herald::store::{
-    NewDelivery, NotificationTerms, QueueKey, RecoverOutcome, SchemaStatus, Settle, Store,
-    Throttled, lease_token,
+    BudgetStart, NewDelivery, NotificationTerms, QueueKey, RecoverOutcome, SchemaStatus, Settle,
+    Store, Throttled, lease_token,
 };
 use sea_orm::ConnectionTrait as _;
 
 use super::{
-    LEASE, call, claim, delivered, delivery, head, installation, lane, post, record, settled,
+    LEASE, call, claim, claim_lanes, delivered, delivery, head, installation, intend_post, lane,
+    post, posting_of, record, settled,
 };
 use super::{sending, state, tenant};
 use crate::support::store::test_stores;
@@ -43,7 +44,7 @@ async fn ten_thousand_waiting_lanes_are_one_queue() {
         urgent.priority = Priority::Urgent;
         store.outbox().accept(call("urgent", vec![urgent])).await.unwrap();
         assert_eq!(classes(&store).await, [Class::Urgent, Class::Normal]);
-        let first = store.lanes().claim(1, LEASE).await.unwrap().remove(0);
+        let first = claim_lanes(store.lanes(), 1, LEASE).await.unwrap().remove(0);
         assert_eq!(first.lane, "U9URGENT");
     }
 }
@@ -141,7 +142,7 @@ async fn each_start_of_a_change_is_given_once_to_all_replicas_together() {
             let claims =
                 claimer.lanes().claim_queue(&queue, lease_token(), 2, LEASE, Some(pace)).await;
             for claim in claims.unwrap() {
-                starts.insert(claim.start.unwrap().0);
+                starts.insert(claim.start.unwrap().at);
                 last = claim.start;
             }
         }
@@ -152,7 +153,7 @@ async fn each_start_of_a_change_is_given_once_to_all_replicas_together() {
         let booked =
             async || store.lanes().queues(None, 1).await.unwrap().queues[0].booked.unwrap().next_at;
         let end = booked().await;
-        let first = Some((starts[0], interval));
+        let first = Some(BudgetStart { at: starts[0], interval });
         for (start, left) in [(first, end), (last, end.minus(interval))] {
             store
                 .budgets()
@@ -181,7 +182,7 @@ async fn each_start_is_given_once_to_all_replicas_together() {
             let queue = key(Class::Normal);
             let claims =
                 claimer.lanes().claim_queue(&queue, lease_token(), 4, LEASE, Some(pace)).await;
-            starts.extend(claims.unwrap().iter().map(|claim| claim.start.unwrap().0));
+            starts.extend(claims.unwrap().iter().map(|claim| claim.start.unwrap().at));
         }
         assert_eq!(starts.len(), 40);
         let (first, last) = (*starts.first().unwrap(), *starts.last().unwrap());
@@ -190,10 +191,10 @@ async fn each_start_is_given_once_to_all_replicas_together() {
         assert!(last.since(first) >= least, "{first:?} {last:?}");
         // The first ones may go at once; the time that the test takes does not count against it.
         assert!(first <= store.now().await.unwrap().plus(pace.interval));
-        let posting = store.budgets().posting(installation()).await.unwrap().unwrap();
+        let posting = posting_of(&store, installation()).await;
         assert_eq!((posting.window_posts, posting.spent_until), (40, last));
         store.budgets().return_post_slot(installation(), pace.interval).await.unwrap();
-        let posting = store.budgets().posting(installation()).await.unwrap().unwrap();
+        let posting = posting_of(&store, installation()).await;
         assert_eq!(posting.spent_until, last.minus(pace.interval));
         assert!(last > now);
     }
@@ -257,11 +258,11 @@ async fn nothing_is_sent_while_the_workspace_is_paused() {
         );
         assert!(!store.budgets().note_throttled(&throttled("U7")).await.unwrap(), "the same again");
         assert!(store.budgets().note_throttled(&throttled("U8")).await.unwrap(), "another one");
-        assert_eq!(store.outbox().intend(&claim, id, LEASE).await.unwrap(), None);
+        assert_eq!(intend_post(store.outbox(), &claim, id, LEASE).await.unwrap(), None);
         assert_eq!(state(&store, id).await, State::Pending);
         // The limit was lowered once, however many reports there are.
         assert!(store.budgets().note_throttled(&throttled("U9")).await.unwrap());
-        let posting = store.budgets().posting(installation()).await.unwrap().unwrap();
+        let posting = posting_of(&store, installation()).await;
         assert_eq!(posting.limit, Limit::default().after_429());
     }
 }
@@ -296,7 +297,7 @@ async fn an_upgrade_gives_far_starts_back() {
         let [queue] = &found.queues[..] else { panic!("{found:?}") };
         assert_eq!(queue.key.budget, Budget::Deletions);
         assert!(queue.next_at <= found.now && queue.booked.unwrap().next_at <= found.now);
-        for claim in store.lanes().claim(10, LEASE).await.unwrap() {
+        for claim in claim_lanes(store.lanes(), 10, LEASE).await.unwrap() {
             assert!(store.lanes().head(&claim).await.unwrap().is_some(), "{} is due", claim.lane);
         }
     }

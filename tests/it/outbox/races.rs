@@ -10,7 +10,10 @@ use herald::domain::delivery::State;
 use herald::domain::ids::DeliveryId;
 use herald::store::{LaneClaim, Settle, Store};
 
-use super::{LEASE, call, delivered, delivery, lane, settled, tenant, total, uuid};
+use super::{
+    LEASE, call, claim_lanes, delivered, delivery, intend_post, lane, next_due, settled, tenant,
+    total, uuid,
+};
 use crate::support::store::{TestStore, test_stores};
 
 const LANES: usize = 3;
@@ -30,7 +33,7 @@ impl Seen {
         let Some(head) = store.lanes().head(claim).await.unwrap() else { return };
         let id = head.delivery;
         if head.state == State::Pending
-            && store.outbox().intend(claim, id, LEASE).await.unwrap().is_none()
+            && intend_post(store.outbox(), claim, id, LEASE).await.unwrap().is_none()
         {
             return;
         }
@@ -55,7 +58,7 @@ impl Seen {
 async fn work(store: Store, seen: Arc<Seen>, total: usize) {
     let mut dice = 0;
     while seen.done.load(Ordering::SeqCst) < total {
-        for claim in store.lanes().claim(2, LEASE).await.unwrap() {
+        for claim in claim_lanes(store.lanes(), 2, LEASE).await.unwrap() {
             dice += 1;
             seen.serve(&store, &claim, dice).await;
         }
@@ -91,7 +94,7 @@ async fn race(store: &TestStore) {
     }
     // No lane sleeps with work, without any help from the sweep.
     assert_eq!(super::repair(store).await, 0);
-    assert_eq!(store.lanes().next_due().await.unwrap(), None);
+    assert_eq!(next_due(store.lanes()).await, None);
     let counts = store.records().counts(&tenant()).await.unwrap();
     assert_eq!(counts, [("sent", i64::try_from(total_sent).unwrap())].into());
     let sent = seen.sent.lock().unwrap();
@@ -129,9 +132,12 @@ async fn counts_always_add_up() {
             for _ in 0..ROUNDS {
                 super::post(&writer, "U1").await;
                 known.fetch_add(1, Ordering::SeqCst);
-                for claim in writer.lanes().claim(1, LEASE).await.unwrap() {
+                for claim in claim_lanes(writer.lanes(), 1, LEASE).await.unwrap() {
                     let head = writer.lanes().head(&claim).await.unwrap().unwrap();
-                    writer.outbox().intend(&claim, head.delivery, LEASE).await.unwrap().unwrap();
+                    intend_post(writer.outbox(), &claim, head.delivery, LEASE)
+                        .await
+                        .unwrap()
+                        .unwrap();
                     settled(&writer, &claim, head.delivery, &delivered()).await;
                 }
                 writer.ends().archive(Duration::ZERO, 100).await.unwrap();

@@ -8,7 +8,7 @@ use herald::domain::delivery::subject::SlackRequestKind;
 use herald::store::{Backend, Settle, Store};
 use sea_orm::ConnectionTrait as _;
 
-use super::{LEASE, head, post, settled, state, tenant};
+use super::{LEASE, head, intend_post, post, settled, state, tenant};
 use crate::support::gate::Gate;
 use crate::support::store::test_stores;
 
@@ -28,7 +28,7 @@ async fn what_waits_is_in_doubt_until_it_was_looked_up() {
         assert_eq!(before.in_doubt, None);
         let recovery = store.upkeep().begin_epoch().await.unwrap();
         assert_eq!(recovery.in_doubt, [(State::Pending, 1)]);
-        assert_eq!(store.outbox().intend(&claim, old, LEASE).await.unwrap(), None);
+        assert_eq!(intend_post(store.outbox(), &claim, old, LEASE).await.unwrap(), None);
         let (claim, doubted) = head(&store).await;
         assert_eq!(doubted.in_doubt.map(|at| at.0), Some(recovery.epoch));
         let thread_ts = Some("1.000200".to_owned());
@@ -47,7 +47,7 @@ async fn what_waits_is_in_doubt_until_it_was_looked_up() {
         assert!(settled(&store, &claim, old, &absent).await);
         let (claim, sure) = head(&store).await;
         assert_eq!((sure.state, sure.in_doubt), (State::Pending, None));
-        assert_eq!(store.outbox().intend(&claim, old, LEASE).await.unwrap(), Some(1));
+        assert_eq!(intend_post(store.outbox(), &claim, old, LEASE).await.unwrap(), Some(1));
         let wait = Settle::Wait { after: Duration::ZERO, scope: herald::store::WaitScope::Nothing };
         assert!(settled(&store, &claim, old, &wait).await);
         // A second recovery puts it in doubt again.
@@ -58,7 +58,7 @@ async fn what_waits_is_in_doubt_until_it_was_looked_up() {
         let new = post(&store, "U2").await;
         let (claim, fresh) = head(&store).await;
         assert_eq!((fresh.delivery, fresh.in_doubt), (new, None));
-        assert_eq!(store.outbox().intend(&claim, new, LEASE).await.unwrap(), Some(1));
+        assert_eq!(intend_post(store.outbox(), &claim, new, LEASE).await.unwrap(), Some(1));
         assert_eq!(state(&store, new).await, State::Sending);
     }
 }
@@ -74,7 +74,7 @@ async fn what_was_accepted_while_the_clock_was_ahead_is_in_doubt_and_nothing_lat
         past(&store, recovery.epoch).await;
         let (claim, doubted) = head(&store).await;
         assert_eq!(doubted.in_doubt.map(|at| at.0), Some(recovery.epoch));
-        assert_eq!(store.outbox().intend(&claim, ahead, LEASE).await.unwrap(), None);
+        assert_eq!(intend_post(store.outbox(), &claim, ahead, LEASE).await.unwrap(), None);
         let (claim, _) = head(&store).await;
         let doubt = Settle::Doubted { request_kind: SlackRequestKind::Post, thread_ts: None };
         assert!(settled(&store, &claim, ahead, &doubt).await);
@@ -86,7 +86,7 @@ async fn what_was_accepted_while_the_clock_was_ahead_is_in_doubt_and_nothing_lat
         let new = post(&store, "U2").await;
         let (claim, fresh) = head(&store).await;
         assert_eq!((fresh.delivery, fresh.in_doubt), (new, None));
-        assert_eq!(store.outbox().intend(&claim, new, LEASE).await.unwrap(), Some(1));
+        assert_eq!(intend_post(store.outbox(), &claim, new, LEASE).await.unwrap(), Some(1));
     }
 }
 

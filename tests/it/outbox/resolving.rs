@@ -10,7 +10,8 @@ use sea_orm::ConnectionTrait as _;
 
 use super::tenant;
 use super::{
-    HOUR, LEASE, call, delivered, delivery, head, installation, post, record, sending, settled,
+    HOUR, LEASE, call, delivered, delivery, head, installation, post, record, resolving_due,
+    sending, settled,
 };
 use crate::support::store::test_stores;
 
@@ -27,10 +28,8 @@ async fn what_resolved_joins_the_tail_rendered_and_its_identity_is_stored() {
         let id = call.deliveries[0].id;
         store.outbox().accept(call.clone()).await.unwrap();
         let before = post(&store, "U1").await;
-        assert_eq!(
-            store.waiting().next_resolving().await.unwrap(),
-            Some(std::time::Duration::ZERO)
-        );
+        let due = resolving_due(&store.raw().await, &tenant()).await.unwrap();
+        assert!(due <= store.now().await.unwrap(), "it can be claimed at once");
         let claimed = store.waiting().claim_resolving(10, LEASE).await.unwrap().remove(0);
         let given = (id, call.data.as_slice(), &call.link);
         assert_eq!((claimed.delivery, &*claimed.data, &claimed.link), given);
@@ -109,9 +108,10 @@ async fn not_yet_waits_and_an_end_says_why() {
         let settled = store.waiting().settle_resolving(token, id, &again, None).await.unwrap();
         assert_eq!(settled, Some(State::Resolving));
         assert!(store.waiting().claim_resolving(10, LEASE).await.unwrap().is_empty());
-        assert!(store.waiting().next_resolving().await.unwrap().unwrap() > HOUR / 2);
-        let due = "UPDATE deliveries SET due_at = 0";
-        store.raw().await.execute_unprepared(due).await.unwrap();
+        let raw = store.raw().await;
+        let due = resolving_due(&raw, &tenant()).await.unwrap();
+        assert!(due.since(store.now().await.unwrap()) > HOUR / 2);
+        raw.execute_unprepared("UPDATE deliveries SET due_at = 0").await.unwrap();
         let token = store.waiting().claim_resolving(10, LEASE).await.unwrap().remove(0).token;
         let end = ResolveOutcome::End(End::Unreachable(NoMatch::NoMember));
         let settled = store.waiting().settle_resolving(token, id, &end, None).await.unwrap();

@@ -7,7 +7,8 @@ use herald::domain::reason::{Failure, NoMatch, Suppression};
 use herald::store::{End, RecoverOutcome, Settle, WaitScope};
 
 use super::{
-    HOUR, LEASE, OVER, claim, delivered, head, installation, post, record, sending, settled, state,
+    HOUR, LEASE, OVER, backlog_of, claim, claim_lanes, delivered, head, installation, intend_post,
+    next_due, post, record, sending, settled, state,
 };
 use crate::support::store::test_stores;
 
@@ -45,9 +46,9 @@ async fn a_429_gives_the_attempt_back_and_holds_its_lane_in_full() {
             assert_eq!(waiting.due_at.since(waiting.updated_at), HOUR);
             // A message that joins the lane does not shorten the wait.
             post(&store, name).await;
-            let next = store.lanes().backlog(installation(), name).await.unwrap().next_at.unwrap();
+            let next = backlog_of(store.lanes(), name).await.next_at.unwrap();
             assert!(next >= waiting.due_at);
-            assert!(store.lanes().claim(10, LEASE).await.unwrap().is_empty());
+            assert!(claim_lanes(store.lanes(), 10, LEASE).await.unwrap().is_empty());
         }
         assert_eq!(super::repair(&store).await, 0);
     }
@@ -61,7 +62,10 @@ async fn a_retry_counts_and_keeps_its_place() {
         for attempt in 1..=3 {
             let (claim, now) = head(&store).await;
             assert_eq!(now.delivery, first);
-            assert_eq!(store.outbox().intend(&claim, first, LEASE).await.unwrap(), Some(attempt));
+            assert_eq!(
+                intend_post(store.outbox(), &claim, first, LEASE).await.unwrap(),
+                Some(attempt)
+            );
             let retry = Settle::Retry { after: Duration::ZERO, code: "connect".into() };
             assert!(settled(&store, &claim, first, &retry).await);
         }
@@ -80,7 +84,7 @@ async fn a_request_that_was_never_written_costs_nothing() {
         assert!(settled(&store, &claim, id, &Settle::NotWritten).await);
         let (claim, head) = head(&store).await;
         assert_eq!((head.state, head.attempt, head.sending_since), (State::Pending, 0, None));
-        assert_eq!(store.outbox().intend(&claim, id, LEASE).await.unwrap(), Some(1));
+        assert_eq!(intend_post(store.outbox(), &claim, id, LEASE).await.unwrap(), Some(1));
     }
 }
 
@@ -97,7 +101,7 @@ async fn unknown_blocks_its_lane_until_history_settles_it() {
             assert_eq!((head.delivery, head.state), (id, State::Unknown));
             assert_eq!((head.probes, head.attempt), (probes, 1));
             assert!(head.sending_since.is_some());
-            assert_eq!(store.outbox().intend(&held, id, LEASE).await.unwrap(), None);
+            assert_eq!(intend_post(store.outbox(), &held, id, LEASE).await.unwrap(), None);
             let held = claim(&store, LEASE).await;
             assert!(settled(&store, &held, id, &probe(Duration::ZERO)).await);
         }
@@ -150,7 +154,7 @@ async fn ends_before_any_request_say_why() {
             assert_eq!((ended.state, ended.reason.as_deref()), (expected, reason));
             assert!(ended.attempts.is_empty());
         }
-        assert_eq!(store.lanes().next_due().await.unwrap(), None);
+        assert_eq!(next_due(store.lanes()).await, None);
     }
 }
 
@@ -179,7 +183,7 @@ async fn deferred_spends_nothing() {
         assert_eq!((deferred.state, deferred.attempt), (State::Pending, 0));
         assert!(deferred.due_at >= now.plus(HOUR));
         assert!(deferred.attempts.is_empty());
-        assert!(store.lanes().next_due().await.unwrap().unwrap() > HOUR / 2);
+        assert!(next_due(store.lanes()).await.unwrap() > HOUR / 2);
     }
 }
 
@@ -194,7 +198,7 @@ async fn who_is_another_member_joins_the_tail_of_that_lane() {
         assert!(settled(&store, &held, moved, &settle).await);
         let later = post(&store, "U2").await;
         let mut order = Vec::new();
-        for claim in store.lanes().claim(10, OVER).await.unwrap() {
+        for claim in claim_lanes(store.lanes(), 10, OVER).await.unwrap() {
             if claim.lane == "U1" {
                 assert_eq!(store.lanes().head(&claim).await.unwrap().unwrap().delivery, stays);
                 store.lanes().release(&claim, HOUR).await.unwrap();
@@ -217,7 +221,7 @@ async fn a_message_that_kills_its_workers_is_in_doubt_each_time() {
         for crashes in 0..4 {
             let (dies, seen) = head(&store).await;
             assert_eq!((seen.delivery, seen.crashes), (deadly, crashes));
-            store.outbox().intend(&dies, deadly, OVER).await.unwrap().unwrap();
+            intend_post(store.outbox(), &dies, deadly, OVER).await.unwrap().unwrap();
             let (rescuer, found) = head(&store).await;
             assert_eq!((found.delivery, found.state), (deadly, State::Sending));
             // Never parked unchecked: history shows whether Slack has it.
@@ -264,11 +268,11 @@ async fn what_expired_is_not_sent() {
         let id = call.deliveries[0].id;
         store.outbox().accept(call).await.unwrap();
         let held = claim(&store, LEASE).await;
-        assert_eq!(store.outbox().intend(&held, id, LEASE).await.unwrap(), None);
+        assert_eq!(intend_post(store.outbox(), &held, id, LEASE).await.unwrap(), None);
         assert_eq!(store.ends().expire_overdue(10).await.unwrap(), 1);
         assert_eq!(state(&store, id).await, State::Expired);
         let held = claim(&store, LEASE).await;
         assert_eq!(store.lanes().head(&held).await.unwrap(), None);
-        assert_eq!(store.lanes().next_due().await.unwrap(), None);
+        assert_eq!(next_due(store.lanes()).await, None);
     }
 }

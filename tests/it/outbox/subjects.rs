@@ -7,7 +7,7 @@ use herald::domain::ids::{DeliveryId, SubjectKey};
 use herald::store::{Accept, Backend, NotificationTerms};
 use sea_orm::{ConnectionTrait as _, Statement, TransactionTrait as _};
 
-use super::{call, delivery, lane, record};
+use super::{call, delivery, intend_post, lane, record};
 use crate::support::process::until;
 use crate::support::store::test_stores;
 
@@ -62,7 +62,7 @@ async fn what_was_overtaken_after_the_claim_is_not_sent() {
         assert_eq!(head.delivery, old);
         let (second, new) = about("r2", Action::Replace);
         store.outbox().accept(second).await.unwrap();
-        assert_eq!(store.outbox().intend(&claim, old, super::LEASE).await.unwrap(), None);
+        assert_eq!(intend_post(store.outbox(), &claim, old, super::LEASE).await.unwrap(), None);
         assert_eq!(record(&store, old).await.state, State::Canceled);
         assert_eq!(record(&store, new).await.action, Action::Post);
     }

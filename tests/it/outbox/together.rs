@@ -7,7 +7,7 @@ use herald::domain::identity::person::Person;
 use herald::domain::ids::UserId;
 use herald::store::{Accept, Accepted, Error, Store};
 
-use super::{call, delivery, lane, tenant, total};
+use super::{call, claim_lanes, delivery, lane, tenant, total};
 use crate::support::store::test_stores;
 
 /// Accepts all calls at once; returns the outcomes in order.
@@ -44,7 +44,7 @@ async fn one_bad_call_fails_alone() {
                 assert_eq!(stored.unwrap().deliveries.len(), 1);
             }
         }
-        assert_eq!(store.lanes().claim(100, super::LEASE).await.unwrap().len(), CALLS - 1);
+        assert_eq!(claim_lanes(store.lanes(), 100, super::LEASE).await.unwrap().len(), CALLS - 1);
     }
 }
 

@@ -6,7 +6,7 @@ use herald::domain::ids::{ChannelId, DeliveryId};
 use herald::store::{Backend, LaneClaim, Settle, SettleContext, Store};
 use sea_orm::ConnectionTrait as _;
 
-use super::{LEASE, post, record, state};
+use super::{LEASE, claim_lanes, intend_post, post, record, state};
 use crate::support::store::{TestStore, test_stores};
 
 /// A message in each of this many lanes, all claimed, in the order of their lanes.
@@ -15,7 +15,7 @@ async fn claimed(store: &Store, lanes: usize) -> Vec<(LaneClaim, DeliveryId)> {
     for number in 0..lanes {
         ids.push(post(store, &format!("U{number:02}")).await);
     }
-    let mut claims = store.lanes().claim(100, LEASE).await.unwrap();
+    let mut claims = claim_lanes(store.lanes(), 100, LEASE).await.unwrap();
     claims.sort_by(|one, other| one.lane.cmp(&other.lane));
     claims.into_iter().zip(ids).collect()
 }
@@ -27,7 +27,7 @@ fn stored(ts: &str) -> Settle {
 /// Like [`claimed`], and all are being sent.
 async fn sending(store: &Store, lanes: usize) -> Vec<(LaneClaim, DeliveryId)> {
     let claimed = claimed(store, lanes).await;
-    let intents = claimed.iter().map(|(claim, id)| store.outbox().intend(claim, *id, LEASE));
+    let intents = claimed.iter().map(|(claim, id)| intend_post(store.outbox(), claim, *id, LEASE));
     let intents = join_all(intents).await;
     assert!(intents.iter().all(|intent| intent == &Ok(Some(1))), "{intents:?}");
     claimed
@@ -37,7 +37,7 @@ async fn sending(store: &Store, lanes: usize) -> Vec<(LaneClaim, DeliveryId)> {
 async fn take_over(store: &TestStore, lane: &str) -> LaneClaim {
     let sql = format!("UPDATE lanes SET lease_until = 0, next_at = 0 WHERE lane = '{lane}'");
     store.raw().await.execute_unprepared(&sql).await.unwrap();
-    let mut claims = store.lanes().claim(100, LEASE).await.unwrap();
+    let mut claims = claim_lanes(store.lanes(), 100, LEASE).await.unwrap();
     assert_eq!(claims.iter().map(|claim| &*claim.lane).collect::<Vec<_>>(), [lane]);
     claims.remove(0)
 }
@@ -65,7 +65,8 @@ async fn intents_that_are_written_together_are_each_judged_alone() {
         let expired = claimed[11].1;
         let sql = format!("UPDATE deliveries SET expires_at = 0 WHERE id = '{expired}'");
         store.raw().await.execute_unprepared(&sql).await.unwrap();
-        let intents = claimed.iter().map(|(claim, id)| store.outbox().intend(claim, *id, LEASE));
+        let intents =
+            claimed.iter().map(|(claim, id)| intend_post(store.outbox(), claim, *id, LEASE));
         for ((claim, id), intent) in claimed.iter().zip(join_all(intents).await) {
             let may = !["U03", "U07", "U11"].contains(&&*claim.lane);
             assert_eq!(intent, Ok(may.then_some(1)), "{}", claim.lane);
@@ -73,7 +74,7 @@ async fn intents_that_are_written_together_are_each_judged_alone() {
             assert_eq!(state(&store, *id).await, expected, "{}", claim.lane);
         }
         // The refused ones returned their lanes; the lane of another worker stays with that worker.
-        let mut back = store.lanes().claim(100, LEASE).await.unwrap();
+        let mut back = claim_lanes(store.lanes(), 100, LEASE).await.unwrap();
         back.sort_by(|one, other| one.lane.cmp(&other.lane));
         assert_eq!(back.iter().map(|claim| &*claim.lane).collect::<Vec<_>>(), ["U03", "U11"]);
     }
@@ -91,7 +92,8 @@ async fn of_two_claims_of_one_lane_that_are_written_together_only_the_later_coun
             claimed.push((later, id));
         }
         let late = |number: usize| (7..10).contains(&number);
-        let intents = claimed.iter().map(|(claim, id)| store.outbox().intend(claim, *id, LEASE));
+        let intents =
+            claimed.iter().map(|(claim, id)| intend_post(store.outbox(), claim, *id, LEASE));
         for (number, intent) in join_all(intents).await.into_iter().enumerate() {
             assert_eq!(intent, Ok((!late(number)).then_some(1)), "{number}");
         }
@@ -133,7 +135,7 @@ async fn ends_that_are_written_together_are_each_lanes_own() {
             assert_eq!(record.attempts.len(), usize::from(own), "{}", claim.lane);
         }
         // The lane with another message is due, and so is the one whose message was not sent.
-        let mut due = store.lanes().claim(100, LEASE).await.unwrap();
+        let mut due = claim_lanes(store.lanes(), 100, LEASE).await.unwrap();
         due.sort_by(|one, other| one.lane.cmp(&other.lane));
         assert_eq!(due.iter().map(|claim| &*claim.lane).collect::<Vec<_>>(), ["U03", "U11"]);
         assert_eq!(store.lanes().head(&due[0]).await.unwrap().unwrap().delivery, behind);

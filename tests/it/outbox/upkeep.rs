@@ -6,7 +6,10 @@ use herald::domain::ids::{NotificationId, TenantId};
 use herald::store::{Accepted, Backend, End, Store, Target};
 use sea_orm::{ConnectionTrait as _, Statement, TransactionTrait as _};
 
-use super::{HOUR, call, delivered, delivery, lane, post, sending, settled, tenant};
+use super::{
+    HOUR, call, claim_lanes, delivered, delivery, intend_post, lane, next_due, post, sending,
+    settled, tenant,
+};
 use crate::support::gate::Gate;
 use crate::support::store::{TestStore, test_stores};
 
@@ -69,7 +72,7 @@ async fn a_lost_wake_up_is_made_good() {
         let id = post(&store, "U1").await;
         let lose = "UPDATE lanes SET next_at = NULL";
         store.raw().await.execute_unprepared(lose).await.unwrap();
-        assert_eq!(store.lanes().next_due().await.unwrap(), None, "the lane sleeps with work");
+        assert_eq!(next_due(store.lanes()).await, None, "the lane sleeps with work");
         assert_eq!(super::repair(&store).await, 1);
         assert_eq!(sending(&store).await.1, id);
         assert_eq!(super::repair(&store).await, 0);
@@ -115,9 +118,9 @@ async fn lanes_that_are_not_used_any_more_go_and_come_back() {
             post(&store, name).await;
         }
         // One lane is done, a worker holds one, and one waits.
-        let (done, id) = first_of(store.lanes().claim(1, HOUR).await.unwrap(), &store).await;
+        let (done, id) = first_of(claim_lanes(store.lanes(), 1, HOUR).await.unwrap(), &store).await;
         assert!(settled(&store, &done, id, &delivered()).await);
-        first_of(store.lanes().claim(1, HOUR).await.unwrap(), &store).await;
+        first_of(claim_lanes(store.lanes(), 1, HOUR).await.unwrap(), &store).await;
         assert_eq!(
             store.ends().forget_lanes(None, HOUR, 10).await.unwrap(),
             (0, None),
@@ -131,7 +134,7 @@ async fn lanes_that_are_not_used_any_more_go_and_come_back() {
         // The next message creates the lane again.
         post(&store, &done.lane).await;
         assert_eq!(rows(&store, "lanes").await, 3);
-        let due = store.lanes().claim(10, HOUR).await.unwrap();
+        let due = claim_lanes(store.lanes(), 10, HOUR).await.unwrap();
         assert!(due.iter().any(|claim| claim.lane == done.lane), "{due:?}");
     }
 }
@@ -143,7 +146,7 @@ async fn first_of(
 ) -> (herald::store::LaneClaim, herald::domain::ids::DeliveryId) {
     let claim = claims.remove(0);
     let head = store.lanes().head(&claim).await.unwrap().unwrap();
-    assert!(store.outbox().intend(&claim, head.delivery, HOUR).await.unwrap().is_some());
+    assert!(intend_post(store.outbox(), &claim, head.delivery, HOUR).await.unwrap().is_some());
     (claim, head.delivery)
 }
 

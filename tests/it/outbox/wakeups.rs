@@ -5,7 +5,9 @@ use herald::domain::ids::DeliveryId;
 use herald::store::Backend;
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement, TransactionTrait as _};
 
-use super::{LEASE, claim, delivered, head, installation, post, sending, settled, uuid};
+use super::{
+    LEASE, backlog_of, claim, delivered, head, intend_post, next_due, post, sending, settled, uuid,
+};
 use crate::support::store::{TestStore, test_stores};
 use crate::support::world::until;
 
@@ -50,7 +52,7 @@ async fn who_empties_a_lane_sees_what_joined_while_it_waited() {
         let [copied, locked] = joins(first, joining);
         acceptance.execute_unprepared(&copied).await.unwrap();
         if end == delivered() {
-            assert_eq!(store.outbox().intend(&held, first, LEASE).await.unwrap(), Some(1));
+            assert_eq!(intend_post(store.outbox(), &held, first, LEASE).await.unwrap(), Some(1));
         }
         acceptance.execute_unprepared(&locked).await.unwrap();
         let settling = store.store.clone();
@@ -74,7 +76,9 @@ async fn an_intent_waits_for_who_joins_its_lane_and_is_committed() {
     }
     let intending = store.store.clone();
     let intent =
-        tokio::spawn(async move { intending.outbox().intend(&held, first, LEASE).await.unwrap() });
+        tokio::spawn(
+            async move { intend_post(intending.outbox(), &held, first, LEASE).await.unwrap() },
+        );
     somebody_waits(&raw).await;
     acceptance.commit().await.unwrap();
     assert_eq!(intent.await.unwrap(), Some(1));
@@ -116,9 +120,9 @@ async fn who_joins_a_lane_waits_for_who_empties_it() {
     somebody_waits(&raw).await;
     emptying.commit().await.unwrap();
     accept.await.unwrap();
-    let backlog = store.lanes().backlog(installation(), "U1").await.unwrap();
+    let backlog = backlog_of(store.lanes(), "U1").await;
     assert!(backlog.next_at.is_some());
-    assert_eq!(store.lanes().next_due().await.unwrap(), Some(std::time::Duration::ZERO));
+    assert_eq!(next_due(store.lanes()).await, Some(std::time::Duration::ZERO));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use herald::domain::ids::{InstallationId, SlackUserId, TenantId};
 use herald::domain::secret::Secret;
-use herald::store::{FieldsEnd, Hint, MemberFields, NewInstallation, Store};
+use herald::store::{FieldsEnd, Hint, MemberFields, NewInstallation, SeenList, Store};
 
 use crate::support::store::{connect_tenant, publish_list, test_stores};
 
@@ -84,7 +84,7 @@ async fn a_pass_that_was_taken_over_changes_nothing() {
         let end = FieldsEnd {
             due_after: LONG,
             soon_after: Duration::ZERO,
-            seen: Some((1, 0)),
+            seen: Some(SeenList { generation: 1, change_sequence: 0 }),
             needed: true,
             error: None,
         };

@@ -3,8 +3,7 @@
 
 use serde_json::Value;
 
-use super::{Kind, find};
-use crate::domain::ids::EventType;
+use super::Kind;
 use crate::domain::limits;
 use crate::domain::message::problem::FieldProblem;
 use crate::domain::message::render::{escape, zone};
@@ -16,15 +15,6 @@ pub struct Spec<'a> {
     pub path: &'a str,
     pub kind: Kind,
     pub required: bool,
-}
-
-/// [`validate`] for the built-in event type of this name; other types have no fields here.
-#[must_use]
-pub fn validate_data(event: &EventType, data: &Value) -> Vec<FieldProblem> {
-    match find(event) {
-        Some(built_in) => validate(data, built_in.specs(), built_in.any_of),
-        None => validate(data, [], &[]),
-    }
 }
 
 /// All problems of a notification's data; empty if it is valid. At least one field of each set in
@@ -143,11 +133,17 @@ fn deeper_than(value: &Value, max: usize) -> bool {
 mod tests {
     use serde_json::json;
 
+    use super::super::find;
     use super::*;
+    use crate::domain::ids::EventType;
 
+    /// The problems of data for a built-in event type; a type of another name has no fields.
     fn problems(event: &str, data: Value) -> Vec<String> {
-        let event = EventType::parse(event).unwrap();
-        validate_data(&event, &data).iter().map(ToString::to_string).collect()
+        let problems = match find(&EventType::parse(event).unwrap()) {
+            Some(built_in) => validate(&data, built_in.specs(), built_in.any_of),
+            None => validate(&data, [], &[]),
+        };
+        problems.iter().map(ToString::to_string).collect()
     }
 
     #[test]

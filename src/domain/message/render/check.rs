@@ -8,6 +8,7 @@ use super::filters::Mode;
 use super::kit::{self, BLOCKS, BlockKind, CHARTS, FieldPlace, Part, mode, parse};
 use super::names::{self, Name, NameKind};
 use super::{Problem, Template, escape, filters, fit, keys, places, relations};
+use crate::domain::message::problem::TextPlace;
 
 /// The most problems that are placed: an answer has no more.
 const PLACED: usize = 50;
@@ -62,7 +63,7 @@ impl Located {
             return Vec::new();
         }
         let located = |name: Name| {
-            let (line, column) = places::in_text(source, name.at);
+            let TextPlace { line, column } = places::in_text(source, name.at);
             Self { field: field.to_owned(), line, column, name }
         };
         names::of_template(source).into_iter().map(located).collect()
@@ -126,7 +127,7 @@ fn names_in(node: &Value, place: &FieldPlace<'_>, found: &mut Vec<Located>) {
                 };
                 let Some(literal) = here.literal().filter(|_| !names.is_empty()) else { continue };
                 found.extend(names.into_iter().map(|name| {
-                    let (line, column) = literal.place(text, Some(name.at));
+                    let TextPlace { line, column } = literal.place(text, Some(name.at));
                     Located { field: here.field.clone(), line, column, name }
                 }));
             }

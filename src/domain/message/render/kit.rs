@@ -13,6 +13,7 @@ use super::filters::{Mode, place_of};
 use super::places::Literal;
 use super::{Problem, fit};
 use crate::domain::limits::TEMPLATE_BLOCKS_BYTES;
+use crate::domain::message::problem::TextPlace;
 
 /// The most blocks of a message.
 pub const BLOCKS: usize = 50;
@@ -369,8 +370,8 @@ impl FieldPlace<'_> {
     }
 
     /// The line and the column of a byte of a string in the blocks.
-    fn place(&self, string: &str, at: Option<usize>) -> (Option<usize>, Option<usize>) {
-        self.literal().map_or((None, None), |literal| literal.place(string, at))
+    fn place(&self, string: &str, at: Option<usize>) -> TextPlace {
+        self.literal().map(|literal| literal.place(string, at)).unwrap_or_default()
     }
 
     /// The string in the source.

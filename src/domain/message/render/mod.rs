@@ -163,7 +163,7 @@ impl Link {
 #[derive(Debug, Clone, Copy)]
 pub struct Context<'a> {
     pub event: &'a EventType,
-    /// An object that passed [`validate_data`](super::event::validate_data).
+    /// An object that passed [`validate`](super::event::validate()).
     pub data: &'a Value,
     pub reader: &'a Reader,
     pub link: Option<&'a Link>,

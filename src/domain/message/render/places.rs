@@ -4,6 +4,7 @@
 use super::Problem;
 use super::filters::place_of;
 use super::tokens::before_cleaning;
+use crate::domain::message::problem::TextPlace;
 
 /// The line and the column of a byte; the end of the text, if no character begins there.
 #[must_use]
@@ -14,9 +15,9 @@ pub fn line_and_column(source: &str, at: usize) -> (usize, usize) {
 }
 
 /// The place of a byte of the cleaned source, in the source.
-pub(super) fn in_text(source: &str, at: usize) -> (Option<usize>, Option<usize>) {
+pub(super) fn in_text(source: &str, at: usize) -> TextPlace {
     let (line, column) = line_and_column(source, before_cleaning(source, at));
-    (Some(line), Some(column))
+    TextPlace { line: Some(line), column: Some(column) }
 }
 
 /// The place of the part at this path of a JSON text, or, if there is none, of the innermost part
@@ -32,7 +33,7 @@ pub(super) fn of_part(json: &str, path: &str) -> (usize, usize) {
 pub(super) fn failed(error: &minijinja::Error, field: &str, source: &str) -> Problem {
     let place = match place_of(error) {
         Some(at) => in_text(source, at),
-        None => (Some(error.line().unwrap_or(1)), None),
+        None => TextPlace { line: Some(error.line().unwrap_or(1)), column: None },
     };
     Problem::of(error, field, place)
 }
@@ -53,11 +54,11 @@ impl<'a> Literal<'a> {
     }
 
     /// The place of a byte of the string's cleaned value; without one, that of the string.
-    pub(super) fn place(self, value: &str, at: Option<usize>) -> (Option<usize>, Option<usize>) {
+    pub(super) fn place(self, value: &str, at: Option<usize>) -> TextPlace {
         let inside =
             at.map_or(0, |at| 1 + written(&self.json[self.at + 1..], before_cleaning(value, at)));
         let (line, column) = line_and_column(self.json, self.at + inside);
-        (Some(line), at.map(|_| column))
+        TextPlace { line: Some(line), column: at.map(|_| column) }
     }
 }
 
@@ -182,7 +183,8 @@ mod tests {
         serde_json::from_str::<serde_json::Value>(json).unwrap();
         let value = "a\"]\n{{ x }}";
         let place = |path: &str, at: Option<usize>| {
-            Literal::find(json, path).map(|literal| literal.place(value, at))
+            let place = Literal::find(json, path)?.place(value, at);
+            Some((place.line, place.column))
         };
         let x = value.find('x');
         assert_eq!(place("[1].text.text", x), Some((Some(2), Some(31))));

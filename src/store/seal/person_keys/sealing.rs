@@ -149,7 +149,7 @@ impl Store {
         // Keys that are not in use open stored values; none is made.
         let missing = |person: &PersonHash| in_use && !found.contains_key(person);
         for ((of, person), user) in named.iter().filter(|((_, person), _)| missing(person)) {
-            new.insert((*of, *person), NewKey::make(keys, (person, *user))?);
+            new.insert((*of, *person), NewKey::make(keys, person, user)?);
         }
         found.extend(insert(tx, &new, sql::CLOCK).await?);
         let mut people = HashMap::with_capacity(named.len());

@@ -8,6 +8,15 @@ use crate::store::Error;
 use crate::store::database::sql::{self, params};
 use crate::store::database::transaction::Tx;
 
+/// A request as the log of attempts shows it.
+#[derive(Debug, Clone, Copy)]
+pub struct LoggedRequest {
+    /// The method that was called.
+    pub method: &'static str,
+    /// How long the request took.
+    pub took: Duration,
+}
+
 /// One line in the log of attempts.
 pub(in crate::store) struct Log {
     pub(in crate::store) number: i64,

@@ -3,11 +3,11 @@
 //! to a separate settle.
 
 use std::collections::{HashMap, HashSet};
-use std::time::Duration;
 
 use sea_orm::ConnectionTrait as _;
 use tokio::time::Instant;
 
+use super::attempts::LoggedRequest;
 use crate::domain::ids::{ChannelId, DeliveryId};
 use crate::domain::time::micros;
 use crate::store::database::group::{Bounds, Weight};
@@ -31,8 +31,7 @@ pub(in crate::store) struct SentMessage {
     pub(super) ts: String,
     /// No request in its lane before this; absent if the request was not a paced one.
     pub(super) paced_until: Option<Instant>,
-    /// The method, and how long the request took.
-    pub(super) request: Option<(&'static str, Duration)>,
+    pub(super) request: Option<LoggedRequest>,
     /// Encrypted; `None` keeps the stored trace.
     pub(super) trace: Option<Vec<u8>>,
 }
@@ -159,15 +158,14 @@ async fn log(
 ) -> Result<(), Error> {
     let rows = ended.iter().filter_map(|one| {
         let request = requests.get(&one.delivery)?;
-        let (method, took) = one.request.unzip();
         Some([
             one.delivery.to_string().into(),
             request.attempt.into(),
             request.started_at.unwrap_or(request.ended_at).into(),
             request.ended_at.into(),
-            method.into(),
+            one.request.map(|request| request.method).into(),
             // No request takes less than no time.
-            took.map_or(-1, micros).into(),
+            one.request.map_or(-1, |request| micros(request.took)).into(),
         ])
     });
     let columns = [TEXT, NUMBER, NUMBER, NUMBER, Column::OptionalText, NUMBER];

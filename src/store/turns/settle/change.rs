@@ -1,9 +1,7 @@
 //! The row of the delivery that a settle changes: how it is read, written and logged.
 //! `domain::delivery` decides the changes.
 
-use std::time::Duration;
-
-use super::Log;
+use super::attempts::{Log, LoggedRequest};
 use crate::domain::delivery::subject::SlackRequestKind;
 use crate::domain::delivery::{Settle, SettleChange, State, Unsettled};
 use crate::domain::ids::ChannelId;
@@ -91,7 +89,7 @@ pub(super) async fn write(
 pub(super) fn entry(
     before: &Unsettled,
     change: &SettleChange,
-    request: Option<(&'static str, Duration)>,
+    request: Option<LoggedRequest>,
 ) -> Option<Log> {
     // A read of history has no start in the log, only an end.
     let (outcome, started_at) = match before.state {
@@ -105,7 +103,7 @@ pub(super) fn entry(
         now: before.now,
         outcome,
         code: change.code.clone(),
-        method: request.map(|(method, _)| method),
-        took: request.map(|(_, took)| took),
+        method: request.map(|request| request.method),
+        took: request.map(|request| request.took),
     })
 }
