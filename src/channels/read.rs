@@ -72,7 +72,7 @@ impl ChannelWork {
             after = Some(last.user.clone());
             let complete = rows.len() < ROWS as usize;
             let updates: Vec<_> =
-                rows.into_iter().filter_map(|row| self.compared(row, present)).collect();
+                rows.into_iter().filter_map(|row| Self::compared(row, present)).collect();
             self.write(&updates).await?;
             if complete {
                 return Ok(());
@@ -80,7 +80,7 @@ impl ChannelWork {
         }
     }
 
-    fn compared(&self, row: MemberRecord, present: &HashSet<SlackUserId>) -> Option<MemberUpdate> {
+    fn compared(row: MemberRecord, present: &HashSet<SlackUserId>) -> Option<MemberUpdate> {
         let is_in = row.slack_user_id.as_ref().is_some_and(|member| present.contains(member));
         let state = match presence(row.state, is_in) {
             Presence::AsKnown => return None,

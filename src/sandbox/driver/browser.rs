@@ -106,13 +106,11 @@ impl Browser {
         page.set_query(None);
         let answer = self.client.post(page).form(&form).send().await?;
         let back = answer.headers().get(LOCATION).and_then(|to| Url::parse(to.to_str().ok()?).ok());
-        Ok(match back {
-            Some(back) => ConsentAnswer::Back(back),
-            None => {
-                let status = answer.status().as_u16();
-                ConsentAnswer::Page(Page { status, html: answer.text().await? })
-            }
-        })
+        if let Some(back) = back {
+            return Ok(ConsentAnswer::Back(back));
+        }
+        let status = answer.status().as_u16();
+        Ok(ConsentAnswer::Page(Page { status, html: answer.text().await? }))
     }
 }
 

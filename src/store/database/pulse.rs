@@ -83,7 +83,7 @@ impl Beside {
         let left = silence.and_then(|silence| patience.checked_sub(silence));
         match left.filter(|left| !left.is_zero()) {
             None => Self::Down,
-            Some(left) if left >= patience - patience / 8 => Self::Up,
+            Some(left) if patience.saturating_sub(left) <= patience / 8 => Self::Up,
             Some(left) => Self::Unclear(left),
         }
     }
@@ -114,7 +114,7 @@ mod tests {
         assert_eq!(of(Some(Duration::ZERO)), Beside::Up);
         assert_eq!(of(Some(patience / 8)), Beside::Up);
         assert_eq!(of(Some(patience / 2)), Beside::Unclear(patience / 2));
-        let nearly = patience - Duration::from_millis(1);
+        let nearly = Duration::from_millis(1999);
         assert_eq!(of(Some(nearly)), Beside::Unclear(Duration::from_millis(1)));
     }
 }

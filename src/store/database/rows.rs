@@ -233,8 +233,8 @@ pub(in crate::store) fn arrays<const N: usize>(
     // keeps a tenth of the rows, so it expects one row, and looks up the joined rows by key instead
     // of reading their whole table.
     let table = format!(
-        "(SELECT {chosen} FROM unnest({types}) AS raw({names}) \
-         LIMIT (SELECT cardinality($1))) AS given"
+        "(SELECT {chosen} FROM unnest({types}) AS raw({names})
+                LIMIT (SELECT cardinality($1))) AS given"
     );
     (table, values)
 }
@@ -345,11 +345,15 @@ mod tests {
         let rows: Vec<_> = (0..7).map(row).collect();
         let columns = [Column::Text, Column::OptionalText, Column::Number];
         let tables = given(DbBackend::Postgres, columns, rows.clone());
+        let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         assert_eq!(
-            tables[0].0,
-            "(SELECT c1 AS column1, NULLIF(c2, '') AS column2, c3 AS column3 \
-             FROM unnest((SELECT $1::text[]), (SELECT $2::text[]), (SELECT $3::bigint[])) \
-             AS raw(c1, c2, c3) LIMIT (SELECT cardinality($1))) AS given"
+            words(&tables[0].0),
+            words(
+                "(SELECT c1 AS column1, NULLIF(c2, '') AS column2, c3 AS column3
+                    FROM unnest((SELECT $1::text[]), (SELECT $2::text[]),
+                    (SELECT $3::bigint[])) AS raw(c1, c2, c3)
+                    LIMIT (SELECT cardinality($1))) AS given"
+            )
         );
         assert_eq!((tables.len(), tables[0].1.len()), (1, 3));
         let tables = given(DbBackend::Sqlite, columns, rows);

@@ -84,9 +84,11 @@ impl<'a> DeliveryFeed<'a> {
         limit: u32,
     ) -> Result<ChangePage<DeliveryChange>, Error> {
         let text = format!(
-            "SELECT sequence, {} FROM delivery_changes WHERE tenant = $1 \
-             AND sequence > $2 AND sequence <= $3 AND notification = $4 \
-             ORDER BY sequence LIMIT {limit}",
+            "SELECT sequence, {}
+                FROM delivery_changes
+                WHERE tenant = $1 AND sequence > $2 AND sequence <= $3 AND notification = $4
+                ORDER BY sequence
+                LIMIT {limit}",
             FeedOf::Deliveries.tables().columns
         );
         let values = params![tenant.as_str(), after, until, notification.to_string()];
@@ -181,8 +183,9 @@ impl Store {
             let ids = placeholders(2, chunk.len());
             let from = |table: &str| {
                 format!(
-                    "SELECT id, {column} FROM {table} WHERE tenant = $1 AND id IN ({ids}) \
-                     AND {condition}"
+                    "SELECT id, {column}
+                        FROM {table}
+                        WHERE tenant = $1 AND id IN ({ids}) AND {condition}"
                 )
             };
             let text = format!("{} UNION ALL {}", from("deliveries"), from("deliveries_history"));

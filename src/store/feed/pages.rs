@@ -73,8 +73,9 @@ impl Store {
         tenant: &TenantId,
     ) -> Result<FeedExtent, Error> {
         let text = format!(
-            "SELECT era.epoch, COALESCE(head, 0), COALESCE(pruned, 0) \
-             FROM (SELECT {ERA} AS epoch) AS era LEFT JOIN {} ON tenant = $1",
+            "SELECT era.epoch, COALESCE(head, 0), COALESCE(pruned, 0)
+                FROM (SELECT {ERA} AS epoch) AS era
+                LEFT JOIN {} ON tenant = $1",
             of.tables().heads
         );
         let row = sql::one(self.reader(), &text, params![tenant.as_str()]).await?;
@@ -95,8 +96,11 @@ impl Store {
     ) -> Result<ChangePage<T>, Error> {
         let tables = of.tables();
         let text = format!(
-            "SELECT sequence, {} FROM {} \
-             WHERE tenant = $1 AND sequence > $2 ORDER BY sequence LIMIT {limit}",
+            "SELECT sequence, {}
+                FROM {}
+                WHERE tenant = $1 AND sequence > $2
+                ORDER BY sequence
+                LIMIT {limit}",
             tables.columns, tables.changes
         );
         let rows = sql::all(self.reader(), &text, params![tenant.as_str(), after]).await?;

@@ -20,8 +20,10 @@ impl Lanes<'_> {
             NewCell("channel", Column::Text, channel.as_str().into()),
         ]);
         let text = format!(
-            "INSERT INTO lanes ({names}) VALUES ({parameters}) \
-             ON CONFLICT (installation, lane) DO UPDATE SET channel = excluded.channel"
+            "INSERT INTO lanes ({names})
+                VALUES ({parameters})
+                ON CONFLICT (installation, lane) DO UPDATE
+                SET channel = excluded.channel"
         );
         sql::execute(self.store.writer(), &text, values).await.map(drop)
     }

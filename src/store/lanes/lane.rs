@@ -56,14 +56,13 @@ pub(in crate::store) fn pace(now: &str) -> String {
 pub(in crate::store) fn headed(sleeps: &str, paced_until: &str) -> String {
     let (budget, due) = (budget(), due("head", "clock.now"));
     format!(
-        "next_at = CASE WHEN {sleeps} OR head.due_at IS NULL THEN NULL \
-         ELSE {{greatest}}({due}, {paced_until}) END, \
-         ready_at = {{greatest}}(COALESCE({due}, 0), {paced_until}), \
-         budget = {budget}, \
-         tenant = COALESCE(head.tenant, lanes.tenant), \
-         class = CASE WHEN head.state = 'unknown' THEN 0 \
-         WHEN head.position <= lanes.urgent_through THEN 1 \
-         WHEN head.position <= lanes.normal_through THEN 2 ELSE 3 END"
+        "next_at = CASE WHEN {sleeps} OR head.due_at IS NULL THEN NULL
+                ELSE {{greatest}}({due}, {paced_until}) END,
+                ready_at = {{greatest}}(COALESCE({due}, 0), {paced_until}), budget = {budget},
+                tenant = COALESCE(head.tenant, lanes.tenant),
+                class = CASE WHEN head.state = 'unknown' THEN 0
+                WHEN head.position <= lanes.urgent_through THEN 1
+                WHEN head.position <= lanes.normal_through THEN 2 ELSE 3 END"
     )
 }
 
@@ -105,9 +104,10 @@ pub(in crate::store) fn from_head(of: LaneName) -> String {
         LaneName::Outer => ("lanes.installation", "lanes.lane"),
     };
     format!(
-        "FROM deliveries head WHERE head.installation = {installation} \
-         AND head.lane = {lane} AND head.{IN_LANE} \
-         ORDER BY head.position, head.sequence LIMIT 1"
+        "FROM deliveries head
+            WHERE head.installation = {installation} AND head.lane = {lane} AND head.{IN_LANE}
+            ORDER BY head.position, head.sequence
+            LIMIT 1"
     )
 }
 
@@ -200,19 +200,21 @@ pub(in crate::store) async fn fill(
     let pace = pace("{now}");
     for (table, parameters) in rows.tables {
         let text = format!(
-            "INSERT INTO lanes ({names}, ready_at) \
-             SELECT {values}, {next_at} FROM {table} WHERE TRUE \
-             ON CONFLICT (installation, lane) DO UPDATE SET \
-             next_at = CASE WHEN {EMPTY} THEN {{greatest}}(excluded.next_at, {pace}) \
-             ELSE lanes.next_at END, \
-             ready_at = CASE WHEN {EMPTY} THEN {{greatest}}(excluded.next_at, {pace}) \
-             ELSE lanes.ready_at END, \
-             budget = CASE WHEN {EMPTY} THEN excluded.budget ELSE lanes.budget END, \
-             tenant = CASE WHEN {EMPTY} THEN excluded.tenant ELSE lanes.tenant END, \
-             class = CASE WHEN {EMPTY} OR lanes.class > excluded.class THEN excluded.class \
-             ELSE lanes.class END, \
-             urgent_through = {{greatest}}(lanes.urgent_through, excluded.urgent_through), \
-             normal_through = {{greatest}}(lanes.normal_through, excluded.normal_through)"
+            "INSERT INTO lanes ({names}, ready_at)
+                SELECT {values}, {next_at}
+                FROM {table}
+                WHERE TRUE
+                ON CONFLICT (installation, lane) DO UPDATE
+                SET next_at = CASE WHEN {EMPTY} THEN {{greatest}}(excluded.next_at, {pace})
+                        ELSE lanes.next_at END,
+                    ready_at = CASE WHEN {EMPTY} THEN {{greatest}}(excluded.next_at, {pace})
+                        ELSE lanes.ready_at END,
+                    budget = CASE WHEN {EMPTY} THEN excluded.budget ELSE lanes.budget END,
+                    tenant = CASE WHEN {EMPTY} THEN excluded.tenant ELSE lanes.tenant END,
+                    class = CASE WHEN {EMPTY} OR lanes.class > excluded.class
+                        THEN excluded.class ELSE lanes.class END,
+                    urgent_through = {{greatest}}(lanes.urgent_through, excluded.urgent_through),
+                    normal_through = {{greatest}}(lanes.normal_through, excluded.normal_through)"
         );
         sql::execute(tx, &text, parameters).await?;
     }
@@ -226,10 +228,13 @@ impl Lanes<'_> {
     pub async fn wake(self, installation: InstallationId) -> Result<(), Error> {
         let pace = pace("{now}");
         let text = &format!(
-            "UPDATE lanes SET woken_at = {{now}}, asleep = 0, next_at = CASE \
-             WHEN asleep = 1 THEN {{greatest}}({{now}}, {pace}) ELSE next_at END, ready_at = CASE \
-             WHEN asleep = 1 THEN {{greatest}}({{now}}, {pace}) ELSE ready_at END \
-             WHERE installation = $1"
+            "UPDATE lanes
+                SET woken_at = {{now}}, asleep = 0,
+                    next_at = CASE WHEN asleep = 1 THEN {{greatest}}({{now}}, {pace})
+                        ELSE next_at END,
+                    ready_at = CASE WHEN asleep = 1 THEN {{greatest}}({{now}}, {pace})
+                        ELSE ready_at END
+                WHERE installation = $1"
         );
         let id = &installation.to_string();
         self.store
@@ -264,11 +269,17 @@ pub(in crate::store) async fn positions(
     let (table, mut values) = arrays([Column::Text, Column::Text], rows.collect());
     values.push(wanted.into());
     let text = format!(
-        "WITH locked AS (INSERT INTO lanes (installation, lane) SELECT column1, column2 \
-         FROM {table} WHERE TRUE ON CONFLICT (installation, lane) \
-         DO UPDATE SET lane = excluded.lane RETURNING 1) \
-         SELECT nextval('delivery_positions') FROM generate_series(1, $3) \
-         WHERE (SELECT COUNT(*) FROM locked) >= 0"
+        "WITH locked AS (
+                INSERT INTO lanes (installation, lane)
+                SELECT column1, column2
+                FROM {table}
+                WHERE TRUE
+                ON CONFLICT (installation, lane) DO UPDATE
+                SET lane = excluded.lane
+                RETURNING 1)
+            SELECT nextval('delivery_positions')
+            FROM generate_series(1, $3)
+            WHERE (SELECT COUNT(*) FROM locked) >= 0"
     );
     sql::all(tx, &text, values).await?.iter().map(|row| row.get(0)).collect()
 }

@@ -170,22 +170,26 @@ impl Store {
         pace: Option<Pace>,
         token: &LeaseToken,
     ) -> Result<Claimed, Error> {
-        let due = due(limit).replacen("lane", "installation, lane", 1);
-        // By both columns of the key, as for one row that is looked up (see `sql::by_key`).
-        let claim = CLAIM.replace(
-            "FROM clock WHERE installation = $1",
-            "FROM clock, due WHERE lanes.installation = ANY (ARRAY[due.installation]) \
-             AND lanes.lane = due.lane",
-        );
+        let due = due("installation, lane", limit);
         let spend = Spend::of(key.budget);
         let patience = Patience::Brief.column(self.writer().get_database_backend());
+        // The lane by both columns of the key, as one row is looked up (see `sql::by_key`).
         let text = format!(
-            "WITH clock AS MATERIALIZED (SELECT {{now}} AS now{patience}), \
-             due AS MATERIALIZED ({due}), \
-             claimed AS ({claim} RETURNING lanes.lane, channel, last_ts), \
-             spent AS (UPDATE {} FROM clock, (SELECT COUNT(*) AS starts FROM claimed) AS taken \
-             WHERE {} AND taken.starts > 0 RETURNING {}) \
-             SELECT lane, channel, last_ts, clock.now, (SELECT * FROM spent) FROM claimed, clock",
+            "WITH clock AS MATERIALIZED (SELECT {{now}} AS now{patience}),
+                due AS MATERIALIZED ({due}),
+                claimed AS (
+                    {CLAIM}
+                    FROM clock, due
+                    WHERE lanes.installation = ANY (ARRAY[due.installation])
+                        AND lanes.lane = due.lane
+                    RETURNING lanes.lane, channel, last_ts),
+                spent AS (
+                    UPDATE {}
+                    FROM clock, (SELECT COUNT(*) AS starts FROM claimed) AS taken
+                    WHERE {} AND taken.starts > 0
+                    RETURNING {})
+                SELECT lane, channel, last_ts, clock.now, (SELECT * FROM spent)
+                FROM claimed, clock",
             spend.set, spend.row, spend.until
         );
         let rows = sql::all(self.writer(), &text, values(key, token, lease, pace)).await?;
@@ -209,7 +213,7 @@ impl Store {
         token: &LeaseToken,
     ) -> Result<Claimed, Error> {
         let values = &values(key, token, lease, pace);
-        let due = &due(limit);
+        let due = &due("lane", limit);
         self.transaction(|tx| scoped(steps(tx, values, due, key.budget))).await
     }
 }
@@ -217,7 +221,8 @@ impl Store {
 /// Jumps from queue to queue: `$1` to `$4` are the start, `$5` how many. The queues are numbered,
 /// since the join may change their order and the next call continues after the last.
 fn queues_text(backend: Backend) -> String {
-    const NEXT: &str = "SELECT installation, tenant, class, budget, next_at FROM lanes \
+    const NEXT: &str = "SELECT installation, tenant, class, budget, next_at
+        FROM lanes
         WHERE next_at IS NOT NULL AND (installation, tenant, class, budget) > ";
     const ORDER: &str = "ORDER BY installation, tenant, class, budget, next_at LIMIT 1";
     const KEY: &str = "(queue.installation, queue.tenant, queue.class, queue.budget)";
@@ -239,16 +244,17 @@ fn queues_text(backend: Backend) -> String {
     let methods = methods.concat();
     let (posting, booked) = (read_posting(), read_booked("budgets"));
     format!(
-        "WITH RECURSIVE queue AS (SELECT first.*, CAST(1 AS bigint) AS number \
-         FROM ({NEXT} ($1, $2, $3, $4) {ORDER}) AS first \
-         UNION ALL SELECT later.installation, later.tenant, later.class, later.budget, \
-         later.next_at, queue.number + 1 FROM {step} WHERE queue.number < $5) \
-         SELECT queue.installation, queue.tenant, queue.class, queue.budget, queue.next_at, \
-         {{now}}, {posting}, {booked} \
-         FROM queue LEFT JOIN posting ON posting.installation = queue.installation \
-         LEFT JOIN budgets ON budgets.installation = queue.installation \
-         AND budgets.method = CASE queue.budget {methods}END \
-         ORDER BY queue.number"
+        "WITH RECURSIVE queue AS (SELECT first.*, CAST(1 AS bigint) AS number
+                FROM ({NEXT} ($1, $2, $3, $4) {ORDER}) AS first UNION ALL
+                SELECT later.installation, later.tenant, later.class, later.budget, later.next_at,
+                queue.number + 1 FROM {step} WHERE queue.number < $5)
+            SELECT queue.installation, queue.tenant, queue.class, queue.budget, queue.next_at,
+                {{now}}, {posting}, {booked}
+            FROM queue
+            LEFT JOIN posting ON posting.installation = queue.installation
+            LEFT JOIN budgets ON budgets.installation = queue.installation
+                AND budgets.method = CASE queue.budget {methods}END
+            ORDER BY queue.number"
     )
 }
 
@@ -258,8 +264,12 @@ async fn steps(
     due: &str,
     budget: Budget,
 ) -> Result<Claimed, Error> {
-    let text = format!("{CLAIM} AND lane IN ({due}) RETURNING lane, channel, last_ts, claimed_at");
-    let text = text.replace("FROM clock", &format!("FROM {CLOCK}"));
+    let text = format!(
+        "{CLAIM}
+            FROM {CLOCK}
+            WHERE installation = $1 AND lane IN ({due})
+            RETURNING lane, channel, last_ts, claimed_at"
+    );
     let mut claimed = Claimed::default();
     for row in sql::all(tx, &text, values[..6].to_vec()).await? {
         let mut columns = Columns::of(&row);
@@ -268,8 +278,10 @@ async fn steps(
     }
     let spend = Spend::of(budget);
     let spend = format!(
-        "UPDATE {} FROM {CLOCK}, (SELECT $2 AS starts) AS taken \
-         WHERE {} RETURNING {}",
+        "UPDATE {}
+            FROM {CLOCK}, (SELECT $2 AS starts) AS taken
+            WHERE {}
+            RETURNING {}",
         spend.set, spend.row, spend.until
     );
     if !claimed.lanes.is_empty() {
@@ -284,10 +296,10 @@ async fn steps(
 
 /// `$1` to `$4`: the queue; `$5`: token; `$6`: lease. A pace by a clock that has since stepped back
 /// is moved back with it: the new `claimed_at` would no longer show that it is ahead.
-const CLAIM: &str = "UPDATE lanes SET lease_token = $5, lease_until = clock.now + $6, \
-    next_at = clock.now + $6, claimed_at = clock.now, \
-    paced_until = lanes.paced_until - {greatest}(lanes.claimed_at - clock.now, 0) \
-    FROM clock WHERE installation = $1";
+const CLAIM: &str = "UPDATE lanes
+    SET lease_token = $5, lease_until = clock.now + $6, next_at = clock.now + $6,
+        claimed_at = clock.now,
+        paced_until = lanes.paced_until - {greatest}(lanes.claimed_at - clock.now, 0)";
 
 /// Takes starts from a budget. `$1`: the workspace; `$7`: microseconds between two starts; `$8`:
 /// the burst, as a time.
@@ -305,8 +317,9 @@ impl Spend {
         match budget {
             Budget::Posts => Self {
                 set: format!(
-                    "posting SET spent_until = {{greatest}}({}, {SPENT}, \
-                     window_posts = window_posts + taken.starts",
+                    "posting
+                        SET spent_until = {{greatest}}({}, {SPENT},
+                            window_posts = window_posts + taken.starts",
                     clock::spent_until("clock.now")
                 ),
                 row: ROW.into(),
@@ -326,11 +339,14 @@ impl Spend {
 }
 
 /// The limit is part of the text, so that the planner knows that few rows come.
-fn due(limit: u32) -> String {
+fn due(columns: &str, limit: u32) -> String {
     format!(
-        "SELECT lane FROM lanes WHERE installation = $1 AND tenant = $2 AND class = $3 \
-         AND budget = $4 AND next_at <= {{now}} AND lease_until <= {{now}} AND asleep = 0 \
-         ORDER BY next_at LIMIT {limit} {{skip_locked}}"
+        "SELECT {columns}
+            FROM lanes
+            WHERE installation = $1 AND tenant = $2 AND class = $3 AND budget = $4
+                AND next_at <= {{now}} AND lease_until <= {{now}} AND asleep = 0
+            ORDER BY next_at
+            LIMIT {limit} {{skip_locked}}"
     )
 }
 
@@ -420,9 +436,10 @@ mod tests {
         let store = Store::open(&config).await.unwrap();
         store.migrate().await.unwrap();
         let key = params!["", "", 0i64, 0i64, 10i64];
-        for (text, values, steps) in
-            [(queues_text(Backend::Sqlite), key.clone(), 2), (due(10), key[..4].to_vec(), 1)]
-        {
+        for (text, values, steps) in [
+            (queues_text(Backend::Sqlite), key.clone(), 2),
+            (due("lane", 10), key[..4].to_vec(), 1),
+        ] {
             let text = format!("EXPLAIN QUERY PLAN {text}");
             let rows = sql::all(store.reader(), &text, values).await.unwrap();
             let plan: Vec<String> = rows.iter().map(|row| row.get(3).unwrap()).collect();

@@ -157,10 +157,11 @@ impl Crashing {
     /// A request that was under way is now in doubt; a delivery without one waits as before, until
     /// it has killed too many workers.
     async fn crash(&self, tx: &Tx, rest: Duration) -> Result<RecoverOutcome, Error> {
-        const WRITE: &str = "UPDATE deliveries SET state = $2, crashes = $3, \
-            reason = COALESCE($4, reason), code = 'crashed', \
-            probes = CASE WHEN $2 = 'unknown' THEN 0 ELSE probes END, \
-            due_at = $5, updated_at = $6 WHERE id = $1";
+        const WRITE: &str = "UPDATE deliveries
+            SET state = $2, crashes = $3, reason = COALESCE($4, reason), code = 'crashed',
+                probes = CASE WHEN $2 = 'unknown' THEN 0 ELSE probes END, due_at = $5,
+                updated_at = $6
+            WHERE id = $1";
         let (id, crashes) = (self.delivery.to_string(), self.crashes + 1);
         let event = LifeEvent::Crashed { crashes: u32::try_from(crashes).unwrap_or(u32::MAX) };
         let state = transition(self.state, event).ok_or_else(|| {

@@ -139,12 +139,12 @@ async fn insert_notifications(
         .join(" AND ");
     for (table, parameters) in rows.tables {
         let text = format!(
-            "INSERT INTO notifications ({names}, created_at, expires_at) \
-             SELECT {values}, clock.now, clock.now + {expires_in} \
-             FROM {clock}, {table} WHERE NOT EXISTS (SELECT 1 FROM notifications e \
-             WHERE {erased}) \
-             ON CONFLICT (tenant, principal, request_id) DO NOTHING \
-             RETURNING id, created_at, expires_at"
+            "INSERT INTO notifications ({names}, created_at, expires_at)
+                SELECT {values}, clock.now, clock.now + {expires_in}
+                FROM {clock}, {table}
+                WHERE NOT EXISTS (SELECT 1 FROM notifications e WHERE {erased})
+                ON CONFLICT (tenant, principal, request_id) DO NOTHING
+                RETURNING id, created_at, expires_at"
         );
         for row in sql::all(tx, &text, parameters).await? {
             let mut columns = Columns::of(&row);
@@ -258,8 +258,10 @@ async fn before(
     let mut found = BTreeMap::new();
     for (table, values) in given(tx.get_database_backend(), columns, rows.collect()) {
         let text = format!(
-            "SELECT column1, fingerprint, id, answer FROM {table} JOIN notifications \
-             ON tenant = column2 AND principal = column3 AND request_id IN (column4, column5)"
+            "SELECT column1, fingerprint, id, answer
+                FROM {table}
+                JOIN notifications ON tenant = column2 AND principal = column3
+                    AND request_id IN (column4, column5)"
         );
         for row in sql::all(tx, &text, values).await? {
             let mut columns = Columns::of(&row);
@@ -322,9 +324,10 @@ async fn insert_deliveries(
     let mut stored = 0;
     for (table, parameters) in rows.tables {
         let text = format!(
-            "INSERT INTO deliveries ({names}, updated_at, attempt, probes, crashes) \
-             SELECT {values}, {created_at}, 0, 0, 0 FROM {table} \
-             WHERE {sealed} IS NULL OR {alive}"
+            "INSERT INTO deliveries ({names}, updated_at, attempt, probes, crashes)
+                SELECT {values}, {created_at}, 0, 0, 0
+                FROM {table}
+                WHERE {sealed} IS NULL OR {alive}"
         );
         stored += sql::execute(tx, &text, parameters).await?;
     }

@@ -38,8 +38,9 @@ pub(super) async fn replays(
     let (names, values, created_at) = (rows.names(), rows.values(), rows.value("created_at"));
     for (table, parameters) in rows.tables {
         let text = format!(
-            "INSERT INTO deliveries ({names}, updated_at, attempt, probes, crashes) \
-             SELECT {values}, {created_at}, 0, 0, 0 FROM {table}"
+            "INSERT INTO deliveries ({names}, updated_at, attempt, probes, crashes)
+                SELECT {values}, {created_at}, 0, 0, 0
+                FROM {table}"
         );
         sql::execute(tx, &text, parameters).await?;
     }
@@ -87,9 +88,10 @@ async fn sharers(tx: &Tx, chosen: &[(DeadLetter, DeliveryId)]) -> Result<(), Err
     let rows = rows.map(|(dead, by)| [dead.id.to_string().into(), by.to_string().into()]);
     for (table, values) in given(tx.get_database_backend(), [Column::Text; 2], rows.collect()) {
         let text = format!(
-            "INSERT INTO delivery_sharers (tenant, user_id, delivery, notification) \
-             SELECT s.tenant, s.user_id, column2, s.notification FROM {table} \
-             JOIN delivery_sharers s ON s.delivery = column1"
+            "INSERT INTO delivery_sharers (tenant, user_id, delivery, notification)
+                SELECT s.tenant, s.user_id, column2, s.notification
+                FROM {table}
+                JOIN delivery_sharers s ON s.delivery = column1"
         );
         sql::execute(tx, &text, values).await?;
     }
