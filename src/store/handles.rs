@@ -60,6 +60,9 @@ handles! {
     /// Tenants, their workspaces and attempts to connect one (`tenancy`).
     tenancy: Tenancy,
 
+    /// The connections of tenants as they are, and their changes (`tenancy::connections`).
+    connections: Connections,
+
     /// People, their identities and their preferences (`tenancy`).
     people: People,
 

@@ -66,7 +66,7 @@ use intake::accept;
 use lanes::claim;
 use member_lists::hints;
 use seal::{data_keys, kek, person_keys};
-use tenancy::{installations, shared_reads};
+use tenancy::{connection_signals, installations, shared_reads};
 use turns::{intend, settle};
 
 pub use crate::domain::delivery::{Acted, DeliveryKind, End, Settle, WaitScope};
@@ -93,9 +93,9 @@ pub use error::Error;
 pub use feed::changes::{ChangePage, DeliveryChange, FeedExtent};
 pub use feed::signals::{FeedReach, FeedWatcher};
 pub use handles::{
-    ApiKeys, Audit, Budgets, ChannelFeed, Channels, CustomFields, DeliveryFeed, Ends, EventTypes,
-    Lanes, MemberLists, Outbox, People, Previews, Records, SlackEvents, Templates, Tenancy, Upkeep,
-    Waiting,
+    ApiKeys, Audit, Budgets, ChannelFeed, Channels, Connections, CustomFields, DeliveryFeed, Ends,
+    EventTypes, Lanes, MemberLists, Outbox, People, Previews, Records, SlackEvents, Templates,
+    Tenancy, Upkeep, Waiting,
 };
 pub use intake::accept::{Accepted, Before};
 pub use intake::new::{Accept, ForChannel, NewDelivery, NotificationTerms, Target};
@@ -129,8 +129,11 @@ pub use tenancy::api_keys::{
     KnownApiKey, ListedApiKey, NewApiKey,
 };
 pub use tenancy::connect_attempts::{
-    ConnectAttempt, ConnectCompletion, ConnectGrant, ConnectOutcome, ConnectStatus, TakenConnect,
+    BegunConnect, ConnectAttempt, ConnectCompletion, ConnectGrant, ConnectOutcome, ConnectStatus,
+    ConnectTerms, TakenConnect,
 };
+pub use tenancy::connection_signals::ConnectionWatcher;
+pub use tenancy::connections::{ConnectionCursor, StoredConnection};
 pub use tenancy::event_types::{DefinedTypes, DefinitionChange};
 pub use tenancy::installations::{Installation, InstallationState, NewInstallation, Token};
 pub use tenancy::people::StoredPerson;
@@ -173,6 +176,7 @@ struct Inner {
     feed: signals::FeedSignals,
     channel_feed: signals::FeedSignals,
     channels_woken: Notify,
+    connection_signals: connection_signals::ConnectionSignals,
     hints: hints::Hints,
     unreadable: unreadable::UnreadableRows,
     /// Notify calls that share transactions.
@@ -219,6 +223,7 @@ impl Store {
                 feed: signals::FeedSignals::default(),
                 channel_feed: signals::FeedSignals::default(),
                 channels_woken: Notify::new(),
+                connection_signals: connection_signals::ConnectionSignals::default(),
                 hints: hints::Hints::new(),
                 unreadable: unreadable::UnreadableRows::default(),
                 accepting: group::Group::new(accept::bounds(backend)),

@@ -1,8 +1,8 @@
 //! Tenants, their workspaces and their people.
 //!
-//! Reading order: `tenants`, `installations`, `connect_attempts`; `people` and `preferences`;
-//! `shared_reads`, the first reads of accepting; `templates`; `event_types`; `previews`;
-//! `api_keys`.
+//! Reading order: `tenants`, `installations`, `connect_attempts`, `connections` and their signals
+//! (`connection_signals`); `people` and `preferences`; `shared_reads`, the first reads of
+//! accepting; `templates`; `event_types`; `previews`; `api_keys`.
 
 pub(in crate::store) mod api_keys;
 pub(in crate::store) mod installations;
@@ -16,3 +16,7 @@ pub(in crate::store) mod connect_attempts;
 pub(in crate::store) mod event_types;
 pub(in crate::store) mod previews;
 pub(in crate::store) mod shared_reads;
+
+pub(in crate::store) mod connections;
+
+pub(in crate::store) mod connection_signals;
