@@ -98,7 +98,7 @@ pub const MISSING_SCOPES: &str = "missing_scopes";
 /// The last check found something broken.
 pub const CHECK_FAILED: &str = "check_failed";
 /// The workspace moves into an Enterprise organisation.
-pub const MIGRATING: &str = "team_migrating";
+pub const MIGRATING: &str = "workspace_migrating";
 /// The link expired before Slack answered.
 pub const LINK_EXPIRED: &str = "link_expired";
 /// The tenant was disconnected.

@@ -165,18 +165,17 @@ impl Tenancy<'_> {
         const SLEEP: &str = "UPDATE lanes SET asleep = 1, next_at = NULL
             WHERE installation = $1 AND next_at IS NOT NULL AND lease_token IS NULL";
         let values = &params![id.to_string(), token_version, reason];
-        let killed = self.store.transaction(|tx| {
-            scoped(async move {
-                let killed = sql::execute(tx, KILL, values.clone()).await? > 0;
-                if killed {
-                    sql::execute(tx, SLEEP, values[..1].to_vec()).await?;
-                }
-                Ok(killed)
+        self.store
+            .transaction(|tx| {
+                scoped(async move {
+                    let killed = sql::execute(tx, KILL, values.clone()).await? > 0;
+                    if killed {
+                        sql::execute(tx, SLEEP, values[..1].to_vec()).await?;
+                    }
+                    Ok(killed)
+                })
             })
-        });
-        let killed = killed.await?;
-        self.store.connection_moved();
-        Ok(killed)
+            .await
     }
 
     /// The tenant's installation, dead or alive; `None` if it never connected or is disconnected.
