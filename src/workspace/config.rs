@@ -27,6 +27,9 @@ pub struct Config {
     /// Whether PKCE is turned on for the app in Slack: connect links then carry a challenge, and
     /// Slack exchanges a code only for its verifier. Default `false`.
     pub pkce: bool,
+    /// The platform's name on the pages that an administrator sees while connecting a workspace: at
+    /// most 80 characters. Default `Herald`.
+    pub display_name: String,
     /// Posts a minute that Slack allows this app in one workspace, if you know the figure; Slack
     /// does not publish it. `0`: Herald learns the figure, beginning at 300. Default `0`.
     pub posts_per_minute: u32,
@@ -41,12 +44,28 @@ impl Default for Config {
             scopes: super::scopes::all().iter().map(ToString::to_string).collect(),
             workspace_sharing: Sharing::Refuse,
             pkce: false,
+            display_name: "Herald".to_owned(),
             posts_per_minute: 0,
         }
     }
 }
 
+/// Longest name that the pages show, in characters.
+const NAME_CHARS: usize = 80;
+
 impl Config {
+    /// Refuses a name that cannot be shown; the sentence begins with the setting's name.
+    pub fn validate(&self) -> Result<(), String> {
+        let name = self.display_name.trim();
+        if name.is_empty()
+            || name.chars().count() > NAME_CHARS
+            || name.chars().any(char::is_control)
+        {
+            return Err(format!("display_name must be 1 to {NAME_CHARS} characters of one line"));
+        }
+        Ok(())
+    }
+
     /// `None` if the operator has not configured an app.
     pub(super) fn credentials(&self) -> Option<slack::AppCredentials<'_>> {
         if self.client_id.is_empty() || self.client_secret.is_empty() {
