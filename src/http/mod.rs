@@ -3,7 +3,7 @@
 //!
 //! - `GET /slack/oauth/connect` ([`connect`]): a connect link; the page names the tenant and leads
 //!   to Slack. `GET /slack/oauth/callback/…`: Slack sends the person back; the page says what
-//!   happened ([`outcome`]).
+//!   happened ([`connected`]), or the browser goes back to the platform.
 //! - `GET /slack/preview/…` ([`preview`]): a message that PreviewTemplate rendered.
 //! - `POST /slack/events` ([`events`]): Slack reports changes of members and the app's removal.
 //! - `GET /`: a description of this server. It names no tenant and no workspace.
@@ -21,9 +21,11 @@ mod page;
 mod probes;
 
 mod cookies;
+mod outcome;
+mod refusals;
 mod whose;
 
-mod outcome;
+mod connected;
 
 mod connect;
 mod edge;
