@@ -13,6 +13,7 @@ pub mod time;
 
 pub mod ids;
 pub mod mapping;
+pub mod slack_app;
 
 pub mod access;
 pub mod capacity;

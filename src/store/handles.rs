@@ -60,6 +60,9 @@ handles! {
     /// Tenants, their workspaces and attempts to connect one (`tenancy`).
     tenancy: Tenancy,
 
+    /// Slack apps of tenants (`tenancy::slack_apps`).
+    slack_apps: SlackApps,
+
     /// People, their identities and their preferences (`tenancy`).
     people: People,
 
