@@ -71,9 +71,13 @@ impl App {
         self.own_slack_app(&call.tenant).await
     }
 
-    /// Forgets the tenant's own app, unless the tenant is connected by it.
-    pub async fn delete_slack_app(&self, call: &Call) -> Result<(), Error> {
+    /// Forgets the tenant's own app. If the tenant is connected by it, that is refused, unless the
+    /// call also disconnects.
+    pub async fn delete_slack_app(&self, call: &Call, disconnect: bool) -> Result<(), Error> {
         call.may(&access::DELETE_SLACK_APP)?;
+        if disconnect {
+            self.leave_own_app(call).await?;
+        }
         let _turn = self.changes.turn(call.tenant.clone()).await;
         let before = self.store.slack_apps().get(&call.tenant).await?;
         let before = before.ok_or(Error::NotFound(NAME))?;

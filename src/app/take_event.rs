@@ -3,6 +3,7 @@
 //! events that it acknowledged.
 
 use super::{App, Error};
+use crate::domain::slack_app::is_path;
 use crate::slack::audience::EventAudience;
 use crate::slack::events::{self, Event, Incoming, What};
 use crate::slack::signature::{self, SignatureError};
@@ -32,6 +33,9 @@ pub enum Taken {
     Refused,
 }
 
+/// Most bytes of Slack's check of an address; one has about 150.
+const CHECK_BYTES: usize = 1024;
+
 impl App {
     /// Stores the event for every installation that it is about; committed on return. The signature
     /// is checked first, over the bytes as received; only the secrets of a tenant's own app are
@@ -40,6 +44,9 @@ impl App {
         let app = match self.signer(request).await? {
             Ok(app) => app,
             Err(error) => {
+                if let Some(challenge) = self.check_of_address(request).await? {
+                    return Ok(Taken::Challenge(challenge));
+                }
                 tracing::warn!(%error, "a request to the address of events was refused");
                 self.metrics.slack_events("refused", 1);
                 return Ok(Taken::Refused);
@@ -59,6 +66,22 @@ impl App {
                 Ok(Taken::Acknowledged)
             }
         }
+    }
+
+    /// The challenge, if this is Slack's check of the address of a tenant's app. Slack makes it
+    /// while the app is being created, when no one knows its secrets yet. The answer says only that
+    /// the address exists, and that cannot be guessed.
+    async fn check_of_address(&self, request: SignedRequest<'_>) -> Result<Option<String>, Error> {
+        if !is_path(request.app_path) || request.body.len() > CHECK_BYTES {
+            return Ok(None);
+        }
+        if !self.store.slack_apps().is_reserved(request.app_path).await? {
+            return Ok(None);
+        }
+        Ok(match events::parse(request.body) {
+            Ok(Incoming::Verification { challenge }) => Some(challenge),
+            Ok(Incoming::Event(_) | Incoming::Unused) | Err(_) => None,
+        })
     }
 
     /// The app whose secret signed the request, or why it is not from Slack, or is too old.

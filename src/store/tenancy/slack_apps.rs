@@ -62,6 +62,12 @@ impl SlackApps<'_> {
         row.map(|row| row.get(0)).transpose()
     }
 
+    /// Whether a tenant has this path.
+    pub async fn is_reserved(self, path: &str) -> Result<bool, Error> {
+        const SQL: &str = "SELECT 1 FROM slack_app_paths WHERE path = $1";
+        Ok(sql::one(self.store.reader(), SQL, params![path]).await?.is_some())
+    }
+
     /// Gives a tenant this path, unless it has one; returns the one that it has.
     pub async fn reserve_path(self, tenant: &TenantId, path: &str) -> Result<String, Error> {
         const SQL: &str = "INSERT INTO slack_app_paths (tenant, path, created_at)
