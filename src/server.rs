@@ -188,6 +188,8 @@ impl Core {
         );
         let config = app::Config {
             redirect_url: http.redirect_url(),
+            events_url: http.events_url(),
+            apps_url: http.apps_url(),
             connect_url: http.connect_url(),
             preview_url: http.preview_url(),
             connect_link_lifetime: Duration::from_secs(60 * settings.process.connect_link_minutes),

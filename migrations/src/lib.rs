@@ -47,6 +47,7 @@ mod m20260101_000028_previews;
 mod m20260101_000029_channels;
 mod m20260101_000030_awaiting;
 mod m20260101_000031_connect_scopes;
+mod m20260101_000032_slack_apps;
 mod m20260101_000033_connections;
 pub mod online;
 
@@ -96,6 +97,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20260101_000029_channels::Migration),
             Box::new(m20260101_000030_awaiting::Migration),
             Box::new(m20260101_000031_connect_scopes::Migration),
+            Box::new(m20260101_000032_slack_apps::Migration),
             Box::new(m20260101_000033_connections::Migration),
         ]
     }

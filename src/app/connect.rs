@@ -20,9 +20,10 @@ use crate::domain::access;
 use crate::domain::access::audit::{AuditDetail, AuditOutcome, COMPLETE_CONNECT, Entry};
 use crate::domain::access::sharing::Allowed;
 use crate::domain::ids::{InstallationId, TenantId};
+use crate::domain::slack_app::path_of_redirect;
 use crate::domain::time::Timestamp;
 use crate::store::{ConnectOutcome, Store, TakenConnect};
-use crate::workspace::{ConnectError, Exchange, Unsupported};
+use crate::workspace::{AppRef, ConnectError, Exchange, Unsupported};
 
 /// A connect link.
 #[derive(Debug, Clone)]
@@ -66,6 +67,8 @@ pub struct Callback {
     pub error: Option<String>,
     /// The state that the browser kept when it opened the link.
     pub browser: Option<String>,
+    /// The path of the tenant's app that the address named; empty: the deployment's app.
+    pub app_path: String,
 }
 
 /// The outcome of a callback; each has its own page.
@@ -176,7 +179,8 @@ impl App {
         let detail = AuditDetail { after: Some(after), ..AuditDetail::default() };
         let entry = Entry { detail, ..call.entry("BeginConnect") };
         let store = self.store.noting(&entry).await?;
-        let state = self.new_attempt(&store, &call.tenant, allowed, scopes).await?;
+        let app = self.workspaces.app_of_tenant(&call.tenant).await?;
+        let state = self.new_attempt(&store, &call.tenant, &app, allowed, scopes).await?;
         let mut url = self.config.connect_url.clone();
         url.query_pairs_mut().append_pair("state", &state);
         Ok(ConnectLink { url, expires_at })
@@ -187,12 +191,13 @@ impl App {
         &self,
         store: &Store,
         tenant: &TenantId,
+        app: &AppRef,
         allowed: Allowed,
         scopes: &[String],
     ) -> Result<String, Error> {
         let state = new_state();
-        let redirect = self.redirect_of(&state);
-        if self.workspaces.authorize_url(&state, &redirect, scopes).is_none() {
+        let redirect = self.redirect_of(app, &state);
+        if self.workspaces.credentials(app).await?.is_none() {
             return Err(no_app());
         }
         let lifetime = self.config.connect_link_lifetime;
@@ -202,29 +207,40 @@ impl App {
     }
 
     /// The redirect address of an attempt: below the address configured in the Slack app.
-    fn redirect_of(&self, state: &str) -> String {
-        format!("{}/{}", self.config.redirect_url, attempt_of(state))
+    fn redirect_of(&self, app: &AppRef, state: &str) -> String {
+        format!("{}/{}", self.slack_app_addresses(&app.path).redirect_url, attempt_of(state))
+    }
+
+    /// The app that the redirect address of an attempt names; `None`: the tenant's own app, which
+    /// was deleted since.
+    async fn app_of(&self, redirect: &str) -> Result<Option<AppRef>, Error> {
+        Ok(self.workspaces.app_at(path_of_redirect(redirect)).await?)
     }
 
     /// The page that a link opens. Opening it does not use the link up.
     pub async fn start_connect(&self, state: &str) -> Result<LinkUse<Start>, Error> {
         match usable(self.store.tenancy().look_at_connect(state).await?) {
             LinkUse::Usable(Attempt { tenant, redirect_uri, scopes, .. }) => {
-                self.start(tenant, state, &redirect_uri, &scopes).map(LinkUse::Usable)
+                let Some(app) = self.app_of(&redirect_uri).await? else {
+                    return Ok(LinkUse::Unusable(Unusable::UnknownState));
+                };
+                let start = self.start(tenant, &app, state, &redirect_uri, &scopes);
+                start.await.map(LinkUse::Usable)
             }
             LinkUse::Unusable(unusable) => Ok(LinkUse::Unusable(unusable)),
         }
     }
 
-    fn start(
+    async fn start(
         &self,
         tenant: TenantId,
+        app: &AppRef,
         state: &str,
         redirect: &str,
         scopes: &[String],
     ) -> Result<Start, Error> {
-        let authorize_url = self.workspaces.authorize_url(state, redirect, scopes);
-        let authorize_url = authorize_url.ok_or_else(no_app)?;
+        let authorize_url = self.workspaces.authorize_url(app, state, redirect, scopes);
+        let authorize_url = authorize_url.await?.ok_or_else(no_app)?;
         let cookie = Cookie {
             attempt: attempt_of(state),
             state: state.to_owned(),
@@ -239,6 +255,9 @@ impl App {
         let Some(state) = callback.state.filter(|state| !state.is_empty()) else {
             return Ok(Connected::Unusable(Unusable::UnknownState));
         };
+        let Some(app) = self.app_at_callback(&state, &callback.app_path).await? else {
+            return Ok(Connected::Unusable(Unusable::UnknownState));
+        };
         let browser = callback.browser.unwrap_or_default();
         let attempt = match self.taken(&state, &browser).await? {
             LinkUse::Usable(attempt) => attempt,
@@ -249,6 +268,7 @@ impl App {
             (Some(code), None) => {
                 let exchange = Exchange {
                     tenant: &tenant,
+                    app: &app,
                     state: &state,
                     code: &code,
                     redirect_uri: &redirect_uri,
@@ -269,6 +289,19 @@ impl App {
             tracing::warn!(%error, "the outcome of a connect attempt was not recorded");
         }
         Ok(connected)
+    }
+
+    /// The app whose address Slack sent the browser to; `None` if the attempt with this state uses
+    /// another one: an answer about one app never counts for another.
+    async fn app_at_callback(&self, state: &str, path: &str) -> Result<Option<AppRef>, Error> {
+        let found = usable(self.store.tenancy().look_at_connect(state).await?);
+        if let LinkUse::Usable(Attempt { tenant, redirect_uri, .. }) = found
+            && path_of_redirect(&redirect_uri) != path
+        {
+            tracing::warn!(%tenant, "Slack's answer came to the address of another app");
+            return Ok(None);
+        }
+        Ok(self.workspaces.app_at(path).await?)
     }
 
     /// Takes the attempt with this state if this browser, with the state that it kept, opened the
@@ -310,7 +343,7 @@ impl App {
         exchange: Exchange<'_>,
         scopes: &[String],
     ) -> Result<Connected, Error> {
-        let tenant = exchange.tenant;
+        let Exchange { tenant, app, .. } = exchange;
         match self.workspaces.connect(exchange).await {
             Ok(granted) => {
                 let workspace = granted.installation;
@@ -330,7 +363,7 @@ impl App {
                 if !may_confirm {
                     return Ok(Connected::InUse { workspace });
                 }
-                self.confirm(tenant, installation, workspace, scopes).await
+                self.confirm(tenant, app, installation, workspace, scopes).await
             }
             Err(ConnectError::OtherWorkspace { team_name: workspace }) => {
                 tracing::warn!(%tenant, "a link for one workspace was used for another");
@@ -357,13 +390,15 @@ impl App {
     async fn confirm(
         &self,
         tenant: &TenantId,
+        app: &AppRef,
         installation: InstallationId,
         workspace: String,
         scopes: &[String],
     ) -> Result<Connected, Error> {
         let allowed = Allowed::Confirmed(installation);
-        let state = self.new_attempt(&self.store, tenant, allowed, scopes).await?;
-        let start = self.start(tenant.clone(), &state, &self.redirect_of(&state), scopes)?;
+        let state = self.new_attempt(&self.store, tenant, app, allowed, scopes).await?;
+        let redirect = self.redirect_of(app, &state);
+        let start = self.start(tenant.clone(), app, &state, &redirect, scopes).await?;
         Ok(Connected::Confirm { tenant: tenant.clone(), workspace, start })
     }
 }

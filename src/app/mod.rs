@@ -26,6 +26,7 @@ pub mod list_event_types;
 mod list_failed;
 mod list_notifications;
 mod refresh_directory;
+pub mod slack_app;
 mod take_event;
 mod tenant;
 mod tenant_types;
@@ -101,6 +102,10 @@ pub struct Config {
     /// The address that Slack sends people back to: the public address of `/slack/oauth/callback`.
     /// Each attempt has its own address below it.
     pub redirect_url: url::Url,
+    /// The address to which Slack sends the events of the deployment's app.
+    pub events_url: url::Url,
+    /// The public address below which the apps of tenants have their addresses.
+    pub apps_url: url::Url,
     /// The public address of the page that a connect link opens.
     pub connect_url: url::Url,
     /// The public address below which browsers get previews.

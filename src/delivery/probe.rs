@@ -296,6 +296,7 @@ mod tests {
             installed_at: Timestamp(0),
             token_version: 1,
             installed_by: None,
+            app_path: String::new(),
         };
         let ours = HistoryMessage {
             ts: "1.2".into(),

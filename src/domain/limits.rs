@@ -75,6 +75,11 @@ pub const DATA_BYTES: usize = 32 * 1024;
 /// JSON values in one request, in all its people and its data together: entries of objects and of
 /// lists.
 pub const JSON_VALUES: usize = 200_000;
+/// How long a replaced secret of a Slack app is still accepted if the caller does not say: as long
+/// as Slack accepts a replaced client secret.
+pub const DEFAULT_KEEP_PREVIOUS: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+/// The longest that a replaced secret of a Slack app may still be accepted.
+pub const MAX_KEEP_PREVIOUS: std::time::Duration = std::time::Duration::from_secs(7 * 24 * 3600);
 /// Recipients of one Notify.
 pub const RECIPIENTS: usize = 1000;
 /// People in one UpsertPeople.

@@ -14,6 +14,7 @@ pub mod time;
 pub mod connection;
 pub mod ids;
 pub mod mapping;
+pub mod slack_app;
 
 pub mod access;
 pub mod capacity;

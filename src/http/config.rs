@@ -18,6 +18,9 @@ pub(super) const CONNECT_PATH: &str = "slack/oauth/connect";
 pub(super) const PREVIEW_PATH: &str = "slack/preview";
 /// The path to which Slack sends events, below the public address.
 pub(super) const EVENTS_PATH: &str = "slack/events";
+/// The folder of the apps of tenants, below the public address. Each has its own path there, with
+/// addresses like those of the deployment's app.
+pub(super) const APPS_PATH: &str = "slack/apps";
 
 /// The address on which HTTP is served, and how browsers and Slack reach it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -195,6 +198,12 @@ impl Config {
     #[must_use]
     pub fn events_url(&self) -> Url {
         self.below(EVENTS_PATH)
+    }
+
+    /// The address below which the apps of tenants have their addresses.
+    #[must_use]
+    pub fn apps_url(&self) -> Url {
+        self.below(APPS_PATH)
     }
 
     fn below(&self, path: &str) -> Url {

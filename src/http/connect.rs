@@ -13,7 +13,7 @@ use serde::Deserialize;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
-use super::config::{CALLBACK_PATH, CONNECT_PATH};
+use super::config::{APPS_PATH, CALLBACK_PATH, CONNECT_PATH};
 use super::cookies::Cookies;
 use super::outcome;
 use super::page::Page;
@@ -47,12 +47,26 @@ struct Redirect {
     error: Option<String>,
 }
 
+/// The parts of the address that Slack redirects to.
+#[derive(Deserialize)]
+struct Place {
+    /// The path of a tenant's app; empty: the deployment's app.
+    #[serde(default)]
+    app: String,
+    /// Empty: an address without an attempt.
+    #[serde(default)]
+    attempt: String,
+}
+
 pub(super) fn router(app: App, cookies: Cookies, tasks: TaskTracker) -> Router {
+    let of_app = format!("/{APPS_PATH}/{{app}}/oauth/callback");
     Router::new()
         .route(&format!("/{CONNECT_PATH}"), get(start))
         // An address without an attempt belongs to no browser; the page says so.
         .route(&format!("/{CALLBACK_PATH}"), get(callback_of_none).head(looked))
         .route(&format!("/{CALLBACK_PATH}/{{attempt}}"), get(callback).head(looked))
+        .route(&of_app, get(callback).head(looked))
+        .route(&format!("{of_app}/{{attempt}}"), get(callback).head(looked))
         .with_state(Shared { app, cookies, tasks })
 }
 
@@ -80,14 +94,14 @@ async fn callback_of_none(
     redirect: Result<Query<Redirect>, QueryRejection>,
 ) -> Page {
     match redirect {
-        Ok(Query(redirect)) => complete(&shared, redirect, None).await,
+        Ok(Query(redirect)) => complete(&shared, redirect, String::new(), None).await,
         Err(_) => outcome::of(&Connected::Unusable(Unusable::UnknownState)),
     }
 }
 
 async fn callback(
     State(shared): State<Shared>,
-    Path(attempt): Path<String>,
+    Path(Place { app, attempt }): Path<Place>,
     headers: HeaderMap,
     redirect: Result<Query<Redirect>, QueryRejection>,
 ) -> Page {
@@ -96,18 +110,25 @@ async fn callback(
     };
     let kept = shared.cookies.get(&headers, &attempt);
     let clear = kept.as_ref().and_then(|_| shared.cookies.clear(&attempt));
-    let page = complete(&shared, redirect, kept).await;
+    let page = complete(&shared, redirect, app, kept).await;
     // A page that asks for a confirmation begins an attempt of its own.
     if page.cookie.is_some() { page } else { page.with_cookie(clear) }
 }
 
-async fn complete(shared: &Shared, redirect: Redirect, browser: Option<String>) -> Page {
+/// `app_path`: the path of the tenant's app in the address; `browser`: the state that the browser
+/// kept.
+async fn complete(
+    shared: &Shared,
+    redirect: Redirect,
+    app_path: String,
+    browser: Option<String>,
+) -> Page {
     let Redirect { code, state, error } = redirect;
     let reported = error.is_some();
     // Runs in its own task: a code works once, and this future is dropped if the browser
     // disconnects.
     let app = shared.app.clone();
-    let callback = Callback { state, code, error, browser };
+    let callback = Callback { state, code, error, browser, app_path };
     let completing = async move { app.complete_connect(callback).await };
     let task = shared.tasks.spawn(completing.in_current_span());
     match tokio::time::timeout(PATIENCE, task).await {

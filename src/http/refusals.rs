@@ -32,6 +32,13 @@ pub(super) const REFUSALS: &[Refusal] = &[
         advice: Advice::Operator("the client secret must be the one of the Slack app."),
     },
     Refusal {
+        code: "app_id_mismatch",
+        explanation: "Another Slack app was approved than the one that the link is for.",
+        advice: Advice::Operator(
+            "the app id, the client id and the client secret must be of one Slack app.",
+        ),
+    },
+    Refusal {
         code: "invalid_client_id",
         explanation: "Slack does not know the app’s client id.",
         advice: Advice::Operator("the client id must be the one of the Slack app."),

@@ -1,7 +1,8 @@
 //! Events that Slack sends to the app: the envelope, and the parts that Herald uses (Slack's
 //! documentation: Events API).
 //!
-//! Bytes are parsed here only after [`super::signature`] has verified that they are from Slack.
+//! Bytes are parsed here after [`super::signature`] has verified that they are from Slack; only a
+//! short check of the address of a tenant's app is read without that.
 //! Content that Herald does not use is [`Incoming::Unused`], never an error, because Slack extends
 //! its events.
 

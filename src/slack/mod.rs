@@ -39,6 +39,7 @@ mod tests_of_methods_on_channels;
 #[cfg(test)]
 mod tests_of_transport;
 
+pub use crate::domain::slack_app::AppCredentials;
 pub use blocks::Objection;
 pub use channels::{ChannelMembersPage, ChannelsPage};
 pub use chat::{Destination, PostMessage, UpdateMessage};
@@ -47,6 +48,6 @@ pub use config::{Config, ConfigError};
 pub use conversations::{HistoryMessage, MessagesPage, Range};
 pub use deadline::TooLate;
 pub use error::{Error, ErrorClass};
-pub use oauth::{Access, AppCredentials, AuthTest, Authorize};
+pub use oauth::{Access, AuthTest, Authorize};
 pub use users::{FieldsJson, MembersPage};
 pub use wire::{MemberJson, NamedTeam};

@@ -63,6 +63,9 @@ handles! {
     /// The connections of tenants as they are, and their changes (`tenancy::connections`).
     connections: Connections,
 
+    /// Slack apps of tenants (`tenancy::slack_apps`).
+    slack_apps: SlackApps,
+
     /// People, their identities and their preferences (`tenancy`).
     people: People,
 

@@ -94,8 +94,8 @@ pub use feed::changes::{ChangePage, DeliveryChange, FeedExtent};
 pub use feed::signals::{FeedReach, FeedWatcher};
 pub use handles::{
     ApiKeys, Audit, Budgets, ChannelFeed, Channels, Connections, CustomFields, DeliveryFeed, Ends,
-    EventTypes, Lanes, MemberLists, Outbox, People, Previews, Records, SlackEvents, Templates,
-    Tenancy, Upkeep, Waiting,
+    EventTypes, Lanes, MemberLists, Outbox, People, Previews, Records, SlackApps, SlackEvents,
+    Templates, Tenancy, Upkeep, Waiting,
 };
 pub use intake::accept::{Accepted, Before};
 pub use intake::new::{Accept, ForChannel, NewDelivery, NotificationTerms, Target};
@@ -139,6 +139,7 @@ pub use tenancy::installations::{Installation, InstallationState, NewInstallatio
 pub use tenancy::people::StoredPerson;
 pub use tenancy::previews::{NewPreview, PreviewSaved, ShownNotification, StoredPreview};
 pub use tenancy::shared_reads::{PeopleFacts, TenantFacts};
+pub use tenancy::slack_apps::{SlackAppChange, SlackAppDeletion, StoredSlackApp};
 pub use tenancy::templates::{
     KeptWords, TemplateChange, TemplateEdit, TemplateFilter, TemplatePage, TemplateVersion,
     TemplatesOf,

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use crate::domain::access::sharing::Sharing;
 use crate::domain::secret::Secret;
-use crate::slack;
+use crate::domain::slack_app::AppCredentials;
 
 /// The Slack app that tenants share (`[app]`): from "Basic Information" of the app's settings.
 #[derive(Debug, Clone, Deserialize)]
@@ -67,13 +67,14 @@ impl Config {
     }
 
     /// `None` if the operator has not configured an app.
-    pub(super) fn credentials(&self) -> Option<slack::AppCredentials<'_>> {
+    pub(super) fn credentials(&self) -> Option<AppCredentials> {
         if self.client_id.is_empty() || self.client_secret.is_empty() {
             return None;
         }
-        Some(slack::AppCredentials {
-            client_id: &self.client_id,
-            client_secret: &self.client_secret,
+        Some(AppCredentials {
+            client_id: self.client_id.clone(),
+            client_secret: self.client_secret.clone(),
+            previous_client_secret: None,
         })
     }
 }

@@ -4,6 +4,7 @@
 //! A 429 pauses its method in this workspace for all replicas. A dead token stops the workspace
 //! until it is connected again. Both are recorded here, for every call.
 
+mod apps;
 mod channels;
 mod confirm_alive;
 mod connect;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub use crate::domain::capacity::slack_method::Method;
+pub use apps::{AppRef, Signed};
 pub use config::Config;
 pub use confirm_alive::Alive;
 pub use connect::{ConnectError, Exchange, Granted, Unsupported};
@@ -77,18 +79,6 @@ impl Workspaces {
     /// The factor for leases and for durations that Slack dictates.
     pub fn time_scale(&self) -> f64 {
         self.slack.time_scale()
-    }
-
-    /// Verifies that a request is Slack's. Returns its timestamp, which the caller must still
-    /// compare with the current time.
-    pub fn signed(
-        &self,
-        timestamp: &str,
-        body: &[u8],
-        signature: &str,
-    ) -> Result<i64, slack::signature::SignatureError> {
-        let secret = &self.config.signing_secret;
-        slack::signature::authentic(secret, timestamp, body, signature)
     }
 
     /// The token, unless it is known to be dead.

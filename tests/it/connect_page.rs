@@ -44,6 +44,8 @@ impl Browser {
         );
         let config = herald::app::Config {
             redirect_url: herald::http::Config::default().redirect_url(),
+            events_url: herald::http::Config::default().events_url(),
+            apps_url: herald::http::Config::default().apps_url(),
             connect_url: herald::http::Config::default().connect_url(),
             preview_url: herald::http::Config::default().preview_url(),
             connect_link_lifetime: std::time::Duration::from_secs(600),

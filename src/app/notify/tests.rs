@@ -33,6 +33,8 @@ fn app(store: Store) -> App {
         Directory::new(store.clone(), workspaces.clone(), Metrics::unobserved(), config);
     let config = Config {
         redirect_url: base_url.clone(),
+        events_url: base_url.clone(),
+        apps_url: base_url.clone(),
         connect_url: base_url.clone(),
         preview_url: base_url,
         connect_link_lifetime: Duration::from_secs(60),

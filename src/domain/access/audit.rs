@@ -49,7 +49,7 @@ pub const SHARE_WORKSPACE: &str = "ShareWorkspace";
 pub const SEVERAL: &str = "Several";
 
 /// Methods whose success is recorded together with the change.
-const CHANGES: [&str; 28] = [
+const CHANGES: [&str; 30] = [
     "AddChannelMembers",
     "AllowSending",
     "ArchiveChannel",
@@ -60,6 +60,7 @@ const CHANGES: [&str; 28] = [
     "CreateEventType",
     "DeleteEventType",
     "DeletePerson",
+    "DeleteSlackApp",
     "EnsureChannel",
     "PinIdentity",
     "RefreshDirectory",
@@ -72,6 +73,7 @@ const CHANGES: [&str; 28] = [
     "RollbackTemplate",
     "SetChannelMembers",
     "SetPreference",
+    "SetSlackApp",
     "SetTemplate",
     "StopSending",
     "UnarchiveChannel",

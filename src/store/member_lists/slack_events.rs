@@ -74,16 +74,17 @@ impl<'a> SlackEvents<'a> {
         &self.store.inner.events_taken
     }
 
-    /// The installations of an app in one of these workspaces, or for the whole of one of these
-    /// organisations.
+    /// The installations of an app, made by the app of this path (empty: the deployment's), in one
+    /// of these workspaces, or for the whole of one of these organisations.
     pub async fn installations_of_app(
         self,
         app_id: &str,
+        app_path: &str,
         teams: &[String],
         enterprises: &[String],
     ) -> Result<Vec<InstallationId>, Error> {
         let mut places = Vec::new();
-        let mut values = params![app_id];
+        let mut values = params![app_id, app_path];
         for (ids, place) in
             [(teams, "NOT org_wide AND team_id"), (enterprises, "org_wide AND enterprise_id")]
         {
@@ -97,7 +98,9 @@ impl<'a> SlackEvents<'a> {
             return Ok(Vec::new());
         }
         let places = places.join(" OR ");
-        let text = format!("SELECT id FROM installations WHERE app_id = $1 AND ({places})");
+        let text = format!(
+            "SELECT id FROM installations WHERE app_id = $1 AND app_path = $2 AND ({places})"
+        );
         let rows = sql::all(self.store.reader(), &text, values).await?;
         rows.iter().map(|row| parse_id(&row.get::<String>(0)?)).collect()
     }

@@ -223,7 +223,7 @@ impl Tenancy<'_> {
             let sealed = &self.store.seal_installation(grant.installation).await?;
             let completed = self.store.transaction(|tx| {
                 scoped(async move {
-                    if !installations::may_join(tx, grant.tenant, sealed.id, grant.others).await? {
+                    if !installations::may_join(tx, grant.tenant, sealed, grant.others).await? {
                         return Ok(Some(ConnectCompletion::InUse(sealed.id)));
                     }
                     if !installations::write(tx, sealed).await? {

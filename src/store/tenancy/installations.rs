@@ -44,6 +44,8 @@ pub struct Installation {
     pub token_version: i64,
     /// The Slack user who last approved the app, if known.
     pub installed_by: Option<String>,
+    /// The path of the tenant's app that was installed; empty: the deployment's app.
+    pub app_path: String,
 }
 
 impl Installation {
@@ -79,11 +81,14 @@ pub struct NewInstallation {
     pub token_expires_at: Option<Timestamp>,
     /// The Slack user who approved the app.
     pub installed_by: Option<String>,
+    /// The path of the tenant's app; empty: the deployment's app.
+    pub app_path: String,
 }
 
 /// An installation that is encrypted and ready to be written.
 pub(in crate::store) struct SealedInstallation {
     pub(in crate::store) id: InstallationId,
+    app_path: String,
     values: Vec<sea_orm::Value>,
 }
 
@@ -213,7 +218,8 @@ impl Store {
             None => InstallationId(new_uuid(self.now().await?)),
         };
         let keys = self.keys(&KeyScope::Installation(id)).await?;
-        Ok(SealedInstallation { id, values: upsert_values(id, new, &keys)? })
+        let values = upsert_values(id, new, &keys)?;
+        Ok(SealedInstallation { id, app_path: new.app_path.clone(), values })
     }
 
     async fn installation_by_key(
@@ -269,20 +275,21 @@ pub(in crate::store) async fn write(tx: &Tx, sealed: &SealedInstallation) -> Res
 }
 
 /// Locks an installation, if it is stored; returns whether its tenants, except for this one, are
-/// among `others`.
+/// among `others` and use the same app: Slack sends an app's events to one address only.
 pub(in crate::store) async fn may_join(
     tx: &Tx,
     tenant: &TenantId,
-    id: InstallationId,
+    sealed: &SealedInstallation,
     others: &[TenantId],
 ) -> Result<bool, Error> {
-    const LOCK: &str = "SELECT 1 FROM installations WHERE id = $1 {for_update}";
+    const LOCK: &str = "SELECT app_path FROM installations WHERE id = $1 {for_update}";
     const USERS: &str = "SELECT tenant FROM tenant_links WHERE installation = $1";
-    let key = params![id.to_string()];
-    sql::one(tx, LOCK, key.clone()).await?;
+    let key = params![sealed.id.to_string()];
+    let Some(stored) = sql::one(tx, LOCK, key.clone()).await? else { return Ok(true) };
+    let same_app = stored.get::<String>(0)? == sealed.app_path;
     for row in sql::all(tx, USERS, key).await? {
         let user: String = row.get(0)?;
-        let known = others.iter().any(|other| other.as_str() == user);
+        let known = same_app && others.iter().any(|other| other.as_str() == user);
         if user != tenant.as_str() && !known {
             return Ok(false);
         }
@@ -309,8 +316,8 @@ const ACTIVE: &str = "active";
 /// was encrypted for.
 const UPSERT: &str = "INSERT INTO installations (id, app_id, enterprise_id, team_id, org_wide,
         team_name, bot_user_id, bot_name, scopes, state, state_changed_at, installed_at,
-        token_version, token, refresh_token, token_expires_at, installed_by)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'active', {now}, {now}, 1, $10, $11, $12, $13)
+        token_version, token, refresh_token, token_expires_at, installed_by, app_path)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'active', {now}, {now}, 1, $10, $11, $12, $13, $14)
     ON CONFLICT (app_id, enterprise_id, team_id, org_wide) DO UPDATE SET
         team_name = excluded.team_name, bot_user_id = excluded.bot_user_id,
         bot_name = excluded.bot_name, scopes = excluded.scopes, state = 'active',
@@ -319,7 +326,7 @@ const UPSERT: &str = "INSERT INTO installations (id, app_id, enterprise_id, team
             THEN installations.state_changed_at ELSE excluded.state_changed_at END,
         token_version = installations.token_version + 1, token = excluded.token,
         refresh_token = excluded.refresh_token, token_expires_at = excluded.token_expires_at,
-        installed_by = excluded.installed_by
+        installed_by = excluded.installed_by, app_path = excluded.app_path
     WHERE installations.id = excluded.id
     RETURNING id";
 
@@ -348,6 +355,7 @@ fn upsert_values(
         refresh.transpose()?,
         new.token_expires_at.map(|at| at.0),
         new.installed_by.as_deref(),
+        new.app_path.as_str(),
     ])
 }
 
@@ -381,6 +389,7 @@ impl TryFrom<installation::Model> for Installation {
             installed_at: Timestamp(row.installed_at),
             token_version: row.token_version,
             installed_by: row.installed_by,
+            app_path: row.app_path,
         })
     }
 }

@@ -1,13 +1,14 @@
 //! Tenants, their workspaces and their people.
 //!
-//! Reading order: `tenants`, `installations`, `connect_attempts`, `connections` and their signals
-//! (`connection_signals`); `people` and `preferences`; `shared_reads`, the first reads of
-//! accepting; `templates`; `event_types`; `previews`; `api_keys`.
+//! Reading order: `tenants`, `installations`, `slack_apps`, `connect_attempts`, `connections` and
+//! their signals (`connection_signals`); `people` and `preferences`; `shared_reads`, the first
+//! reads of accepting; `templates`; `event_types`; `previews`; `api_keys`.
 
 pub(in crate::store) mod api_keys;
 pub(in crate::store) mod installations;
 pub(in crate::store) mod people;
 mod preferences;
+pub(in crate::store) mod slack_apps;
 mod tenants;
 
 pub(in crate::store) mod templates;

@@ -68,6 +68,8 @@ impl Front {
         let (edge, cookies) = (Edge::new(&config, metrics.clone()), Cookies::of(&config));
         let config = app::Config {
             redirect_url: config.redirect_url(),
+            events_url: config.events_url(),
+            apps_url: config.apps_url(),
             connect_url: config.connect_url(),
             preview_url: config.preview_url(),
             connect_link_lifetime: Duration::from_secs(24 * 3600),

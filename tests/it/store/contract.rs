@@ -35,6 +35,7 @@ fn installation(team: &str, token: &str) -> NewInstallation {
         refresh_token: None,
         token_expires_at: None,
         installed_by: None,
+        app_path: String::new(),
     }
 }
 

@@ -24,6 +24,8 @@ pub(in crate::store) struct Model {
     pub(in crate::store) refresh_token: Option<Vec<u8>>,
     pub(in crate::store) token_expires_at: Option<i64>,
     pub(in crate::store) installed_by: Option<String>,
+    /// `''`: the deployment's app.
+    pub(in crate::store) app_path: String,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
