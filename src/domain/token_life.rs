@@ -125,9 +125,7 @@ mod tests {
 
     #[test]
     fn a_lost_answer_is_asked_for_again_soon_but_not_at_the_same_time() {
-        let step = |failure, failures| {
-            after_failure(RenewalKind::Refresh, failure, failures, true)
-        };
+        let step = |failure, failures| after_failure(RenewalKind::Refresh, failure, failures, true);
         let seconds = Duration::from_secs;
         assert_eq!(step(RenewalFailure::Unclear, 0), RenewalStep::AfterLease(seconds(1)));
         assert_eq!(step(RenewalFailure::Unsent, 0), RenewalStep::Again(seconds(1)));

@@ -2,9 +2,9 @@
 //!
 //! `client` writes the request and reads the answer; `answer` judges it, by the table in `codes`,
 //! into an [`Error`] that says what the caller should do; `oauth`, `rotation`, `users`,
-//! `conversations`, `channels`, `chat` and `blocks` are the methods. Nothing is retried or paced here: that is up to
-//! the caller, who knows the other replicas. `signature` verifies the requests that Slack sends to
-//! Herald; `events` and `channel_events` read them.
+//! `conversations`, `channels`, `chat` and `blocks` are the methods. Nothing is retried or paced
+//! here: that is up to the caller, who knows the other replicas. `signature` verifies the requests
+//! that Slack sends to Herald; `events` and `channel_events` read them.
 
 pub mod audience;
 mod config;
@@ -37,6 +37,8 @@ mod responder;
 mod tests_of_methods;
 #[cfg(test)]
 mod tests_of_methods_on_channels;
+#[cfg(test)]
+mod tests_of_rotation;
 #[cfg(test)]
 mod tests_of_transport;
 

@@ -1,8 +1,8 @@
 //! Tenants, their workspaces and their people.
 //!
-//! Reading order: `tenants`, `installations`, `connect_attempts`; `people` and `preferences`;
-//! `shared_reads`, the first reads of accepting; `templates`; `event_types`; `previews`;
-//! `api_keys`.
+//! Reading order: `tenants`, `installations`, `tokens`, `connect_attempts`; `people` and
+//! `preferences`; `shared_reads`, the first reads of accepting; `templates`; `event_types`;
+//! `previews`; `api_keys`.
 
 pub(in crate::store) mod api_keys;
 pub(in crate::store) mod installations;
@@ -11,6 +11,7 @@ mod preferences;
 mod tenants;
 
 pub(in crate::store) mod templates;
+pub(in crate::store) mod tokens;
 
 pub(in crate::store) mod connect_attempts;
 pub(in crate::store) mod event_types;
