@@ -32,8 +32,6 @@ pub enum RenewalFailure<'a> {
     Unsent,
     /// Slack may have executed the request: its refresh token may be used up soon.
     Unclear,
-    /// Slack asks to wait.
-    Throttled(Duration),
     /// Slack's code of the refusal.
     Refused(&'a str),
 }
@@ -73,7 +71,6 @@ pub fn after_failure(
     match failure {
         RenewalFailure::Unsent => RenewalStep::Again(wait),
         RenewalFailure::Unclear => RenewalStep::AfterLease(wait),
-        RenewalFailure::Throttled(after) => RenewalStep::Again(after.max(wait)),
         RenewalFailure::Refused(code) => match kind {
             // Slack refuses the client id or the client secret: an operator can correct them.
             _ if is_of_app(code) => RenewalStep::Again(REFUSED),
@@ -130,8 +127,6 @@ mod tests {
         assert_eq!(step(RenewalFailure::Unclear, 0), RenewalStep::AfterLease(seconds(1)));
         assert_eq!(step(RenewalFailure::Unsent, 0), RenewalStep::Again(seconds(1)));
         assert_eq!(step(RenewalFailure::Unsent, 3), RenewalStep::Again(seconds(8)));
-        let long = RenewalFailure::Throttled(seconds(90));
-        assert_eq!(step(long, 1), RenewalStep::Again(seconds(90)));
     }
 
     proptest! {

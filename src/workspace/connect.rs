@@ -11,7 +11,7 @@ use super::Workspaces;
 use crate::domain::access::audit::{AuditDetail, COMPLETE_CONNECT, Entry, SHARE_WORKSPACE};
 use crate::domain::access::sharing::{self, Allowed, SharingDecision};
 use crate::domain::ids::{InstallationId, TenantId};
-use crate::slack::{self, Access, Authorize};
+use crate::slack::{self, Access, Authorize, NamedTeam};
 use crate::store::{self, ConnectCompletion, ConnectGrant, NewInstallation};
 
 /// A workspace that was connected.
@@ -38,9 +38,10 @@ pub enum ConnectError {
     /// Slack refused: begin again, or fix the app's settings.
     #[error("Slack refused: {code}")]
     Refused { code: String },
-    /// The Slack app, or the way it was installed, needs a feature that this version does not have.
-    #[error("{0}")]
-    Unsupported(Unsupported),
+    /// The app was installed for a whole organization, which is stored, and the tenant is to be
+    /// connected to one of its workspaces: see [`Workspaces::connect_team`].
+    #[error("one of {} workspaces must be chosen", teams.len())]
+    ChooseTeam { org: InstallationId, teams: Vec<NamedTeam> },
     /// Slack did not answer: begin again.
     #[error("Slack did not answer: {code}")]
     NoAnswer { code: String },
@@ -53,29 +54,6 @@ pub enum ConnectError {
     InUse { installation: InstallationId, team_name: String, may_confirm: bool },
     #[error(transparent)]
     Store(#[from] store::Error),
-}
-
-/// A reason why the connection would fail at once or within a day.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Unsupported {
-    /// Tokens of such an app expire after twelve hours unless they are exchanged.
-    #[error("the Slack app has token rotation turned on, which this version does not support")]
-    TokenRotation,
-    /// One token for many workspaces, each with its own members.
-    #[error("the app was installed for a whole organisation, which this version does not support")]
-    OrgWide,
-}
-
-impl Unsupported {
-    fn of(access: &Access) -> Option<Self> {
-        if access.is_enterprise_install {
-            Some(Self::OrgWide)
-        } else if access.refresh_token.is_some() || access.expires_in.is_some() {
-            Some(Self::TokenRotation)
-        } else {
-            None
-        }
-    }
 }
 
 impl From<slack::Error> for ConnectError {
@@ -131,10 +109,10 @@ impl Workspaces {
         let verifier = self.verifier(state);
         let access =
             self.slack.oauth_v2_access(app, code, redirect_uri, verifier.as_deref()).await?;
-        if let Some(unsupported) = Unsupported::of(&access) {
-            return Err(ConnectError::Unsupported(unsupported));
-        }
         let new = self.describe(access).await?;
+        if new.org_wide {
+            return Box::pin(self.connect_org(exchange, &new, None)).await;
+        }
         let (others, is_new) = self.let_in(tenant, &new, allowed).await?;
         let joined = if is_new { others.as_slice() } else { &[] };
         let entries = entries(tenant, joined, &new.team_name);
@@ -149,23 +127,31 @@ impl Workspaces {
                 return Err(ConnectError::InUse { installation, team_name, may_confirm: false });
             }
         };
-        // The workspace is connected already; its lanes also wake by themselves, later.
-        if let Err(error) = self.store.lanes().wake(installation).await {
-            tracing::warn!(%tenant, workspace = %installation, %error, "lanes were not woken");
+        self.after_connect(tenant, installation, others.len()).await;
+        Ok(Granted { installation, team_name })
+    }
+
+    /// The workspace is connected already; its lanes also wake by themselves, later.
+    pub(super) async fn after_connect(
+        &self,
+        tenant: &TenantId,
+        workspace: InstallationId,
+        others: usize,
+    ) {
+        if let Err(error) = self.store.lanes().wake(workspace).await {
+            tracing::warn!(%tenant, %workspace, %error, "lanes were not woken");
         }
-        if !others.is_empty() {
-            let (workspace, others) = (installation, others.len());
+        if others > 0 {
             tracing::warn!(
                 %tenant, %workspace, others,
                 "a workspace is now used by several tenants"
             );
         }
-        Ok(Granted { installation, team_name })
     }
 
     /// The other tenants of the workspace, if this tenant may join them, and whether it is new
     /// among them.
-    async fn let_in(
+    pub(super) async fn let_in(
         &self,
         tenant: &TenantId,
         new: &NewInstallation,
@@ -205,7 +191,10 @@ impl Workspaces {
     async fn describe(&self, access: Access) -> Result<NewInstallation, ConnectError> {
         let test = self.slack.auth_test(&access.access_token).await?;
         let token_expires_at = match access.expires_in {
-            Some(lifetime) => Some(self.store.now().await?.plus(lifetime)),
+            Some(lifetime) => {
+                let lifetime = lifetime.mul_f64(self.time_scale());
+                Some(self.store.now().await?.plus(lifetime))
+            }
             None => None,
         };
         let org_wide = access.is_enterprise_install;
@@ -240,7 +229,7 @@ impl Workspaces {
 
 /// The entries about a connection: one for the tenant, and one, which does not name it, for each
 /// tenant that it joined.
-fn entries(tenant: &TenantId, joined: &[TenantId], team_name: &str) -> Vec<Entry> {
+pub(super) fn entries(tenant: &TenantId, joined: &[TenantId], team_name: &str) -> Vec<Entry> {
     let entry = |tenant: &TenantId, action| Entry {
         detail: AuditDetail { object: format!("workspace:{team_name}"), ..AuditDetail::default() },
         ..Entry::of_browser(tenant.clone(), action)

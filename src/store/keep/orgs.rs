@@ -99,6 +99,16 @@ impl InstallationTokens<'_> {
             .await
     }
 
+    /// The installations that use the token of this one.
+    pub async fn installations_of_org(
+        self,
+        org: InstallationId,
+    ) -> Result<Vec<InstallationId>, Error> {
+        const SQL: &str = "SELECT id FROM installations WHERE org = $1 ORDER BY id";
+        let rows = sql::all(self.store.reader(), SQL, params![org.to_string()]).await?;
+        rows.iter().map(|row| parse_id(&row.get::<String>(0)?)).collect()
+    }
+
     /// The installation in one workspace of an organization, if it is alive.
     pub async fn team_of_org(
         self,

@@ -29,12 +29,19 @@ pub struct TokenLease {
     pub token: Secret,
     /// `None`: the token does not expire, and is itself exchanged.
     pub refresh_token: Option<Secret>,
-    pub has_expired: bool,
+    /// How long the present token still works; `None`: without an end.
+    pub left: Option<Duration>,
     /// Failed attempts since the last exchange.
     pub failures: u32,
 }
 
 impl TokenLease {
+    /// Whether the present token no longer worked when the lease was taken.
+    #[must_use]
+    pub fn has_expired(&self) -> bool {
+        self.left.is_some_and(|left| left.is_zero())
+    }
+
     /// The version of the token that was read.
     #[must_use]
     pub fn version(&self) -> i64 {
@@ -102,7 +109,7 @@ impl InstallationTokens<'_> {
              WHERE id = $1 AND refresh_due_at <= clock.now AND refresh_lease_until <= clock.now \
              AND state = 'active' AND org IS NULL \
              RETURNING refresh_epoch, token_version, renewals, token, refresh_token, \
-             refresh_failures, CASE WHEN token_expires_at <= {{now}} THEN 1 ELSE 0 END"
+             refresh_failures, token_expires_at, {{now}}"
         );
         let values = params![id.to_string(), micros(lease)];
         let Some(row) = sql::one(self.store.writer(), &text, values).await? else {
@@ -113,7 +120,7 @@ impl InstallationTokens<'_> {
         let versions = (columns.take()?, columns.take()?);
         let (token, refresh): (Vec<u8>, Option<Vec<u8>>) = (columns.take()?, columns.take()?);
         let failures = columns.count()?;
-        let has_expired = columns.take::<i32>()? != 0;
+        let (end, now) = (columns.optional_time()?, columns.time()?);
         let token = self.store.unseal_secret(id, "token", &token).await?;
         let refresh_token = match refresh {
             Some(sealed) => Some(self.store.unseal_secret(id, "refresh_token", &sealed).await?),
@@ -125,9 +132,18 @@ impl InstallationTokens<'_> {
             versions,
             token,
             refresh_token,
-            has_expired,
+            left: end.map(|end| end.since(now)),
             failures,
         }))
+    }
+
+    /// Whether a replica holds the lease on the token of an installation.
+    pub async fn is_leased(self, id: InstallationId) -> Result<bool, Error> {
+        const SQL: &str = "SELECT refresh_lease_until, {now} FROM installations WHERE id = $1";
+        let row = sql::one(self.store.writer(), SQL, params![id.to_string()]).await?;
+        let Some(row) = row else { return Ok(false) };
+        let (until, now): (i64, i64) = (row.get(0)?, row.get(1)?);
+        Ok(until > now)
     }
 
     /// Encrypts the next tokens of an installation.

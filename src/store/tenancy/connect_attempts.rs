@@ -237,7 +237,11 @@ impl Store {
 }
 
 /// [`Tenancy::finish_connect`] within a transaction.
-pub(in crate::store) async fn finish(tx: &Tx, state: &str, outcome: &ConnectOutcome) -> Result<bool, Error> {
+pub(in crate::store) async fn finish(
+    tx: &Tx,
+    state: &str,
+    outcome: &ConnectOutcome,
+) -> Result<bool, Error> {
     const SQL: &str = "UPDATE connect_attempts
         SET finished_at = {now}, outcome = $2, detail = $3
         WHERE state_hash = $1 AND finished_at IS NULL";
