@@ -22,7 +22,7 @@ use crate::domain::access::sharing::Allowed;
 use crate::domain::ids::{InstallationId, TenantId};
 use crate::domain::time::Timestamp;
 use crate::store::{ConnectOutcome, Store, TakenConnect};
-use crate::workspace::{ConnectError, Exchange, Unsupported};
+use crate::workspace::{ConnectError, Exchange};
 
 /// A connect link.
 #[derive(Debug, Clone)]
@@ -83,8 +83,9 @@ pub enum Connected {
     OtherWorkspace { workspace: String },
     /// The same, but the person may confirm, and then goes through Slack once more.
     Confirm { tenant: TenantId, workspace: String, start: Start },
-    /// Slack agreed, but this version cannot use what was granted. Nothing was stored.
-    Unsupported(Unsupported),
+    /// The app was approved for a whole organization, which is stored; the tenant is not connected,
+    /// because the link does not say to which of these workspaces.
+    ChooseTeam { org: InstallationId, teams: Vec<String> },
     /// Slack refused the exchange, with its code.
     Refused { code: String },
     /// Slack did not answer: start again.
@@ -340,9 +341,11 @@ impl App {
                 tracing::warn!(tenant = %tenant, code, "Slack refused to connect a workspace");
                 Ok(Connected::Refused { code })
             }
-            Err(ConnectError::Unsupported(unsupported)) => {
-                tracing::warn!(tenant = %tenant, %unsupported, "a workspace was not connected");
-                Ok(Connected::Unsupported(unsupported))
+            Err(ConnectError::ChooseTeam { org, teams }) => {
+                let count = teams.len();
+                tracing::info!(%tenant, %org, count, "a workspace of an organization is chosen");
+                let teams = teams.into_iter().map(|team| team.name.unwrap_or(team.id)).collect();
+                Ok(Connected::ChooseTeam { org, teams })
             }
             Err(ConnectError::NoAnswer { code }) => {
                 tracing::warn!(%tenant, code, "Slack gave no answer to connecting a workspace");
@@ -411,9 +414,14 @@ fn failure(connected: &Connected) -> Option<Failure> {
         Connected::Refused { code } => {
             of(AuditOutcome::Failed, code, ConnectOutcome::Failed(format!("Slack refused: {code}")))
         }
-        Connected::Unsupported(unsupported) => {
-            of(AuditOutcome::Failed, "unsupported", ConnectOutcome::Failed(unsupported.to_string()))
-        }
+        Connected::ChooseTeam { .. } => of(
+            AuditOutcome::Failed,
+            "team_not_chosen",
+            failed(
+                "The app was approved for a whole organization. Begin again and name the \
+                 workspace.",
+            ),
+        ),
         Connected::NoAnswer => {
             of(AuditOutcome::Failed, "no_answer", failed("Slack did not answer"))
         }

@@ -56,7 +56,6 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-pub use crate::workspace::Unsupported;
 pub use caller::{Acting, Actor, Caller, Reach, Role};
 pub use connect::{Callback, ConnectLink, Connected, Cookie, LinkUse, Start, Unusable};
 pub use error::{Error, Violation};

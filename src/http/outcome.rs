@@ -11,10 +11,12 @@ use http::StatusCode;
 
 use super::page::{Page, Tone, tidy};
 use super::whose::{self, HOW_AGAIN};
-use crate::app::{Connected, Unsupported, Unusable};
+use crate::app::{Connected, Unusable};
 
 const AGAIN: &str = "Ask the person who gave you the link for a new one, and open it.";
 const NOTHING_CHANGED: &str = "Nothing was changed in Slack or here.";
+/// Workspaces of an organization that a page names.
+const NAMED_TEAMS: usize = 20;
 
 /// The page of one outcome of connecting.
 pub(super) fn of(connected: &Connected) -> Page {
@@ -34,7 +36,7 @@ pub(super) fn of(connected: &Connected) -> Page {
         Connected::Confirm { tenant, workspace, start } => {
             whose::confirm(tenant.as_str(), workspace, start)
         }
-        Connected::Unsupported(unsupported) => cannot(*unsupported),
+        Connected::ChooseTeam { teams, .. } => choose_team(teams),
         Connected::Refused { code } => refused(code),
         Connected::NoAnswer => {
             Page::new(StatusCode::BAD_GATEWAY, Tone::Again, "Slack did not answer")
@@ -108,32 +110,22 @@ fn done(workspace: &str) -> Page {
         .hint("You can close this page.")
 }
 
-/// Slack approved, but this version cannot use the kind of access that it granted.
-fn cannot(unsupported: Unsupported) -> Page {
-    let page = Page::new(
-        StatusCode::UNPROCESSABLE_ENTITY,
-        Tone::Broken,
-        "Herald cannot use this connection",
-    );
-    let page = match unsupported {
-        Unsupported::TokenRotation => page
-            .say(
-                "Token rotation is turned on for this Slack app, and this version of Herald does \
-                 not exchange tokens: the connection would stop working after twelve hours.",
-            )
-            .step(
-                "Tell the operator of Herald: make a Slack app from the output of \
-                 `herald manifest`, which leaves token rotation off. Slack does not let an app \
-                 turn it off again.",
-            ),
-        Unsupported::OrgWide => page
-            .say(
-                "The app was approved for the whole Enterprise organisation, and this version of \
-                 Herald works with single workspaces only.",
-            )
-            .step("Choose one workspace on Slack’s page, not the organisation."),
+/// The app was approved for an organization, and the link does not say for which workspace.
+fn choose_team(teams: &[String]) -> Page {
+    let names: Vec<String> = teams.iter().take(NAMED_TEAMS).map(|name| tidy(name)).collect();
+    let title = "Which workspace should be connected?";
+    let page = Page::new(StatusCode::CONFLICT, Tone::Again, title)
+        .say("The app was approved for the whole Enterprise organization. This stays.");
+    let page = if names.is_empty() {
+        page.say("It was not added to any workspace yet.").step(
+            "In Slack, an administrator of the organization adds the app to a workspace: Manage \
+             apps, then Add to more workspaces.",
+        )
+    } else {
+        let more = if teams.len() > NAMED_TEAMS { " and others" } else { "" };
+        page.say(format!("It can be used in {}{more}.", names.join(", ")))
     };
-    page.say("Nothing was stored here.").step(format!("Start again. {AGAIN}")).hint(HOW_AGAIN)
+    page.step(format!("Start again, for one workspace. {AGAIN}")).hint(HOW_AGAIN)
 }
 
 fn refused(code: &str) -> Page {
@@ -380,19 +372,20 @@ mod tests {
         Connected::Refused { code: code.to_owned() }
     }
 
+    fn chosen_of(teams: &[&str]) -> Connected {
+        let org = crate::domain::ids::InstallationId(uuid::Uuid::from_u128(1));
+        Connected::ChooseTeam { org, teams: teams.iter().map(ToString::to_string).collect() }
+    }
+
     /// Outcomes, and the status and the words of their pages.
     fn pages() -> [(Connected, u16, &'static [&'static str]); 13] {
         [
             (
-                Connected::Unsupported(Unsupported::TokenRotation),
-                422,
-                &["Token rotation is turned on", "twelve hours", "herald manifest"],
+                chosen_of(&["Sales & Co", "Support"]),
+                409,
+                &["whole Enterprise organization", "Sales &amp; Co, Support", "one workspace"],
             ),
-            (
-                Connected::Unsupported(Unsupported::OrgWide),
-                422,
-                &["whole Enterprise organisation", "Choose one workspace"],
-            ),
+            (chosen_of(&[]), 409, &["not added to any workspace", "Add to more workspaces"]),
             (
                 connected("Acme & Sons"),
                 200,
