@@ -27,6 +27,7 @@ use crate::config::Settings;
 use crate::delivery::Delivery;
 use crate::directory::Directory;
 use crate::domain::capacity::slack_method::Method as SlackMethod;
+use crate::keep::Keeper;
 use crate::listen::Port;
 use crate::store::{Backend, SchemaStatus, Store};
 use crate::telemetry::{Exposition, Metrics, Watchdog};
@@ -74,6 +75,7 @@ struct Core {
     app: App,
     delivery: Delivery,
     channels: Channels,
+    keeper: Keeper,
 }
 
 /// Time allowed for the last writes, and for closing the connections to the database. With the
@@ -203,6 +205,7 @@ impl Core {
             metrics.clone(),
             &settings.delivery,
         );
+        let keeper = Keeper::new(store.clone(), workspaces.clone(), metrics.clone());
         let channels = Channels::new(
             store.clone(),
             workspaces,
@@ -212,7 +215,7 @@ impl Core {
         );
         // Boxed, because the caller that starts a server holds this in its own future.
         Box::pin(app.keys().refresh()).await?;
-        Ok(Self { store, directory, app, delivery, channels })
+        Ok(Self { store, directory, app, delivery, channels, keeper })
     }
 }
 
@@ -236,11 +239,12 @@ impl Parts {
 
     /// Starts the loops. Those that calls depend on run until no new call is taken.
     fn spawn_loops(&mut self, core: Core, issuers: Issuers, watchdog: Watchdog) {
-        let Core { store, directory, app, delivery, channels } = core;
+        let Core { store, directory, app, delivery, channels, keeper } = core;
         let (close, stop) = (&self.close, &self.stop);
         let tasks = &mut self.tasks;
         tasks.spawn(background("delivery", delivery.run(stop.clone())));
         tasks.spawn(background("the channels", channels.run(stop.clone())));
+        tasks.spawn(background("the tokens", keeper.run(stop.clone())));
         let follower = directory.clone().run_follower(stop.clone());
         tasks.spawn(background("the directory's follower", follower));
         let inbox = directory.clone().run_inbox(stop.clone());
