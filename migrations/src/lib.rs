@@ -49,6 +49,7 @@ mod m20260101_000030_awaiting;
 mod m20260101_000031_connect_scopes;
 mod m20260101_000032_slack_apps;
 mod m20260101_000033_connections;
+mod m20260101_000035_keeping;
 pub mod online;
 
 /// Called by a migration that removes something that binaries before the migration `known` use.
@@ -99,6 +100,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20260101_000031_connect_scopes::Migration),
             Box::new(m20260101_000032_slack_apps::Migration),
             Box::new(m20260101_000033_connections::Migration),
+            Box::new(m20260101_000035_keeping::Migration),
         ]
     }
 }

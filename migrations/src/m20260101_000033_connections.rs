@@ -41,12 +41,13 @@ impl MigrationTrait for Migration {
     }
 }
 
-const COLUMNS: [&str; 5] = [
+const COLUMNS: [&str; 6] = [
     "return_url TEXT",    // where the browser goes in the end; NULL: a page of Herald's
     "expected_team TEXT", // the only workspace that the link may connect; NULL: any
     "app_path TEXT NOT NULL DEFAULT ''", // the app that the link leads to; '': the deployment's
     "opened_at BIGINT",   // when a browser opened the link first
     "reason TEXT",        // why it did not connect, as a stable code
+    "org TEXT",           // an organization, one of whose workspaces is to be chosen
 ];
 
 const CHANGES: &str = "

@@ -224,6 +224,18 @@ impl App {
         })
     }
 
+    /// Names an attempt without revealing its state: each has its own cookie.
+    #[must_use]
+    pub fn attempt_of(state: &str) -> String {
+        attempt_of(state)
+    }
+
+    /// The platform's name on the pages of connecting.
+    #[must_use]
+    pub fn display_name(&self) -> &str {
+        &self.config.display_name
+    }
+
     /// The cookie of the browser in which an attempt may end.
     pub(super) fn cookie_of(&self, state: &str) -> Cookie {
         Cookie {

@@ -193,6 +193,13 @@ impl From<workspace::Error> for Error {
             workspace::Error::Busy { after } => {
                 Self::Unavailable { what: "Slack's rate limit", retry_after: after }
             }
+            workspace::Error::Renewing { after } => {
+                Self::Unavailable { what: "the token of the workspace", retry_after: after }
+            }
+            workspace::Error::Migrating { after } => {
+                let what = "the workspace, which moves into an organization,";
+                Self::Unavailable { what, retry_after: after }
+            }
             workspace::Error::Reconnect { .. } => Self::Precondition {
                 reason: "RECONNECT_REQUIRED",
                 sentence: "the Slack workspace must be connected again first",

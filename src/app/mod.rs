@@ -3,6 +3,7 @@
 //! Every operation takes a [`Call`] (the caller, the tenant, the actor) and checks permission
 //! before any lookup.
 
+mod connect_end;
 mod error;
 pub mod records;
 
@@ -12,7 +13,7 @@ mod caller;
 mod cancel_notification;
 mod changes;
 mod clear_identity;
-mod connect;
+mod connect_scopes;
 mod delete_person;
 mod estimate;
 pub mod event_types;
@@ -50,16 +51,21 @@ pub mod trail;
 pub mod watch_notification;
 
 mod channels_notices;
+mod connect;
 pub mod list_people;
 pub mod preview_template;
+pub mod watch_workspace;
+
+mod choose_team;
 
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-pub use crate::workspace::Unsupported;
 pub use caller::{Acting, Actor, Caller, Reach, Role};
-pub use connect::{Callback, ConnectLink, Connected, Cookie, LinkUse, Start, Unusable};
+pub use choose_team::{ChosenTeam, TEAM};
+pub use connect::{Callback, ConnectLink, ConnectWish, LinkUse};
+pub use connect_end::{ConnectEnd, Connected, Cookie, LackingFeature, Start, TeamOption, Unusable};
 pub use error::{Error, Violation};
 pub use keys::{KeyHolder, Keys};
 pub use take_event::{SignedRequest, Taken};
@@ -110,6 +116,10 @@ pub struct Config {
     pub connect_url: url::Url,
     /// The public address below which browsers get previews.
     pub preview_url: url::Url,
+    /// The origins to which a connect link may send the browser back.
+    pub return_origins: Vec<url::Origin>,
+    /// The platform's name on the pages of connecting.
+    pub display_name: String,
     /// How long a connect link works.
     pub connect_link_lifetime: std::time::Duration,
     /// Messages of one tenant that may wait at the same time.

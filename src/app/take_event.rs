@@ -124,7 +124,10 @@ impl App {
             What::Channel { event, .. } => {
                 serde_json::to_vec(&event).map_err(|error| Error::Internal(error.into()))?
             }
-            What::Uninstalled | What::TokenRevoked | What::RateLimited => b"{}".to_vec(),
+            What::Organization { .. }
+            | What::Uninstalled
+            | What::TokenRevoked
+            | What::RateLimited => b"{}".to_vec(),
         };
         for installation in installations {
             let (event_id, body) = (id.clone(), body.clone());

@@ -42,7 +42,7 @@ impl Delivery {
             (Some(settings), Some(_)) => self.list(claim.installation, settings).await,
             _ => View::default(),
         };
-        let dead = connected.as_ref().and_then(Installation::dead);
+        let dead = connected.as_ref().and_then(Installation::paused);
         let member_kind = match &member {
             // A dead token cannot be used to ask, and nothing will be sent.
             Some(member) if connected.is_some() && dead.is_none() => {

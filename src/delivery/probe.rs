@@ -207,6 +207,8 @@ impl Delivery {
             workspace::Error::Reconnect { code } => Ok(Look::Dead(code)),
             workspace::Error::Unknown => Ok(Look::Saw(Probe::Unreadable)),
             workspace::Error::Busy { after }
+            | workspace::Error::Renewing { after }
+            | workspace::Error::Migrating { after }
             | workspace::Error::Slack(slack::Error::Throttled { after }) => later(after),
             workspace::Error::Late
             | workspace::Error::Slack(
@@ -297,6 +299,11 @@ mod tests {
             token_version: 1,
             installed_by: None,
             app_path: String::new(),
+            token_issued_at: Timestamp(0),
+            token_expires_at: None,
+            refresh_error: None,
+            org: None,
+            migrating_since: None,
         };
         let ours = HistoryMessage {
             ts: "1.2".into(),

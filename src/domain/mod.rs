@@ -3,13 +3,15 @@
 //! Modules by subject: `access` (callers and permissions), `capacity` (scarce resources and their
 //! division), `mapping` (the expressions), `directory` (the member list), `identity` (people as
 //! members), `message` (the words), `delivery` (the life of a delivery), `channels` (the life of a
-//! channel that Herald makes and keeps). The other files have types that all of them use.
+//! channel that Herald makes and keeps), `token_life` (the exchange of expiring tokens). The other
+//! files have types that all of them use.
 
 pub mod limits;
 pub mod loopback;
 pub mod reason;
 pub mod secret;
 pub mod time;
+pub mod token_life;
 
 pub mod connection;
 pub mod ids;

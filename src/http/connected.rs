@@ -10,7 +10,7 @@ use super::outcome::{broken, down};
 use super::page::{Page, Tone, tidy};
 use super::refusals::{Advice, REFUSALS};
 use super::whose::{self, ONCE, again};
-use crate::app::{Connected, LackingFeature, Unsupported, Unusable};
+use crate::app::{Connected, LackingFeature, Unusable};
 
 const NOTHING_CHANGED: &str = "Nothing was changed in Slack or here.";
 
@@ -33,7 +33,7 @@ pub(super) fn of(connected: &Connected, platform: &str) -> Page {
         Connected::Confirm { tenant, workspace, start } => {
             whose::confirm(tenant.as_str(), workspace, start, platform)
         }
-        Connected::Unsupported(unsupported) => cannot(*unsupported, platform),
+        Connected::ChooseTeam { teams, .. } => whose::choose_team(teams, platform),
         Connected::Refused { code } => refused(code, platform),
         Connected::NoAnswer => {
             Page::new(StatusCode::BAD_GATEWAY, Tone::Again, "Slack did not answer")
@@ -113,33 +113,6 @@ fn done(workspace: &str, lacking: &[LackingFeature], platform: &str) -> Page {
         "Go back to {platform}: there an administrator can send a test message, and allow sending."
     ))
     .hint("You can close this page.")
-}
-
-/// Slack approved, but this version cannot use the kind of access that it granted.
-fn cannot(unsupported: Unsupported, platform: &str) -> Page {
-    let title = "This connection cannot be used";
-    let page = Page::new(StatusCode::UNPROCESSABLE_ENTITY, Tone::Broken, title);
-    let page = match unsupported {
-        Unsupported::TokenRotation => page
-            .say(
-                "Token rotation is turned on for this Slack app, and this version of Herald does \
-                 not exchange tokens: the connection would stop working after twelve hours.",
-            )
-            .step(
-                "Tell the operator of Herald: make a Slack app from the output of \
-                 `herald manifest`, which leaves token rotation off. Slack does not let an app \
-                 turn it off again.",
-            ),
-        Unsupported::OrgWide => page
-            .say(
-                "The app was approved for the whole Enterprise organisation, and this version of \
-                 Herald works with single workspaces only.",
-            )
-            .step("Choose one workspace on Slack’s page, not the organisation."),
-    };
-    page.say("Nothing was stored here.")
-        .step(format!("Start again. {}", again(platform)))
-        .hint(ONCE)
 }
 
 fn refused(code: &str, platform: &str) -> Page {
@@ -240,18 +213,8 @@ mod tests {
     }
 
     /// Outcomes, and the status and the words of their pages.
-    fn pages() -> [(Connected, u16, &'static [&'static str]); 14] {
+    fn pages() -> [(Connected, u16, &'static [&'static str]); 12] {
         [
-            (
-                Connected::Unsupported(Unsupported::TokenRotation),
-                422,
-                &["Token rotation is turned on", "twelve hours", "herald manifest"],
-            ),
-            (
-                Connected::Unsupported(Unsupported::OrgWide),
-                422,
-                &["whole Enterprise organisation", "Choose one workspace"],
-            ),
             (
                 connected("Acme & Sons"),
                 200,
@@ -315,7 +278,7 @@ mod tests {
             assert!(!html.contains("herald.v1."), "no page names a call: {connected:?}");
             titles.insert(page.title.into_owned());
         }
-        assert_eq!(titles.len(), 12, "refusals share theirs, and so do both others: {titles:?}");
+        assert_eq!(titles.len(), 11, "refusals share theirs: {titles:?}");
     }
 
     #[test]

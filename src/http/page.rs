@@ -51,6 +51,8 @@ pub(super) struct Page {
     pub(super) steps: Vec<Cow<'static, str>>,
     /// An address relative to this one, and its text.
     pub(super) links: &'static [(&'static str, &'static str)],
+    /// Links of which the person chooses one.
+    pub(super) choices: Vec<(String, String)>,
     /// The one link to continue: its address and text.
     pub(super) way: Option<(String, Cow<'static, str>)>,
     /// A second link, to leave things as they are.
@@ -77,6 +79,7 @@ impl Page {
             code: None,
             steps: Vec::new(),
             links: &[],
+            choices: Vec::new(),
             way: None,
             back: None,
             hint: None,
@@ -106,6 +109,12 @@ impl Page {
     /// Sets the link to continue.
     pub(super) fn way(mut self, to: &url::Url, words: impl Into<Cow<'static, str>>) -> Self {
         self.way = Some((to.to_string(), words.into()));
+        self
+    }
+
+    /// Adds a link to choose.
+    pub(super) fn choice(mut self, to: &url::Url, words: impl Into<String>) -> Self {
+        self.choices.push((to.to_string(), words.into()));
         self
     }
 

@@ -3,7 +3,7 @@
 use http::StatusCode;
 
 use super::page::{Page, Tone, tidy};
-use crate::app::Start;
+use crate::app::{Start, TeamOption};
 
 pub(super) const ONCE: &str = "Each link works once, and only for a short time.";
 
@@ -118,6 +118,30 @@ pub(super) fn confirm(tenant: &str, workspace: &str, start: &Start, platform: &s
     }
 }
 
+/// An organization was connected, and one of its workspaces must be chosen.
+pub(super) fn choose_team(teams: &[TeamOption], platform: &str) -> Page {
+    let title = "Which workspace shall be used?";
+    let page = Page::new(StatusCode::OK, Tone::Plain, title).say(format!(
+        "The app was approved for the whole organization. Choose the workspace in which \
+         {platform} finds people and sends messages."
+    ));
+    if teams.is_empty() {
+        return page
+            .say("The app has not been added to any workspace of the organization yet.")
+            .step(
+                "Ask an administrator of the organization to add the app to the workspace, under \
+                 Integrations in Slack’s administration.",
+            )
+            .step(format!("Then start again. {}", again(platform)))
+            .hint(ONCE);
+    }
+    let page = teams.iter().fold(page, |page, team| page.choice(&team.url, tidy(&team.name)));
+    page.hint(
+        "If the right one is not here, an administrator of the organization must add the app to \
+         it first.",
+    )
+}
+
 /// A workspace's name, as the beginning of a sentence.
 fn named(workspace: &str) -> String {
     let workspace = tidy(workspace);
@@ -163,6 +187,16 @@ mod tests {
         assert!(html.contains("for one workspace"));
         let html = confirm("acme", "Acme", &beginning, "Acme Learning").html().unwrap();
         assert!(html.contains("Leave it, back to Acme Learning"));
+    }
+
+    #[test]
+    fn each_workspace_of_an_organization_can_be_chosen() {
+        let url = url::Url::parse("https://h.example/slack/oauth/connect/team?team=T1").unwrap();
+        let team = TeamOption { name: "<b>Sales</b>".into(), url };
+        let html = choose_team(&[team], "Acme Learning").html().unwrap();
+        assert!(html.contains("team?team=T1\">&lt;b&gt;Sales"), "{html}");
+        let none = choose_team(&[], "Acme Learning").html().unwrap();
+        assert!(none.contains("has not been added to any workspace"));
     }
 
     #[test]

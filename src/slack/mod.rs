@@ -1,10 +1,10 @@
 //! The Slack client: one request path, typed methods, and a verdict on each call.
 //!
 //! `client` writes the request and reads the answer; `answer` judges it, by the table in `codes`,
-//! into an [`Error`] that says what the caller should do; `oauth`, `users`, `conversations`,
-//! `channels`, `chat` and `blocks` are the methods. Nothing is retried or paced here: that is up to
-//! the caller, who knows the other replicas. `signature` verifies the requests that Slack sends to
-//! Herald; `events` and `channel_events` read them.
+//! into an [`Error`] that says what the caller should do; `oauth`, `rotation`, `users`,
+//! `conversations`, `channels`, `chat` and `blocks` are the methods. Nothing is retried or paced
+//! here: that is up to the caller, who knows the other replicas. `signature` verifies the requests
+//! that Slack sends to Herald; `events` and `channel_events` read them.
 
 pub mod audience;
 mod config;
@@ -26,6 +26,7 @@ mod blocks;
 mod channels;
 mod chat;
 mod oauth;
+mod rotation;
 mod users;
 
 mod conversations;
@@ -36,6 +37,8 @@ mod responder;
 mod tests_of_methods;
 #[cfg(test)]
 mod tests_of_methods_on_channels;
+#[cfg(test)]
+mod tests_of_rotation;
 #[cfg(test)]
 mod tests_of_transport;
 
@@ -49,5 +52,6 @@ pub use conversations::{HistoryMessage, MessagesPage, Range};
 pub use deadline::TooLate;
 pub use error::{Error, ErrorClass};
 pub use oauth::{Access, AuthTest, Authorize};
+pub use rotation::{EXCHANGED_IDS, NextToken, TeamsPage};
 pub use users::{FieldsJson, MembersPage};
 pub use wire::{MemberJson, NamedTeam};

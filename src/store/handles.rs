@@ -92,6 +92,10 @@ handles! {
     /// Channels that Herald keeps in Slack, and their members (`channels`).
     channels: Channels,
 
+    /// Tokens that are exchanged for the next ones, organizations, and workspaces that move into
+    /// one (`keep`).
+    tokens: InstallationTokens,
+
     /// The feed of changes of channels and their members (`channels::changes`).
     channel_feed: ChannelFeed,
 

@@ -15,7 +15,7 @@
 //!   before and after a request to Slack. `budgets`: when requests may start.
 //! - `records`: deliveries and notifications as they are read back. `ends`: canceling, erasing and
 //!   retention. `feed`: the changes of deliveries. `channels`: the channels that Herald keeps in
-//!   Slack, and their feed.
+//!   Slack, and their feed. `keep`: the tokens of workspaces that are kept connected.
 //! - `audit`: the audit trail. `upkeep`: clock steps, recoveries, health.
 
 mod config;
@@ -38,6 +38,7 @@ mod member_lists;
 mod tenancy;
 
 mod channels;
+mod keep;
 
 mod ends;
 mod upkeep;
@@ -66,7 +67,7 @@ use intake::accept;
 use lanes::claim;
 use member_lists::hints;
 use seal::{data_keys, kek, person_keys};
-use tenancy::{connection_signals, installations, shared_reads};
+use tenancy::{connection_signals, shared_reads, tokens};
 use turns::{intend, settle};
 
 pub use crate::domain::delivery::{Acted, DeliveryKind, End, Settle, WaitScope};
@@ -94,13 +95,16 @@ pub use feed::changes::{ChangePage, DeliveryChange, FeedExtent};
 pub use feed::signals::{FeedReach, FeedWatcher};
 pub use handles::{
     ApiKeys, Audit, Budgets, ChannelFeed, Channels, Connections, CustomFields, DeliveryFeed, Ends,
-    EventTypes, Lanes, MemberLists, Outbox, People, Previews, Records, SlackApps, SlackEvents,
-    Templates, Tenancy, Upkeep, Waiting,
+    EventTypes, InstallationTokens, Lanes, MemberLists, Outbox, People, Previews, Records,
+    SlackApps, SlackEvents, Templates, Tenancy, Upkeep, Waiting,
 };
 pub use intake::accept::{Accepted, Before};
 pub use intake::new::{Accept, ForChannel, NewDelivery, NotificationTerms, Target};
 pub use intake::replay::{Replay, ReplayOutcome, ReplaySelection, Replayed, SkipReason};
 pub use intake::subjects::SubjectConversation;
+pub use keep::{
+    Expiry, MigrationStep, MigrationWork, OrgTeam, SealedPair, TokenLease, TokenSchedule,
+};
 pub use lanes::backlog::WorkspaceBacklog;
 pub use lanes::claim::{Head, LaneClaim, lease_token};
 pub use lanes::lane::{Backlog, LaneKey};
@@ -135,7 +139,7 @@ pub use tenancy::connect_attempts::{
 pub use tenancy::connection_signals::ConnectionWatcher;
 pub use tenancy::connections::{ConnectionCursor, StoredConnection};
 pub use tenancy::event_types::{DefinedTypes, DefinitionChange};
-pub use tenancy::installations::{Installation, InstallationState, NewInstallation, Token};
+pub use tenancy::installations::{Installation, InstallationState, MIGRATING, NewInstallation};
 pub use tenancy::people::StoredPerson;
 pub use tenancy::previews::{NewPreview, PreviewSaved, ShownNotification, StoredPreview};
 pub use tenancy::shared_reads::{PeopleFacts, TenantFacts};
@@ -144,6 +148,7 @@ pub use tenancy::templates::{
     KeptWords, TemplateChange, TemplateEdit, TemplateFilter, TemplatePage, TemplateVersion,
     TemplatesOf,
 };
+pub use tenancy::tokens::{ACCESS_NOT_GRANTED, Token, TokenState};
 pub use turns::intend::RecoverOutcome;
 pub use turns::settle::{DeliveryTrace, LanePace, SettleContext};
 pub use upkeep::ahead::TimesMoved;
@@ -196,7 +201,7 @@ struct Inner {
     reading_people: group::Group<TenantId, shared_reads::Lookup, Result<shared_reads::Rows, Error>>,
     reading_heads: group::Group<TenantId, LaneClaim, claim::HeadRow>,
     reading_tokens:
-        group::Group<InstallationId, InstallationId, Result<installations::SealedToken, Error>>,
+        group::Group<InstallationId, InstallationId, Result<tokens::SealedToken, Error>>,
     /// Notified after a commit that wrote to the audit trail.
     audited: Notify,
     untidy: tidy::Untidy,

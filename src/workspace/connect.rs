@@ -11,7 +11,7 @@ use super::{AppRef, Workspaces};
 use crate::domain::access::audit::{AuditDetail, COMPLETE_CONNECT, Entry, SHARE_WORKSPACE};
 use crate::domain::access::sharing::{self, Allowed, SharingDecision};
 use crate::domain::ids::{InstallationId, TenantId};
-use crate::slack::{self, Access, Authorize};
+use crate::slack::{self, Access, Authorize, NamedTeam};
 use crate::store::{self, ConnectCompletion, ConnectGrant, NewInstallation};
 
 /// A workspace that was connected.
@@ -32,6 +32,8 @@ pub struct Exchange<'a> {
     /// The address that the link named: Slack refuses a code that was given for another one.
     pub redirect_uri: &'a str,
     pub allowed: Allowed,
+    /// Slack's id of the only workspace that the link may connect.
+    pub expected_team: Option<&'a str>,
 }
 
 /// Why the exchange failed.
@@ -40,9 +42,10 @@ pub enum ConnectError {
     /// Slack refused: begin again, or fix the app's settings.
     #[error("Slack refused: {code}")]
     Refused { code: String },
-    /// The Slack app, or the way it was installed, needs a feature that this version does not have.
-    #[error("{0}")]
-    Unsupported(Unsupported),
+    /// The app was installed for a whole organization, which is stored, and the tenant is to be
+    /// connected to one of its workspaces: see [`Workspaces::connect_team`].
+    #[error("one of {} workspaces must be chosen", teams.len())]
+    ChooseTeam { org: InstallationId, teams: Vec<NamedTeam> },
     /// Slack did not answer: begin again.
     #[error("Slack did not answer: {code}")]
     NoAnswer { code: String },
@@ -55,29 +58,6 @@ pub enum ConnectError {
     InUse { installation: InstallationId, team_name: String, may_confirm: bool },
     #[error(transparent)]
     Store(#[from] store::Error),
-}
-
-/// A reason why the connection would fail at once or within a day.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Unsupported {
-    /// Tokens of such an app expire after twelve hours unless they are exchanged.
-    #[error("the Slack app has token rotation turned on, which this version does not support")]
-    TokenRotation,
-    /// One token for many workspaces, each with its own members.
-    #[error("the app was installed for a whole organisation, which this version does not support")]
-    OrgWide,
-}
-
-impl Unsupported {
-    fn of(access: &Access) -> Option<Self> {
-        if access.is_enterprise_install {
-            Some(Self::OrgWide)
-        } else if access.refresh_token.is_some() || access.expires_in.is_some() {
-            Some(Self::TokenRotation)
-        } else {
-            None
-        }
-    }
 }
 
 /// The code of a refusal because client id and client secret are not those of the app id.
@@ -99,13 +79,15 @@ impl From<slack::Error> for ConnectError {
 
 impl Workspaces {
     /// The address for an administrator's browser, where Slack asks for these scopes, or, if there
-    /// are none, for those of the settings; `None` if the app is not configured.
+    /// are none, for those of the settings, and preselects a workspace; `None` if the app is not
+    /// configured.
     pub async fn authorize_url(
         &self,
         app: &AppRef,
         state: &str,
         redirect_uri: &str,
         scopes: &[String],
+        team_id: Option<&str>,
     ) -> Result<Option<Url>, store::Error> {
         let Some(credentials) = self.credentials(app).await? else { return Ok(None) };
         let challenge = self.verifier(app, state).map(|verifier| challenge_of(&verifier));
@@ -116,7 +98,7 @@ impl Workspaces {
             scopes: &scopes,
             redirect_uri,
             state,
-            team_id: None,
+            team_id,
             challenge: challenge.as_deref(),
         })))
     }
@@ -136,8 +118,14 @@ impl Workspaces {
     /// that workspace; the end of the attempt and the entries of the audit trail are written in the
     /// same transaction. Messages that waited for a reconnect are sent.
     pub async fn connect(&self, exchange: Exchange<'_>) -> Result<Granted, ConnectError> {
-        let Exchange { tenant, state, allowed, .. } = exchange;
+        let Exchange { tenant, state, allowed, expected_team, .. } = exchange;
         let new = self.granted(exchange).await?;
+        if new.org_wide {
+            return Box::pin(self.connect_org(exchange, &new, expected_team)).await;
+        }
+        if expected_team.is_some_and(|team| new.team_id.as_deref() != Some(team)) {
+            return Err(ConnectError::OtherWorkspace { team_name: new.team_name });
+        }
         let (others, is_new) = self.let_in(tenant, &new, allowed).await?;
         let joined = if is_new { others.as_slice() } else { &[] };
         let entries = entries(tenant, joined, &new.team_name);
@@ -152,18 +140,26 @@ impl Workspaces {
                 return Err(ConnectError::InUse { installation, team_name, may_confirm: false });
             }
         };
-        // The workspace is connected already; its lanes also wake by themselves, later.
-        if let Err(error) = self.store.lanes().wake(installation).await {
-            tracing::warn!(%tenant, workspace = %installation, %error, "lanes were not woken");
+        self.after_connect(tenant, installation, others.len()).await;
+        Ok(Granted { installation, team_name })
+    }
+
+    /// The workspace is connected already; its lanes also wake by themselves, later.
+    pub(super) async fn after_connect(
+        &self,
+        tenant: &TenantId,
+        workspace: InstallationId,
+        others: usize,
+    ) {
+        if let Err(error) = self.store.lanes().wake(workspace).await {
+            tracing::warn!(%tenant, %workspace, %error, "lanes were not woken");
         }
-        if !others.is_empty() {
-            let (workspace, others) = (installation, others.len());
+        if others > 0 {
             tracing::warn!(
                 %tenant, %workspace, others,
                 "a workspace is now used by several tenants"
             );
         }
-        Ok(Granted { installation, team_name })
     }
 
     /// Exchanges the code, and describes the installation that it gives.
@@ -175,9 +171,6 @@ impl Workspaces {
         let verifier = self.verifier(app, state);
         let verifier = verifier.as_deref();
         let access = self.slack.oauth_v2_access(&credentials, code, redirect_uri, verifier).await?;
-        if let Some(unsupported) = Unsupported::of(&access) {
-            return Err(ConnectError::Unsupported(unsupported));
-        }
         let new = self.describe(access, app).await?;
         // The installation would count as one of another app.
         if app.app_id.as_ref().is_some_and(|id| *id != new.app_id) {
@@ -188,7 +181,7 @@ impl Workspaces {
 
     /// The other tenants of the workspace, if this tenant may join them, and whether it is new
     /// among them.
-    async fn let_in(
+    pub(super) async fn let_in(
         &self,
         tenant: &TenantId,
         new: &NewInstallation,
@@ -241,7 +234,10 @@ impl Workspaces {
     ) -> Result<NewInstallation, ConnectError> {
         let test = self.slack.auth_test(&access.access_token).await?;
         let token_expires_at = match access.expires_in {
-            Some(lifetime) => Some(self.store.now().await?.plus(lifetime)),
+            Some(lifetime) => {
+                let lifetime = lifetime.mul_f64(self.time_scale());
+                Some(self.store.now().await?.plus(lifetime))
+            }
             None => None,
         };
         let org_wide = access.is_enterprise_install;
@@ -277,7 +273,7 @@ impl Workspaces {
 
 /// The entries about a connection: one for the tenant, and one, which does not name it, for each
 /// tenant that it joined.
-fn entries(tenant: &TenantId, joined: &[TenantId], team_name: &str) -> Vec<Entry> {
+pub(super) fn entries(tenant: &TenantId, joined: &[TenantId], team_name: &str) -> Vec<Entry> {
     let entry = |tenant: &TenantId, action| Entry {
         detail: AuditDetail { object: format!("workspace:{team_name}"), ..AuditDetail::default() },
         ..Entry::of_browser(tenant.clone(), action)

@@ -21,6 +21,7 @@ macro_rules! methods {
 }
 
 methods! {
+    AuthTeamsList = "auth.teams.list";
     AuthTest = "auth.test";
     BlocksValidate = "blocks.validate";
     ChatDelete = "chat.delete";
@@ -41,7 +42,9 @@ methods! {
     ConversationsSetPurpose = "conversations.setPurpose";
     ConversationsSetTopic = "conversations.setTopic";
     ConversationsUnarchive = "conversations.unarchive";
+    MigrationExchange = "migration.exchange";
     OauthV2Access = "oauth.v2.access";
+    OauthV2Exchange = "oauth.v2.exchange";
     UsersInfo = "users.info";
     UsersList = "users.list";
     UsersLookupByEmail = "users.lookupByEmail";
@@ -58,13 +61,15 @@ impl Method {
     #[must_use]
     pub fn interval(self) -> Duration {
         let per_minute = match self {
-            Self::ConversationsArchive
+            Self::AuthTeamsList
+            | Self::ConversationsArchive
             | Self::ConversationsCreate
             | Self::ConversationsList
             | Self::ConversationsRename
             | Self::ConversationsSetPurpose
             | Self::ConversationsSetTopic
             | Self::ConversationsUnarchive
+            | Self::MigrationExchange
             | Self::UsersList => 20,
             // Slack publishes no figure for `blocks.validate`: "special rate limits".
             Self::BlocksValidate
@@ -82,8 +87,10 @@ impl Method {
             // "Hundreds a minute".
             Self::AuthTest => 300,
             // Posts: see above. `oauth.v2.access` is called before a workspace is known, so no
-            // workspace has a budget for it.
-            Self::ChatPostMessage | Self::OauthV2Access => return Duration::ZERO,
+            // workspace has a budget for it. A token is exchanged by one replica, every few hours.
+            Self::ChatPostMessage | Self::OauthV2Access | Self::OauthV2Exchange => {
+                return Duration::ZERO;
+            }
         };
         Duration::from_millis(60_500) / per_minute
     }

@@ -26,6 +26,8 @@ const TABLE: &str = "seen_events";
 /// The kinds that this release applies; others are left to replicas of a newer one.
 const KNOWN: &str = "kind IN ('user_change', 'user_profile_changed', 'team_join', \
     'app_uninstalled', 'tokens_revoked', 'app_rate_limited', \
+    'team_access_granted', 'team_access_revoked', 'grid_migration_started', \
+    'grid_migration_finished', \
     'channel_archive', 'channel_deleted', 'channel_id_changed', 'channel_left', 'channel_rename', \
     'channel_unarchive', 'group_archive', 'group_deleted', 'group_left', 'group_rename', \
     'group_unarchive', 'member_joined_channel', 'member_left_channel')";

@@ -13,6 +13,7 @@ use crate::domain::connection::ACCESS_DENIED;
 use crate::domain::ids::{InstallationId, TenantId};
 use crate::domain::limits::CONNECT_LINKS;
 use crate::domain::time::{Timestamp, micros};
+use crate::store::database::rows::parse_id;
 use crate::store::database::sql::{self, Row, params};
 use crate::store::database::transaction::{Tx, scoped};
 use crate::store::{Error, Store, Tenancy};
@@ -211,6 +212,29 @@ impl Tenancy<'_> {
         })
     }
 
+    /// Records that an organization was connected, one of whose workspaces is to be chosen.
+    pub async fn note_org(self, state: &str, org: InstallationId) -> Result<(), Error> {
+        const SQL: &str = "UPDATE connect_attempts SET org = $2
+            WHERE state_hash = $1 AND finished_at IS NULL";
+        let values = params![hash(state), org.to_string()];
+        sql::execute(self.store.writer(), SQL, values).await.map(drop)
+    }
+
+    /// The attempt with this state, and its organization, while a workspace may be chosen.
+    pub async fn choosing(
+        self,
+        state: &str,
+    ) -> Result<Option<(BegunConnect, InstallationId)>, Error> {
+        let text = format!(
+            "SELECT {BEGUN}, org FROM connect_attempts WHERE state_hash = $1 \
+             AND org IS NOT NULL AND finished_at IS NULL AND expires_at > {{now}}"
+        );
+        let Some(row) = sql::one(self.store.reader(), &text, params![hash(state)]).await? else {
+            return Ok(None);
+        };
+        Ok(Some((begun(&row)?, parse_id(&row.get::<String>(8)?)?)))
+    }
+
     /// Stores the installation, makes it the tenant's in place of any other, ends the attempt and
     /// writes the entries of this store: all of it, or nothing. Of two tenants that come at the
     /// same time, each without the other among its `others`, one is connected. The tenant must
@@ -223,7 +247,9 @@ impl Tenancy<'_> {
             let sealed = &self.store.seal_installation(grant.installation).await?;
             let completed = self.store.transaction(|tx| {
                 scoped(async move {
-                    if !installations::may_join(tx, grant.tenant, sealed, grant.others).await? {
+                    let (tenant, path) = (grant.tenant, Some(sealed.app_path.as_str()));
+                    let others = grant.others;
+                    if !installations::may_join(tx, tenant, sealed.id, path, others).await? {
                         return Ok(Some(ConnectCompletion::InUse(sealed.id)));
                     }
                     if !installations::write(tx, sealed).await? {
@@ -285,7 +311,11 @@ impl Store {
 }
 
 /// [`Tenancy::finish_connect`] within a transaction.
-async fn finish(tx: &Tx, state: &str, outcome: &ConnectOutcome) -> Result<bool, Error> {
+pub(in crate::store) async fn finish(
+    tx: &Tx,
+    state: &str,
+    outcome: &ConnectOutcome,
+) -> Result<bool, Error> {
     const SQL: &str = "UPDATE connect_attempts
         SET finished_at = {now}, outcome = $2, detail = $3, reason = $4
         WHERE state_hash = $1 AND finished_at IS NULL";

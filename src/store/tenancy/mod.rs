@@ -1,8 +1,9 @@
 //! Tenants, their workspaces and their people.
 //!
-//! Reading order: `tenants`, `installations`, `slack_apps`, `connect_attempts`, `connections` and
-//! their signals (`connection_signals`); `people` and `preferences`; `shared_reads`, the first
-//! reads of accepting; `templates`; `event_types`; `previews`; `api_keys`.
+//! Reading order: `tenants`, `installations`, `tokens`, `slack_apps`, `connect_attempts`,
+//! `connections` and their signals (`connection_signals`); `people` and `preferences`;
+//! `shared_reads`, the first reads of accepting; `templates`; `event_types`; `previews`;
+//! `api_keys`.
 
 pub(in crate::store) mod api_keys;
 pub(in crate::store) mod installations;
@@ -12,6 +13,7 @@ pub(in crate::store) mod slack_apps;
 mod tenants;
 
 pub(in crate::store) mod templates;
+pub(in crate::store) mod tokens;
 
 pub(in crate::store) mod connect_attempts;
 pub(in crate::store) mod event_types;

@@ -46,7 +46,7 @@ async fn each_service_has_its_status_on_both_ports() {
 
 /// Every background loop of a replica; the issuers of tokens and the health watch itself are not
 /// watched.
-const LOOPS: [&str; 16] = [
+const LOOPS: [&str; 18] = [
     "channel counts",
     "channel notices",
     "channels",
@@ -58,10 +58,12 @@ const LOOPS: [&str; 16] = [
     "follower",
     "held",
     "inbox",
+    "moves",
     "refresher",
     "resolve",
     "the API keys",
     "the audit trail",
+    "tokens",
     "upkeep",
 ];
 

@@ -1,0 +1,163 @@
+//! Workspaces that move into an Enterprise organization. While one moves, nothing is sent there.
+//! Afterwards its members may have other ids, and the stored ones are exchanged, in their order and
+//! a bounded number at a time.
+
+use std::time::Duration;
+
+use sea_orm::ConnectionTrait as _;
+
+use crate::domain::ids::{InstallationId, SlackUserId};
+use crate::domain::time::micros;
+use crate::store::database::rows::{Column, Columns, given, parse_id};
+use crate::store::database::sql::{self, params};
+use crate::store::database::transaction::scoped;
+use crate::store::tenancy::tokens;
+use crate::store::{Error, InstallationTokens};
+
+/// Work on an installation that moves, or has moved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MigrationWork {
+    pub installation: InstallationId,
+    pub step: MigrationStep,
+}
+
+/// What is to be done next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MigrationStep {
+    /// Look whether the move has ended.
+    Look,
+    /// Exchange the ids of members after this one.
+    Exchange { after: String },
+}
+
+impl InstallationTokens<'_> {
+    /// Records that a workspace moves, and puts its lanes to sleep; the first look whether it has
+    /// ended is due after `look`. `false`: that was known, or the token is dead.
+    pub async fn begin_migration(self, id: InstallationId, look: Duration) -> Result<bool, Error> {
+        const SQL: &str = "UPDATE installations
+            SET migrating_since = {now}, migration_look_at = {now} + $2
+            WHERE id = $1 AND migrating_since IS NULL AND state = 'active'";
+        let id = &id.to_string();
+        self.store
+            .transaction(|tx| {
+                scoped(async move {
+                    let values = params![id.as_str(), micros(look)];
+                    let begun = sql::execute(tx, SQL, values).await? > 0;
+                    if begun {
+                        tokens::rest(tx, id).await?;
+                    }
+                    Ok(begun)
+                })
+            })
+            .await
+    }
+
+    /// Records that a workspace no longer moves, and the organization that it is in now. If that is
+    /// another one, the ids of members are exchanged next. Returns whether anything changed.
+    pub async fn end_migration(
+        self,
+        id: InstallationId,
+        enterprise: Option<&str>,
+    ) -> Result<bool, Error> {
+        // An installation that was made there meanwhile keeps its key.
+        const SQL: &str = "UPDATE installations SET migrating_since = NULL,
+                migration_look_at = CASE WHEN $2 <> enterprise_id OR mapped_after IS NOT NULL
+                    THEN {now} ELSE NULL END,
+                mapped_after = CASE WHEN $2 <> enterprise_id THEN '' ELSE mapped_after END,
+                enterprise_id = CASE WHEN EXISTS (SELECT 1 FROM installations o
+                        WHERE o.app_id = installations.app_id AND o.enterprise_id = $2
+                            AND o.team_id = installations.team_id
+                            AND o.org_wide = installations.org_wide)
+                    THEN enterprise_id ELSE $2 END
+            WHERE id = $1 AND (migrating_since IS NOT NULL OR enterprise_id <> $2)";
+        const PRESENT: &str = "SELECT enterprise_id FROM installations WHERE id = $1";
+        let id = id.to_string();
+        let enterprise = match enterprise {
+            Some(enterprise) => enterprise.to_owned(),
+            None => match sql::one(self.store.reader(), PRESENT, params![id.as_str()]).await? {
+                Some(row) => row.get(0)?,
+                None => return Ok(false),
+            },
+        };
+        let values = params![id, enterprise];
+        Ok(sql::execute(self.store.writer(), SQL, values).await? > 0)
+    }
+
+    /// The next work that is due. It is due again after `pause`, unless its outcome is recorded
+    /// sooner.
+    pub async fn claim_migration(self, pause: Duration) -> Result<Option<MigrationWork>, Error> {
+        const SQL: &str = "UPDATE installations SET migration_look_at = {now} + $1
+            WHERE id = (SELECT id FROM installations
+                    WHERE migration_look_at <= {now} AND state = 'active'
+                    ORDER BY migration_look_at LIMIT 1 {skip_locked})
+                AND migration_look_at <= {now}
+            RETURNING id, CASE WHEN migrating_since IS NULL THEN 0 ELSE 1 END,
+                COALESCE(mapped_after, '')";
+        let row = sql::one(self.store.writer(), SQL, params![micros(pause)]).await?;
+        let Some(row) = row else { return Ok(None) };
+        let mut columns = Columns::of(&row);
+        let installation = parse_id(&columns.take::<String>()?)?;
+        let moves = columns.take::<i32>()? != 0;
+        let after = columns.take()?;
+        let step = if moves { MigrationStep::Look } else { MigrationStep::Exchange { after } };
+        Ok(Some(MigrationWork { installation, step }))
+    }
+
+    /// The members that people of any tenant are matched with in this workspace, after this id, in
+    /// the order of their ids.
+    pub async fn members_after(
+        self,
+        id: InstallationId,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<SlackUserId>, Error> {
+        const SQL: &str = "SELECT DISTINCT slack_user_id FROM people
+            WHERE installation = $1 AND slack_user_id > $2 ORDER BY slack_user_id LIMIT $3";
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let values = params![id.to_string(), after, limit];
+        let mut members = Vec::new();
+        for row in sql::all(self.store.reader(), SQL, values).await? {
+            members.push(Columns::of(&row).id(SlackUserId::parse)?);
+        }
+        Ok(members)
+    }
+
+    /// Stores the new ids of members, each after the old one, and how far the exchange has come:
+    /// `last` is the last id that was asked about; `None`: there are no more. May be repeated.
+    pub async fn save_exchanged(
+        self,
+        id: InstallationId,
+        pairs: &[(SlackUserId, SlackUserId)],
+        last: Option<&SlackUserId>,
+    ) -> Result<(), Error> {
+        const PROGRESS: &str = "UPDATE installations SET mapped_after = $2,
+                migration_look_at = CASE WHEN $3 = 1 OR migrating_since IS NOT NULL
+                    THEN {now} ELSE NULL END
+            WHERE id = $1 AND mapped_after IS NOT NULL";
+        let id = &id.to_string();
+        let rows = pairs
+            .iter()
+            .filter(|(old, new)| old != new)
+            .map(|(old, new)| [old.as_str().into(), new.as_str().into(), id.as_str().into()]);
+        let backend = self.store.reader().get_database_backend();
+        let columns = [Column::Text, Column::Text, Column::Text];
+        let tables = &given(backend, columns, rows.collect());
+        let more = i64::from(last.is_some());
+        let values = &params![id.as_str(), last.map(SlackUserId::as_str), more];
+        self.store
+            .transaction(|tx| {
+                scoped(async move {
+                    for (table, values) in tables {
+                        let text = format!(
+                            "UPDATE people SET slack_user_id = column2 FROM {table} \
+                             WHERE people.installation = column3 \
+                             AND people.slack_user_id = column1"
+                        );
+                        sql::execute(tx, &text, values.clone()).await?;
+                    }
+                    sql::execute(tx, PROGRESS, values.clone()).await.map(drop)
+                })
+            })
+            .await
+    }
+}
