@@ -37,6 +37,7 @@ pub struct MappingProblem {
 }
 
 /// The connected workspace.
+#[derive(Debug, Clone)]
 pub struct Workspace {
     pub installation: Installation,
     /// Features that wait, each with the scopes that are missing.
@@ -52,6 +53,21 @@ pub struct Workspace {
     pub directory_stale: bool,
     /// How many other tenants use it.
     pub others: usize,
+}
+
+impl Workspace {
+    /// A workspace without its member list.
+    pub(super) fn bare(installation: Installation, others: usize) -> Self {
+        Self {
+            missing: scopes::missing(&installation.scopes),
+            directory: None,
+            fields: None,
+            counts: None,
+            directory_stale: false,
+            others,
+            installation,
+        }
+    }
 }
 
 impl App {

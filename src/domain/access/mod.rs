@@ -276,6 +276,8 @@ table! {
     UNARCHIVE_CHANNEL = "ChannelService" / "UnarchiveChannel" OPERATE;
     RELEASE_CHANNEL = "ChannelService" / "ReleaseChannel" OPERATE;
     WATCH_CHANNELS = "ChannelService" / "WatchChannels" OPERATE;
+    WATCH_WORKSPACE = "WorkspaceService" / "WatchWorkspace" OPERATE;
+    WATCH_WORKSPACES = "WorkspaceService" / "WatchWorkspaces" OVERSEE;
     SET_SLACK_APP = "WorkspaceService" / "SetSlackApp" ADMINISTER;
     GET_SLACK_APP = "WorkspaceService" / "GetSlackApp" ADMINISTER;
     DELETE_SLACK_APP = "WorkspaceService" / "DeleteSlackApp" ADMINISTER;
