@@ -77,6 +77,22 @@ pub const DATA_BYTES: usize = 32 * 1024;
 pub const JSON_VALUES: usize = 200_000;
 /// Recipients of one Notify.
 pub const RECIPIENTS: usize = 1000;
+/// Pairs in one PinIdentities.
+pub const PINS_PER_CALL: usize = 1000;
+/// Features that a call may name.
+pub const FEATURES: usize = 20;
+/// Tenants or workspaces in one page of a list.
+pub const OPERATORS_PAGE: u32 = 1000;
+/// The same if the caller names no size.
+pub const DEFAULT_OPERATORS_PAGE: u32 = 100;
+/// Tenants that a list names with one workspace.
+pub const TENANTS_OF_WORKSPACE: u32 = 100;
+/// The longest that a link for a person's identity may work.
+pub const MAX_IDENTITY_LINK: std::time::Duration = std::time::Duration::from_secs(7 * 24 * 3600);
+/// How long it works if the caller does not say.
+pub const DEFAULT_IDENTITY_LINK: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+/// Links for identities of one tenant that may be open at the same time.
+pub const IDENTITY_LINKS: u32 = 10_000;
 /// People in one UpsertPeople.
 pub const PEOPLE_PER_CALL: usize = 1000;
 /// Permissions of one actor.

@@ -3,8 +3,8 @@
 //! Reading order: `around` (the form of a layer), `gate` (checks on every request before it is
 //! decoded), `open` (health and reflection), `limits`, `call` (the shared part of every call),
 //! `callers`, `decode`, `herald_service`, `admin_service`, `preview_template`, `encode`,
-//! `templates`, `channel_service`, `channels`, `watch`, `page`, `status`, `wire`, `measure`,
-//! `serve`.
+//! `templates`, `channel_service`, `channels`, `workspace_service`, `operators`, `watch`, `page`,
+//! `status`, `wire`, `measure`, `serve`.
 
 mod around;
 mod arrival;
@@ -48,9 +48,12 @@ mod watch;
 mod channel_fields;
 
 mod channels;
+mod operators;
 
 mod channel_service;
 mod herald_service;
+mod workspace_service;
+
 mod serve;
 
 pub use call::Server;

@@ -49,7 +49,7 @@ pub const SHARE_WORKSPACE: &str = "ShareWorkspace";
 pub const SEVERAL: &str = "Several";
 
 /// Methods whose success is recorded together with the change.
-const CHANGES: [&str; 28] = [
+const CHANGES: [&str; 32] = [
     "AddChannelMembers",
     "AllowSending",
     "ArchiveChannel",
@@ -58,14 +58,18 @@ const CHANGES: [&str; 28] = [
     "ClearIdentity",
     "CreateApiKey",
     "CreateEventType",
+    "CreateIdentityLink",
     "DeleteEventType",
     "DeletePerson",
     "EnsureChannel",
+    "MergePeople",
+    "PinIdentities",
     "PinIdentity",
     "RefreshDirectory",
     "ReleaseChannel",
     "RemoveChannelMembers",
     "RenameChannel",
+    "RenamePerson",
     "ReplayDeliveries",
     "ResetTemplate",
     "RevokeApiKey",
