@@ -111,6 +111,8 @@ pub(super) fn change(change: DeliveryChange) -> pb::DeliveryChange {
         ts: change.ts.unwrap_or_default(),
         changed_at: Some(time(change.at)),
         also_user_ids: change.also.into_iter().map(Into::into).collect(),
+        tenant_id: change.tenant.into(),
+        position: change.position.unwrap_or_default(),
     }
 }
 
