@@ -150,16 +150,17 @@ impl HeraldService for Server {
     ) -> Result<Response<Self::WatchDeliveriesStream>, Status> {
         self.watch(request, async |inbound, message| {
             let mut fields = Fields::default();
-            let after = fields.after_sequence(message.after_sequence);
-            let actor = fields.actor(message.actor);
             if message.tenant_id.is_empty() {
-                if actor.is_some() {
+                if message.actor.is_some() {
                     fields.bad("actor", "must be absent if tenant_id is absent");
                 }
+                let after = fields.after_sequence(message.after_sequence);
                 fields.end()?;
                 return self.app.watch_all_deliveries(&inbound.into_caller(), after).await;
             }
             let tenant = fields.tenant(message.tenant_id);
+            let actor = fields.actor(message.actor);
+            let after = fields.after_sequence(message.after_sequence);
             let (call, ()) = inbound.complete(fields, tenant, actor, Some(()))?;
             self.app.watch_deliveries(&call, after).await
         })

@@ -60,6 +60,12 @@ handles! {
     /// Tenants, their workspaces and attempts to connect one (`tenancy`).
     tenancy: Tenancy,
 
+    /// Tenants and workspaces as operators list them (`tenancy::operators`).
+    operators: Operators,
+
+    /// Links by which people prove who they are (`tenancy::identity_links`).
+    identity_links: IdentityLinks,
+
     /// People, their identities and their preferences (`tenancy`).
     people: People,
 

@@ -94,8 +94,8 @@ pub use feed::changes::{ChangePage, ChangePageOfAll, DeliveryChange, FeedExtent}
 pub use feed::signals::{FeedReach, FeedWatcher};
 pub use handles::{
     ApiKeys, Audit, Budgets, ChannelFeed, Channels, CustomFields, DeliveryFeed, Ends, EventTypes,
-    Lanes, MemberLists, Outbox, People, Previews, Records, SlackEvents, Templates, Tenancy, Upkeep,
-    Waiting,
+    IdentityLinks, Lanes, MemberLists, Operators, Outbox, People, Previews, Records, SlackEvents,
+    Templates, Tenancy, Upkeep, Waiting,
 };
 pub use intake::accept::{Accepted, Before};
 pub use intake::new::{Accept, ForChannel, NewDelivery, NotificationTerms, Target};
@@ -133,6 +133,7 @@ pub use tenancy::connect_attempts::{
 };
 pub use tenancy::event_types::{DefinedTypes, DefinitionChange};
 pub use tenancy::installations::{Installation, InstallationState, NewInstallation, Token};
+pub use tenancy::operators::{ListedTenant, ListedWorkspace, WorkspaceFilter};
 pub use tenancy::people::StoredPerson;
 pub use tenancy::previews::{NewPreview, PreviewSaved, ShownNotification, StoredPreview};
 pub use tenancy::shared_reads::{PeopleFacts, TenantFacts};

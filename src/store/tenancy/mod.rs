@@ -2,7 +2,7 @@
 //!
 //! Reading order: `tenants`, `installations`, `connect_attempts`; `people` and `preferences`;
 //! `shared_reads`, the first reads of accepting; `templates`; `event_types`; `previews`;
-//! `api_keys`.
+//! `api_keys`; `operators`; `identity_links`.
 
 pub(in crate::store) mod api_keys;
 pub(in crate::store) mod installations;
@@ -10,6 +10,7 @@ pub(in crate::store) mod people;
 mod preferences;
 mod tenants;
 
+pub(in crate::store) mod operators;
 pub(in crate::store) mod templates;
 
 pub(in crate::store) mod connect_attempts;
