@@ -50,6 +50,8 @@ mod m20260101_000031_connect_scopes;
 mod m20260101_000032_slack_apps;
 mod m20260101_000033_connections;
 mod m20260101_000035_keeping;
+mod m20260101_000037_feed_of_all;
+mod m20260101_000038_identity_links;
 pub mod online;
 
 /// Called by a migration that removes something that binaries before the migration `known` use.
@@ -101,6 +103,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20260101_000032_slack_apps::Migration),
             Box::new(m20260101_000033_connections::Migration),
             Box::new(m20260101_000035_keeping::Migration),
+            Box::new(m20260101_000037_feed_of_all::Migration),
+            Box::new(m20260101_000038_identity_links::Migration),
         ]
     }
 }

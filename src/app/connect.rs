@@ -14,7 +14,6 @@ use subtle::ConstantTimeEq as _;
 use url::Url;
 
 use super::connect_end::{ConnectEnd, ConnectFailure, Connected, Cookie, Start, Unusable, failure};
-use super::connect_scopes::lacking;
 use super::{App, Call, Error, Reach};
 use crate::domain::access;
 use crate::domain::access::audit::{AuditDetail, COMPLETE_CONNECT, Entry};
@@ -402,7 +401,7 @@ impl App {
         Connected::Done {
             tenant: tenant.clone(),
             workspace: granted.team_name,
-            lacking: scopes.map(|scopes| lacking(&scopes)).unwrap_or_default(),
+            lacking: scopes.map(|scopes| self.lacking(&scopes)).unwrap_or_default(),
         }
     }
 

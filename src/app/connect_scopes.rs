@@ -2,8 +2,8 @@
 
 use super::connect_end::LackingFeature;
 use super::{App, Error};
+use crate::domain::features::{self, FEATURES, FeatureState};
 use crate::domain::ids::TenantId;
-use crate::workspace::scopes::{FEATURES, Feature};
 
 impl App {
     /// The scopes that the tenant's workspace has granted, and those of these features; none for
@@ -32,12 +32,16 @@ impl App {
         scopes.dedup();
         Ok(scopes)
     }
-}
 
-/// The features that need scopes which are not among these.
-pub(super) fn lacking(granted: &[String]) -> Vec<LackingFeature> {
-    let has = |scope: &&str| granted.iter().any(|granted| granted == scope);
-    let lacks = |feature: &&Feature| !feature.scopes.iter().all(|scope| has(scope));
-    let lacking = FEATURES.iter().filter(lacks);
-    lacking.map(|feature| LackingFeature { code: feature.code, name: feature.name }).collect()
+    /// The features that must have scopes which are not among these. A workspace may refuse those
+    /// of an optional feature.
+    pub(super) fn lacking(&self, granted: &[String]) -> Vec<LackingFeature> {
+        let states = features::states(granted, self.workspaces.features_off());
+        let lacking = states.into_iter().filter(|(feature, state)| {
+            !feature.optional && matches!(state, FeatureState::WaitsForScopes(_))
+        });
+        lacking
+            .map(|(feature, _)| LackingFeature { code: feature.code, name: feature.name })
+            .collect()
+    }
 }

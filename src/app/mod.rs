@@ -41,6 +41,7 @@ mod direct;
 pub mod get_workspace;
 pub mod match_coverage;
 pub mod notify;
+pub mod operators;
 mod pin_identity;
 pub mod replay_deliveries;
 pub mod resolve_identity;

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::connect_scopes::lacking;
+use super::caller::may_beyond_tenants;
 use super::get_workspace::Workspace;
-use super::{App, Call, Caller, Error, Reach, Role};
+use super::{App, Call, Caller, Error};
 use crate::domain::access;
 use crate::domain::connection::{self, ConnectionState};
 use crate::domain::ids::TenantId;
 use crate::domain::time::Timestamp;
-use crate::store::{ConnectAttempt, ConnectionCursor, ConnectionWatcher, Store, StoredConnection};
+use crate::store::{ConnectAttempt, ConnectionCursor, ConnectionWatcher, StoredConnection};
 
 /// How often to look for changes that other replicas made, or that came with time.
 const LOOK: Duration = Duration::from_secs(1);
@@ -41,25 +41,6 @@ pub struct ShownConnection {
 }
 
 impl ShownConnection {
-    /// A stored connection, judged.
-    #[must_use]
-    pub fn of(stored: StoredConnection) -> Self {
-        let lacking = stored.installation.as_ref().map(|it| lacking(&it.scopes));
-        let names = lacking.unwrap_or_default().iter().map(|feature| feature.name).collect();
-        let facts = stored.facts(names);
-        let (state, reason) = connection::state(&facts);
-        let StoredConnection { tenant, installation, others, attempt, .. } = stored;
-        Self {
-            tenant,
-            state,
-            reason: reason.unwrap_or_default().to_owned(),
-            sentence: connection::sentence(&facts).into_owned(),
-            workspace: installation.map(|installation| Workspace::bare(installation, others)),
-            attempt,
-            changed_at: connection::since(&facts),
-        }
-    }
-
     /// Whether a caller who got `before` must hear of this.
     fn differs(&self, before: &Told) -> bool {
         *before != Told::of(self)
@@ -97,7 +78,7 @@ impl Told {
 
 /// A watch over one connection.
 pub struct ConnectionWatch {
-    store: Store,
+    app: App,
     tenant: TenantId,
     watcher: ConnectionWatcher,
     told: Option<Told>,
@@ -108,10 +89,10 @@ impl ConnectionWatch {
     pub async fn next(&mut self) -> Result<Option<ShownConnection>, Error> {
         loop {
             self.watcher.heard();
-            let Some(stored) = self.store.connections().of(&self.tenant).await? else {
+            let Some(stored) = self.app.store.connections().of(&self.tenant).await? else {
                 return Ok(None);
             };
-            let shown = ShownConnection::of(stored);
+            let shown = self.app.shown_connection(stored);
             if self.told.as_ref().is_none_or(|told| shown.differs(told)) {
                 self.told = Some(Told::of(&shown));
                 return Ok(Some(shown));
@@ -123,7 +104,7 @@ impl ConnectionWatch {
 
 /// A watch over all connections: those that are not well, an empty message, then each change.
 pub struct AllConnectionsWatch {
-    store: Store,
+    app: App,
     watcher: ConnectionWatcher,
     cursor: ConnectionCursor,
     /// The states that the caller knows: of every connection that was sent.
@@ -143,17 +124,16 @@ impl AllConnectionsWatch {
     /// Waits for the next connections.
     pub async fn next(&mut self) -> Result<Vec<ShownConnection>, Error> {
         while let ListPlace::After(after) = &self.place {
-            let page = self.store.connections().list(after.as_ref(), PAGE).await?;
+            let page = self.app.store.connections().list(after.as_ref(), PAGE).await?;
             let Some(last) = page.last() else {
                 self.place = ListPlace::Ended;
                 // It ends the list.
                 return Ok(Vec::new());
             };
             self.place = ListPlace::After(Some(last.tenant.clone()));
-            let page = page.into_iter().map(ShownConnection::of);
+            let page = page.into_iter().map(|stored| self.app.shown_connection(stored));
             let unwell = page.filter(|shown| shown.state != ConnectionState::Active);
-            let unwell: Vec<_> = unwell.collect();
-            self.changed.extend(unwell.into_iter().map(|shown| shown.tenant));
+            self.changed.extend(unwell.map(|shown| shown.tenant));
             if let Some(batch) = self.batch().await? {
                 return Ok(batch);
             }
@@ -163,7 +143,7 @@ impl AllConnectionsWatch {
                 return Ok(batch);
             }
             self.watcher.heard();
-            let changed = self.store.connections().changed_since(&mut self.cursor).await?;
+            let changed = self.app.store.connections().changed_since(&mut self.cursor).await?;
             if changed.is_empty() {
                 self.watcher.changed().await;
             }
@@ -176,10 +156,10 @@ impl AllConnectionsWatch {
         while !self.changed.is_empty() {
             let count = self.changed.len().min(BATCH);
             let tenants: Vec<TenantId> = self.changed.iter().take(count).cloned().collect();
-            let stored = self.store.connections().among(&tenants).await?;
+            let stored = self.app.store.connections().among(&tenants).await?;
             self.changed.drain(..count);
             let mut batch = Vec::new();
-            for shown in stored.into_iter().map(ShownConnection::of) {
+            for shown in stored.into_iter().map(|stored| self.app.shown_connection(stored)) {
                 if self.told.get(&shown.tenant).is_none_or(|told| shown.differs(told)) {
                     self.told.insert(shown.tenant.clone(), Told::of(&shown));
                     batch.push(shown);
@@ -194,6 +174,25 @@ impl AllConnectionsWatch {
 }
 
 impl App {
+    /// A stored connection, judged.
+    pub(super) fn shown_connection(&self, stored: StoredConnection) -> ShownConnection {
+        let installation = stored.installation.as_ref();
+        let lacking = installation.map(|installation| self.lacking(&installation.scopes));
+        let lacking = lacking.unwrap_or_default();
+        let facts = stored.facts(lacking.iter().map(|feature| feature.name).collect());
+        let (state, reason) = connection::state(&facts);
+        let StoredConnection { tenant, installation, others, attempt, .. } = stored;
+        ShownConnection {
+            tenant,
+            state,
+            reason: reason.unwrap_or_default().to_owned(),
+            sentence: connection::sentence(&facts).into_owned(),
+            workspace: installation.map(|installation| Workspace::bare(installation, others)),
+            attempt,
+            changed_at: connection::since(&facts),
+        }
+    }
+
     /// [`Error::NotFound`] for a tenant that no administrator ever named.
     pub async fn watch_workspace(&self, call: &Call) -> Result<ConnectionWatch, Error> {
         call.may(&access::WATCH_WORKSPACE)?;
@@ -201,25 +200,19 @@ impl App {
             return Err(Error::NotFound("tenant"));
         }
         let watcher = self.store.connections().watch(&call.tenant);
-        let (store, tenant) = (self.store.clone(), call.tenant.clone());
-        Ok(ConnectionWatch { store, tenant, watcher, told: None })
+        let (app, tenant) = (self.clone(), call.tenant.clone());
+        Ok(ConnectionWatch { app, tenant, watcher, told: None })
     }
 
     /// Only for callers for all tenants.
     pub async fn watch_workspaces(&self, caller: &Caller) -> Result<AllConnectionsWatch, Error> {
-        let may = caller.reach == Reach::All && !matches!(caller.role, Role::User(_));
-        if !may {
-            return Err(Error::denied(
-                "ROLE_NOT_ALLOWED",
-                "only a service or an administrator of all tenants may watch all connections",
-            ));
-        }
+        may_beyond_tenants(&access::WATCH_WORKSPACES, caller)?;
         // Before the list is read: a change between the two is read twice rather than never.
         let watcher = self.store.connections().watch_all();
         let cursor = self.store.connections().cursor().await?;
         let (told, place) = (HashMap::new(), ListPlace::After(None));
-        let (store, changed) = (self.store.clone(), VecDeque::new());
-        Ok(AllConnectionsWatch { store, watcher, cursor, told, place, changed })
+        let (app, changed) = (self.clone(), VecDeque::new());
+        Ok(AllConnectionsWatch { app, watcher, cursor, told, place, changed })
     }
 
     /// Wakes the watchers of connections, until stopped. Every replica does.

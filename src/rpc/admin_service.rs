@@ -5,7 +5,7 @@ use tonic::{Request, Response, Status};
 use super::call::{Inbound, Server};
 use super::decode::Fields;
 use super::pb::admin_service_server::AdminService;
-use super::{encode, encode_lists, encode_records, pb, preview_template};
+use super::{connect_link, encode, encode_lists, encode_records, pb, preview_template};
 use crate::app::update_settings::SettingsChange;
 use crate::app::{Call, Error};
 use crate::domain::ids::{SlackUserId, UserId};
@@ -18,8 +18,8 @@ impl AdminService for Server {
         request: Request<pb::BeginConnectRequest>,
     ) -> Result<Response<pb::BeginConnectResponse>, Status> {
         self.serve(request, async |inbound, message| {
-            let call = tenant_call(inbound, message.tenant_id, message.actor)?;
-            let link = self.app.begin_connect(&call, message.allow_shared_workspace).await?;
+            let (call, wish) = connect_link::wish(inbound, message)?;
+            let link = self.app.begin_connect(&call, &wish).await?;
             Ok(pb::BeginConnectResponse {
                 authorize_url: link.url.into(),
                 expires_at: Some(encode::time(link.expires_at)),

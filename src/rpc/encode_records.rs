@@ -111,6 +111,8 @@ pub(super) fn change(change: DeliveryChange) -> pb::DeliveryChange {
         ts: change.ts.unwrap_or_default(),
         changed_at: Some(time(change.at)),
         also_user_ids: change.also.into_iter().map(Into::into).collect(),
+        tenant_id: change.tenant.into(),
+        position: change.position.unwrap_or_default(),
     }
 }
 
@@ -156,7 +158,7 @@ fn mapping_problem(problem: MappingProblem) -> pb::MappingProblem {
     pb::MappingProblem { field: field.into(), sentence, seen_at: seen_at.map(time) }
 }
 
-fn installation(workspace: Workspace) -> pb::Workspace {
+pub(super) fn installation(workspace: Workspace) -> pb::Workspace {
     let missing_scopes = workspace
         .missing
         .into_iter()
@@ -188,7 +190,7 @@ fn installation(workspace: Workspace) -> pb::Workspace {
     }
 }
 
-fn connect_attempt(attempt: ConnectAttempt) -> pb::ConnectAttempt {
+pub(super) fn connect_attempt(attempt: ConnectAttempt) -> pb::ConnectAttempt {
     let (state, sentence) = match attempt.status {
         ConnectStatus::AwaitingCallback => (
             pb::ConnectState::AwaitingCallback,

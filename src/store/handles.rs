@@ -66,6 +66,12 @@ handles! {
     /// Slack apps of tenants (`tenancy::slack_apps`).
     slack_apps: SlackApps,
 
+    /// Tenants and workspaces as operators list them (`tenancy::operators`).
+    operators: Operators,
+
+    /// Links by which people prove who they are (`tenancy::identity_links`).
+    identity_links: IdentityLinks,
+
     /// People, their identities and their preferences (`tenancy`).
     people: People,
 

@@ -91,12 +91,12 @@ pub use ends::erase::{Erased, Redact, Redacted};
 pub use ends::retention::IDEMPOTENCY;
 pub use ends::unused_keys::KeyPosition;
 pub use error::Error;
-pub use feed::changes::{ChangePage, DeliveryChange, FeedExtent};
+pub use feed::changes::{ChangePage, ChangePageOfAll, DeliveryChange, FeedExtent};
 pub use feed::signals::{FeedReach, FeedWatcher};
 pub use handles::{
     ApiKeys, Audit, Budgets, ChannelFeed, Channels, Connections, CustomFields, DeliveryFeed, Ends,
-    EventTypes, InstallationTokens, Lanes, MemberLists, Outbox, People, Previews, Records,
-    SlackApps, SlackEvents, Templates, Tenancy, Upkeep, Waiting,
+    EventTypes, IdentityLinks, InstallationTokens, Lanes, MemberLists, Operators, Outbox, People,
+    Previews, Records, SlackApps, SlackEvents, Templates, Tenancy, Upkeep, Waiting,
 };
 pub use intake::accept::{Accepted, Before};
 pub use intake::new::{Accept, ForChannel, NewDelivery, NotificationTerms, Target};
@@ -140,6 +140,7 @@ pub use tenancy::connection_signals::ConnectionWatcher;
 pub use tenancy::connections::{ConnectionCursor, StoredConnection};
 pub use tenancy::event_types::{DefinedTypes, DefinitionChange};
 pub use tenancy::installations::{Installation, InstallationState, MIGRATING, NewInstallation};
+pub use tenancy::operators::{ListedTenant, ListedWorkspace, WorkspaceFilter};
 pub use tenancy::people::StoredPerson;
 pub use tenancy::previews::{NewPreview, PreviewSaved, ShownNotification, StoredPreview};
 pub use tenancy::shared_reads::{PeopleFacts, TenantFacts};

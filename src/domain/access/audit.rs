@@ -49,7 +49,7 @@ pub const SHARE_WORKSPACE: &str = "ShareWorkspace";
 pub const SEVERAL: &str = "Several";
 
 /// Methods whose success is recorded together with the change.
-const CHANGES: [&str; 30] = [
+const CHANGES: [&str; 34] = [
     "AddChannelMembers",
     "AllowSending",
     "ArchiveChannel",
@@ -58,15 +58,19 @@ const CHANGES: [&str; 30] = [
     "ClearIdentity",
     "CreateApiKey",
     "CreateEventType",
+    "CreateIdentityLink",
     "DeleteEventType",
     "DeletePerson",
     "DeleteSlackApp",
     "EnsureChannel",
+    "MergePeople",
+    "PinIdentities",
     "PinIdentity",
     "RefreshDirectory",
     "ReleaseChannel",
     "RemoveChannelMembers",
     "RenameChannel",
+    "RenamePerson",
     "ReplayDeliveries",
     "ResetTemplate",
     "RevokeApiKey",

@@ -3,7 +3,7 @@
 //! Reading order: `tenants`, `installations`, `tokens`, `slack_apps`, `connect_attempts`,
 //! `connections` and their signals (`connection_signals`); `people` and `preferences`;
 //! `shared_reads`, the first reads of accepting; `templates`; `event_types`; `previews`;
-//! `api_keys`.
+//! `api_keys`; `operators`; `identity_links`.
 
 pub(in crate::store) mod api_keys;
 pub(in crate::store) mod installations;
@@ -23,3 +23,4 @@ pub(in crate::store) mod shared_reads;
 pub(in crate::store) mod connections;
 
 pub(in crate::store) mod connection_signals;
+pub(in crate::store) mod operators;

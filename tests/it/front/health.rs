@@ -14,8 +14,13 @@ use tonic_health::pb::health_client::HealthClient;
 use crate::support::client::notify;
 use crate::support::world::{Replica, TENANT, for_each_database, until};
 
-const SERVICES: [&str; 4] =
-    ["", "herald.v1.HeraldService", "herald.v1.AdminService", "herald.v1.ChannelService"];
+const SERVICES: [&str; 5] = [
+    "",
+    "herald.v1.HeraldService",
+    "herald.v1.AdminService",
+    "herald.v1.ChannelService",
+    "herald.v1.WorkspaceService",
+];
 
 fn about(service: &str) -> HealthCheckRequest {
     HealthCheckRequest { service: service.into() }
