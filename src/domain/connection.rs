@@ -115,8 +115,6 @@ pub const WORKSPACE_IN_USE: &str = "workspace_in_use";
 pub const CONFIRMATION_NEEDED: &str = "confirmation_needed";
 /// Another workspace was chosen than the link is for.
 pub const OTHER_WORKSPACE: &str = "other_workspace";
-/// Slack granted something that this version cannot use.
-pub const UNSUPPORTED: &str = "unsupported";
 
 /// The state of a connection, and why, as a stable code of Slack's or Herald's. A workspace that
 /// is connected counts, whatever becomes of later attempts to connect it again.
@@ -363,7 +361,6 @@ mod tests {
             CONFIRMATION_NEEDED,
             NO_ANSWER,
             OTHER_WORKSPACE,
-            UNSUPPORTED,
             WORKSPACE_IN_USE,
             "bad_client_secret",
         ] {

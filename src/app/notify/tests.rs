@@ -37,6 +37,8 @@ fn app(store: Store) -> App {
         apps_url: base_url.clone(),
         connect_url: base_url.clone(),
         preview_url: base_url,
+        return_origins: Vec::new(),
+        display_name: "Herald".to_owned(),
         connect_link_lifetime: Duration::from_secs(60),
         max_waiting: 1_000,
         audit: AuditConfig::default(),

@@ -292,7 +292,11 @@ impl Client {
         // If allowed: tests of other subjects share one workspace.
         let allow_shared_workspace = self.key.bearer.is_none();
         let tenant_id = tenant.into();
-        let request = pb::BeginConnectRequest { tenant_id, allow_shared_workspace, actor: None };
+        let request = pb::BeginConnectRequest {
+            tenant_id,
+            allow_shared_workspace,
+            ..pb::BeginConnectRequest::default()
+        };
         Ok(self.admin.clone().begin_connect(request).await?.into_inner())
     }
 
