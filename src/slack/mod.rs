@@ -4,7 +4,7 @@
 //! into an [`Error`] that says what the caller should do; `oauth`, `users`, `conversations`,
 //! `channels`, `chat` and `blocks` are the methods. Nothing is retried or paced here: that is up to
 //! the caller, who knows the other replicas. `signature` verifies the requests that Slack sends to
-//! Herald; `events` and `channel_events` read them.
+//! Herald; `events` and `channel_events` read them. `manifests` creates and changes apps.
 
 pub mod audience;
 mod config;
@@ -25,6 +25,7 @@ mod client;
 mod blocks;
 mod channels;
 mod chat;
+mod manifests;
 mod oauth;
 mod users;
 
@@ -39,6 +40,9 @@ mod tests_of_methods_on_channels;
 #[cfg(test)]
 mod tests_of_transport;
 
+#[cfg(test)]
+mod tests_of_manifests;
+
 pub use blocks::Objection;
 pub use channels::{ChannelMembersPage, ChannelsPage};
 pub use chat::{Destination, PostMessage, UpdateMessage};
@@ -47,6 +51,7 @@ pub use config::{Config, ConfigError};
 pub use conversations::{HistoryMessage, MessagesPage, Range};
 pub use deadline::TooLate;
 pub use error::{Error, ErrorClass};
+pub use manifests::{CreatedSlackApp, ManifestAnswer, ManifestFault};
 pub use oauth::{Access, AppCredentials, AuthTest, Authorize};
 pub use users::{FieldsJson, MembersPage};
 pub use wire::{MemberJson, NamedTeam};

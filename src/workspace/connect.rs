@@ -98,8 +98,8 @@ impl Workspaces {
     pub fn authorize_url(&self, state: &str, redirect_uri: &str, scopes: &[String]) -> Option<Url> {
         let app = self.config.credentials()?;
         let challenge = self.verifier(state).map(|verifier| challenge_of(&verifier));
-        let scopes = if scopes.is_empty() { self.config.scopes.as_slice() } else { scopes };
-        let scopes: Vec<&str> = scopes.iter().map(String::as_str).collect();
+        let asked = if scopes.is_empty() { self.config.asked_scopes() } else { scopes.to_vec() };
+        let scopes: Vec<&str> = asked.iter().map(String::as_str).collect();
         Some(self.slack.authorize_url(&Authorize {
             client_id: app.client_id,
             scopes: &scopes,

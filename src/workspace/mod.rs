@@ -7,10 +7,11 @@
 mod channels;
 mod confirm_alive;
 mod connect;
+mod features;
+mod manifests;
 mod methods;
 mod pauses;
 mod posting;
-pub mod scopes;
 
 mod config;
 

@@ -21,6 +21,9 @@ macro_rules! methods {
 }
 
 methods! {
+    AppsManifestCreate = "apps.manifest.create";
+    AppsManifestUpdate = "apps.manifest.update";
+    AppsManifestValidate = "apps.manifest.validate";
     AuthTest = "auth.test";
     BlocksValidate = "blocks.validate";
     ChatDelete = "chat.delete";
@@ -58,6 +61,8 @@ impl Method {
     #[must_use]
     pub fn interval(self) -> Duration {
         let per_minute = match self {
+            // Called with the token of a person, so no workspace has a budget for them.
+            Self::AppsManifestCreate | Self::AppsManifestUpdate => 1,
             Self::ConversationsArchive
             | Self::ConversationsCreate
             | Self::ConversationsList
@@ -68,6 +73,7 @@ impl Method {
             | Self::UsersList => 20,
             // Slack publishes no figure for `blocks.validate`: "special rate limits".
             Self::BlocksValidate
+            | Self::AppsManifestValidate
             | Self::UsersLookupByEmail
             | Self::ConversationsHistory
             | Self::ConversationsInfo
