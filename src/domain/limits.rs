@@ -75,6 +75,8 @@ pub const DATA_BYTES: usize = 32 * 1024;
 /// JSON values in one request, in all its people and its data together: entries of objects and of
 /// lists.
 pub const JSON_VALUES: usize = 200_000;
+/// Longest app configuration token of Slack's in a call, in bytes; Slack documents no limit.
+pub const CONFIGURATION_TOKEN_BYTES: usize = 1024;
 /// Recipients of one Notify.
 pub const RECIPIENTS: usize = 1000;
 /// People in one UpsertPeople.

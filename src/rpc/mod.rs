@@ -49,6 +49,8 @@ mod channel_fields;
 
 mod channels;
 
+mod manifests;
+
 mod channel_service;
 mod herald_service;
 mod serve;
