@@ -6,6 +6,7 @@ use super::{App, Call, Error};
 use crate::directory::{self, View};
 use crate::domain::access;
 use crate::domain::directory::snapshot::SnapshotCounts;
+use crate::domain::features::{self, Feature, FeatureState};
 use crate::domain::ids::{InstallationId, TenantId};
 use crate::domain::limits;
 use crate::domain::settings::Settings;
@@ -13,7 +14,6 @@ use crate::domain::time::Timestamp;
 use crate::store::{
     ChannelCounts, ConnectAttempt, DirectoryState, FieldsProgress, Installation, TenantFacts,
 };
-use crate::workspace::scopes;
 
 /// Everything an administrator sees about a tenant.
 pub struct Overview {
@@ -40,8 +40,7 @@ pub struct MappingProblem {
 #[derive(Debug, Clone)]
 pub struct Workspace {
     pub installation: Installation,
-    /// Features that wait, each with the scopes that are missing.
-    pub missing: Vec<(&'static str, Vec<&'static str>)>,
+    pub features: Vec<(&'static Feature, FeatureState)>,
     /// `None` before the first reading was tried.
     pub directory: Option<DirectoryState>,
     /// The progress of fetching custom profile fields; `None` if the mapping reads none.
@@ -53,21 +52,6 @@ pub struct Workspace {
     pub directory_stale: bool,
     /// How many other tenants use it.
     pub others: usize,
-}
-
-impl Workspace {
-    /// A workspace without its member list.
-    pub(super) fn bare(installation: Installation, others: usize) -> Self {
-        Self {
-            missing: scopes::missing(&installation.scopes),
-            directory: None,
-            fields: None,
-            counts: None,
-            directory_stale: false,
-            others,
-            installation,
-        }
-    }
 }
 
 impl App {
@@ -109,6 +93,19 @@ impl App {
         Ok(Overview { settings: tenant.settings, attempt, workspace, problems, channels })
     }
 
+    /// A workspace without its member list.
+    pub(super) fn bare_workspace(&self, installation: Installation, others: usize) -> Workspace {
+        Workspace {
+            features: features::states(&installation.scopes, self.workspaces.features_off()),
+            directory: None,
+            fields: None,
+            counts: None,
+            directory_stale: false,
+            others,
+            installation,
+        }
+    }
+
     async fn workspace(
         &self,
         tenant: &TenantId,
@@ -117,7 +114,7 @@ impl App {
         view: View,
     ) -> Result<Workspace, Error> {
         Ok(Workspace {
-            missing: scopes::missing(&installation.scopes),
+            features: features::states(&installation.scopes, self.workspaces.features_off()),
             directory: self.directory.status(installation.id).await?,
             fields: if reads_fields {
                 self.directory.fields_progress(installation.id).await?

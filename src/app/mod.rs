@@ -46,6 +46,7 @@ mod pin_identity;
 pub mod replay_deliveries;
 pub mod resolve_identity;
 pub mod set_preference;
+pub mod slack_app_manifest;
 pub mod templates;
 pub mod test_slack;
 pub mod trail;

@@ -187,7 +187,7 @@ impl App {
             state,
             reason: reason.unwrap_or_default().to_owned(),
             sentence: connection::sentence(&facts).into_owned(),
-            workspace: installation.map(|installation| Workspace::bare(installation, others)),
+            workspace: installation.map(|installation| self.bare_workspace(installation, others)),
             attempt,
             changed_at: connection::since(&facts),
         }

@@ -80,6 +80,8 @@ pub const JSON_VALUES: usize = 200_000;
 pub const DEFAULT_KEEP_PREVIOUS: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
 /// The longest that a replaced secret of a Slack app may still be accepted.
 pub const MAX_KEEP_PREVIOUS: std::time::Duration = std::time::Duration::from_secs(7 * 24 * 3600);
+/// Longest app configuration token of Slack's in a call, in bytes; Slack documents no limit.
+pub const CONFIGURATION_TOKEN_BYTES: usize = 1024;
 /// Recipients of one Notify.
 pub const RECIPIENTS: usize = 1000;
 /// Pairs in one PinIdentities.

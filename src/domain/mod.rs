@@ -3,8 +3,9 @@
 //! Modules by subject: `access` (callers and permissions), `capacity` (scarce resources and their
 //! division), `mapping` (the expressions), `directory` (the member list), `identity` (people as
 //! members), `message` (the words), `delivery` (the life of a delivery), `channels` (the life of a
-//! channel that Herald makes and keeps), `token_life` (the exchange of expiring tokens). The other
-//! files have types that all of them use.
+//! channel that Herald makes and keeps), `token_life` (the exchange of expiring tokens), `features`
+//! (what Herald needs of Slack, and for which purpose), `slack_manifest` (the description of the
+//! Slack app). The other files have types that all of them use.
 
 pub mod limits;
 pub mod loopback;
@@ -28,3 +29,7 @@ pub mod identity;
 pub mod channels;
 pub mod delivery;
 pub mod message;
+
+pub mod features;
+
+pub mod slack_manifest;

@@ -15,6 +15,7 @@ use crate::app::records::{
 use crate::domain::delivery::detail::Detail;
 use crate::domain::delivery::fallback::Fallback;
 use crate::domain::delivery::trace::Trace;
+use crate::domain::features::{Feature, FeatureState};
 
 pub(super) fn notification(record: NotificationRecord) -> pb::Notification {
     pb::Notification {
@@ -159,12 +160,13 @@ fn mapping_problem(problem: MappingProblem) -> pb::MappingProblem {
 }
 
 pub(super) fn installation(workspace: Workspace) -> pb::Workspace {
-    let missing_scopes = workspace
-        .missing
-        .into_iter()
-        .map(|(feature, scopes)| pb::MissingScopes {
-            feature: feature.into(),
-            scopes: scopes.into_iter().map(Into::into).collect(),
+    let features: Vec<_> =
+        workspace.features.into_iter().map(|(of, state)| feature(of, state)).collect();
+    let waiting = features.iter().filter(|feature| !feature.missing_scopes.is_empty());
+    let missing_scopes = waiting
+        .map(|feature| pb::MissingScopes {
+            feature: feature.name.clone(),
+            scopes: feature.missing_scopes.clone(),
         })
         .collect();
     let installation = workspace.installation;
@@ -187,6 +189,22 @@ pub(super) fn installation(workspace: Workspace) -> pb::Workspace {
         connected_at: Some(time(installation.installed_at)),
         installed_by: installation.installed_by.unwrap_or_default(),
         other_tenants: small(workspace.others),
+        features,
+    }
+}
+
+fn feature(of: &Feature, state: FeatureState) -> pb::WorkspaceFeature {
+    let (state, missing) = match state {
+        FeatureState::On => (pb::FeatureState::On, Vec::new()),
+        FeatureState::WaitsForScopes(scopes) => (pb::FeatureState::WaitsForScopes, scopes),
+        FeatureState::Off => (pb::FeatureState::Off, Vec::new()),
+    };
+    pb::WorkspaceFeature {
+        code: of.code.into(),
+        name: of.name.into(),
+        state: state.into(),
+        missing_scopes: missing.into_iter().map(Into::into).collect(),
+        optional: of.optional,
     }
 }
 

@@ -53,6 +53,8 @@ mod connections;
 mod operators;
 mod slack_apps;
 
+mod manifests;
+
 mod channel_service;
 mod herald_service;
 mod workspace_service;

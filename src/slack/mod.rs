@@ -4,7 +4,8 @@
 //! into an [`Error`] that says what the caller should do; `oauth`, `rotation`, `users`,
 //! `conversations`, `channels`, `chat` and `blocks` are the methods. Nothing is retried or paced
 //! here: that is up to the caller, who knows the other replicas. `signature` verifies the requests
-//! that Slack sends to Herald; `events` and `channel_events` read them.
+//! that Slack sends to Herald; `events` and `channel_events` read them. `manifests` creates and
+//! changes apps.
 
 pub mod audience;
 mod config;
@@ -25,6 +26,7 @@ mod client;
 mod blocks;
 mod channels;
 mod chat;
+mod manifests;
 mod oauth;
 mod rotation;
 mod users;
@@ -42,6 +44,9 @@ mod tests_of_rotation;
 #[cfg(test)]
 mod tests_of_transport;
 
+#[cfg(test)]
+mod tests_of_manifests;
+
 pub use crate::domain::slack_app::AppCredentials;
 pub use blocks::Objection;
 pub use channels::{ChannelMembersPage, ChannelsPage};
@@ -51,6 +56,7 @@ pub use config::{Config, ConfigError};
 pub use conversations::{HistoryMessage, MessagesPage, Range};
 pub use deadline::TooLate;
 pub use error::{Error, ErrorClass};
+pub use manifests::{CreatedSlackApp, ManifestAnswer, ManifestFault};
 pub use oauth::{Access, AuthTest, Authorize};
 pub use rotation::{EXCHANGED_IDS, NextToken, TeamsPage};
 pub use users::{FieldsJson, MembersPage};

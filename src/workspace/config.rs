@@ -1,10 +1,12 @@
 //! The deployment's Slack app.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de};
 
 use crate::domain::access::sharing::Sharing;
+use crate::domain::features;
 use crate::domain::secret::Secret;
 use crate::domain::slack_app::AppCredentials;
+use crate::domain::slack_manifest::short_name;
 
 /// The Slack app that tenants share (`[app]`): from "Basic Information" of the app's settings.
 #[derive(Debug, Clone, Deserialize)]
@@ -17,8 +19,14 @@ pub struct Config {
     /// The app's signing secret, which proves that a request is Slack's. Without it every event is
     /// refused, and member lists are kept up to date only by reading them. Default: none.
     pub signing_secret: Secret,
-    /// The bot scopes that a connect link asks for. Default: all that Herald's features use.
+    /// The bot scopes that a connect link asks for, instead of those of the features. Default: none,
+    /// the features that are not switched off decide.
     pub scopes: Vec<String>,
+    /// Codes of features that this deployment does not use, such as `["channels"]`: connect links
+    /// and manifests do not ask for their scopes. `messages` cannot be switched off.
+    /// docs/features.md lists the codes. Default: none.
+    #[serde(deserialize_with = "feature_codes")]
+    pub features_off: Vec<String>,
     /// Whether a tenant may be connected to a workspace that another tenant already uses: `refuse`;
     /// `confirm`, which asks the person who connects; or `allow`. It is allowed in any case if
     /// every other tenant of the workspace has `share_workspace` in its settings, or if
@@ -41,7 +49,8 @@ impl Default for Config {
             client_id: String::new(),
             client_secret: Secret::new(""),
             signing_secret: Secret::new(""),
-            scopes: super::scopes::all().iter().map(ToString::to_string).collect(),
+            scopes: Vec::new(),
+            features_off: Vec::new(),
             workspace_sharing: Sharing::Refuse,
             pkce: false,
             display_name: "Herald".to_owned(),
@@ -52,6 +61,13 @@ impl Default for Config {
 
 /// Longest name that the pages show, in characters.
 const NAME_CHARS: usize = 80;
+
+/// Codes of features that can be switched off.
+fn feature_codes<'de, D: Deserializer<'de>>(source: D) -> Result<Vec<String>, D::Error> {
+    let codes = Vec::<String>::deserialize(source)?;
+    features::check_switched_off(&codes).map_err(de::Error::custom)?;
+    Ok(codes)
+}
 
 impl Config {
     /// Refuses a name that cannot be shown; the sentence begins with the setting's name.
@@ -66,6 +82,21 @@ impl Config {
         Ok(())
     }
 
+    /// The scopes that a connect link asks for if it names none.
+    pub(super) fn asked_scopes(&self) -> Vec<String> {
+        if !self.scopes.is_empty() {
+            return self.scopes.clone();
+        }
+        let scopes = features::scopes(&features::in_use(&self.features_off));
+        scopes.into_iter().map(str::to_owned).collect()
+    }
+
+    /// The name of the app in a manifest.
+    #[must_use]
+    pub fn app_name(&self) -> String {
+        short_name(&self.display_name)
+    }
+
     /// `None` if the operator has not configured an app.
     pub(super) fn credentials(&self) -> Option<AppCredentials> {
         if self.client_id.is_empty() || self.client_secret.is_empty() {
@@ -76,5 +107,30 @@ impl Config {
             client_secret: self.client_secret.clone(),
             previous_client_secret: None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_asks_for_the_features_that_are_not_switched_off() {
+        let all = Config::default().asked_scopes();
+        let off = Config { features_off: vec!["channels".to_owned()], ..Config::default() };
+        assert!(all.contains(&"channels:manage".to_owned()));
+        assert!(!off.asked_scopes().iter().any(|scope| scope == "channels:manage"));
+        let scopes = vec!["chat:write".to_owned()];
+        assert_eq!(Config { scopes: scopes.clone(), ..off }.asked_scopes(), scopes);
+    }
+
+    #[test]
+    fn unknown_features_are_refused() {
+        let read = |text: &str| serde_json::from_str::<Config>(text);
+        assert_eq!(read(r#"{"features_off": ["events"]}"#).unwrap().features_off, ["events"]);
+        for bad in ["messages", "event"] {
+            let error = read(&format!(r#"{{"features_off": ["{bad}"]}}"#)).unwrap_err();
+            assert!(error.to_string().contains("by their codes"), "{error}");
+        }
     }
 }

@@ -91,8 +91,8 @@ impl Workspaces {
     ) -> Result<Option<Url>, store::Error> {
         let Some(credentials) = self.credentials(app).await? else { return Ok(None) };
         let challenge = self.verifier(app, state).map(|verifier| challenge_of(&verifier));
-        let scopes = if scopes.is_empty() { self.config.scopes.as_slice() } else { scopes };
-        let scopes: Vec<&str> = scopes.iter().map(String::as_str).collect();
+        let asked = if scopes.is_empty() { self.config.asked_scopes() } else { scopes.to_vec() };
+        let scopes: Vec<&str> = asked.iter().map(String::as_str).collect();
         Ok(Some(self.slack.authorize_url(&Authorize {
             client_id: &credentials.client_id,
             scopes: &scopes,

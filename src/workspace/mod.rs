@@ -10,10 +10,11 @@ mod apps;
 mod channels;
 mod confirm_alive;
 mod connect;
+mod features;
+mod manifests;
 mod methods;
 mod pauses;
 mod posting;
-pub mod scopes;
 
 mod config;
 

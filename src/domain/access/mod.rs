@@ -301,6 +301,7 @@ table! {
     DELETE_SLACK_APP = "WorkspaceService" / "DeleteSlackApp" ADMINISTER;
     LIST_TENANTS = "WorkspaceService" / "ListTenants" OPERATE;
     LIST_WORKSPACES = "WorkspaceService" / "ListWorkspaces" OVERSEE;
+    CREATE_SLACK_APP_MANIFEST = "WorkspaceService" / "CreateSlackAppManifest" ADMINISTER;
 }
 
 #[cfg(test)]

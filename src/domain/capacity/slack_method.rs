@@ -21,6 +21,9 @@ macro_rules! methods {
 }
 
 methods! {
+    AppsManifestCreate = "apps.manifest.create";
+    AppsManifestUpdate = "apps.manifest.update";
+    AppsManifestValidate = "apps.manifest.validate";
     AuthTeamsList = "auth.teams.list";
     AuthTest = "auth.test";
     BlocksValidate = "blocks.validate";
@@ -61,6 +64,8 @@ impl Method {
     #[must_use]
     pub fn interval(self) -> Duration {
         let per_minute = match self {
+            // Called with the token of a person, so no workspace has a budget for them.
+            Self::AppsManifestCreate | Self::AppsManifestUpdate => 1,
             Self::AuthTeamsList
             | Self::ConversationsArchive
             | Self::ConversationsCreate
@@ -73,6 +78,7 @@ impl Method {
             | Self::UsersList => 20,
             // Slack publishes no figure for `blocks.validate`: "special rate limits".
             Self::BlocksValidate
+            | Self::AppsManifestValidate
             | Self::UsersLookupByEmail
             | Self::ConversationsHistory
             | Self::ConversationsInfo
