@@ -1,5 +1,5 @@
-//! What a connect link asks for and how its attempt went; and when the connection of each tenant
-//! last changed, for those who watch connections.
+//! The terms of a connect link and the outcome of its attempt; and the time of the last change of
+//! each tenant's connection, for watches over connections.
 //!
 //! As for the feeds, triggers note the changes, so that no statement can forget it
 //! (docs/decisions/0009-feed.md).

@@ -31,7 +31,7 @@ pub struct ConnectLink {
     pub expires_at: Timestamp,
 }
 
-/// What a caller asks of a link.
+/// The wishes of a caller for a link.
 #[derive(Debug, Clone, Default)]
 pub struct ConnectWish {
     /// Also allows a workspace that another tenant uses, which only callers for all tenants may do.

@@ -1,4 +1,4 @@
-//! How an attempt to connect a workspace can end, and what is recorded and reported of it: for the
+//! How an attempt to connect a workspace can end, and the records and reports of it: for the
 //! audit trail, for GetWorkspace, and for the platform's page to which the browser goes back.
 
 use std::time::Duration;
@@ -126,7 +126,7 @@ impl ConnectEnd {
     }
 }
 
-/// What the platform's page gets: stable codes, nothing secret.
+/// The outcome for the platform's page: stable codes, nothing secret.
 struct Report {
     status: &'static str,
     reason: String,

@@ -47,7 +47,7 @@ impl ShownConnection {
     }
 }
 
-/// What a caller was told about a connection.
+/// The parts of a connection whose changes a caller hears of, as they were sent last.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Told {
     state: ConnectionState,

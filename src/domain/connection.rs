@@ -47,7 +47,7 @@ impl ConnectionState {
     }
 }
 
-/// What is known about a connection.
+/// The facts about a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionFacts {
     /// `None`: no workspace is connected.
@@ -60,7 +60,7 @@ pub struct ConnectionFacts {
     pub now: Timestamp,
 }
 
-/// What is known about a connected workspace.
+/// The facts about a connected workspace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinkedFacts {
     pub linked_at: Timestamp,
@@ -160,7 +160,7 @@ fn of_linked(linked: &LinkedFacts) -> Judged<'_> {
 fn of_unlinked(facts: &ConnectionFacts) -> Judged<'_> {
     let at = facts.disconnected_at;
     let disconnected = (ConnectionState::Disconnected, at.map(|_| DISCONNECTED), at);
-    // What happened before the tenant was disconnected is over.
+    // Attempts from before the tenant was disconnected are over.
     let Some(opened) = facts.opened.as_ref().filter(|opened| Some(opened.at) > at) else {
         return disconnected;
     };

@@ -1,6 +1,6 @@
 //! Slack's refusals to connect a workspace, explained to the person who connects.
 
-/// What to do about a refusal.
+/// The way on after a refusal.
 pub(super) enum Advice {
     /// A new link is enough.
     Again,

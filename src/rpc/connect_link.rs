@@ -1,4 +1,4 @@
-//! BeginConnect: what a caller asks of a connect link.
+//! BeginConnect: the wishes of a caller for a connect link.
 
 use url::Url;
 

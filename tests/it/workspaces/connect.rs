@@ -30,7 +30,7 @@ struct Person {
     cookie: Option<String>,
 }
 
-/// What the browser got.
+/// An answer to the browser.
 struct Seen {
     page: Page,
     location: Option<Url>,
@@ -214,6 +214,44 @@ async fn a_link_asks_for_the_permissions_of_its_features() {
                 pb::BeginConnectRequest { features: vec!["telepathy".into()], ..returning() };
             let refused = world.client.begin_connect_as(unknown).await.unwrap_err();
             assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
+        })
+        .await;
+}
+
+/// The addresses on a page that choose a workspace.
+fn choices(page: &Page) -> Vec<Url> {
+    let links = page.html.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next());
+    let plain = |link: &str| link.replace("&#x2f;", "/").replace("&amp;", "&");
+    let links = links.filter_map(|link| Url::parse(&plain(link)).ok());
+    links.filter(|url| url.path().ends_with("/connect/team")).collect()
+}
+
+#[tokio::test]
+async fn a_workspace_of_an_organization_is_chosen_once_in_the_browser_that_connected_it() {
+    fresh()
+        .run(async |world| {
+            let teams = world.sandbox.url().join("_sandbox/teams").unwrap();
+            let more = reqwest::Client::new().post(teams).body(r#"{"count": 3}"#);
+            let more = more.header("content-type", "application/json").send().await.unwrap();
+            assert!(more.status().is_success(), "{more:?}");
+            world.sandbox.configure(|options| options.org_wide = true);
+            let mut person = Person::new();
+            let back = person.decide(&link(world, returning()).await, Decision::Allow).await;
+            let seen = person.open(&back).await;
+            assert_eq!((seen.page.status, &seen.location), (200, &None), "{}", seen.page.html);
+            let choices = choices(&seen.page);
+            assert_eq!(choices.len(), 3, "{}", seen.page.html);
+            assert_eq!(Person::new().open(&choices[1]).await.page.status, 403);
+            assert!(world.client.workspace(TENANT).await.unwrap().workspace.is_none());
+
+            assert_eq!(came_back(&person.open(&choices[1]).await), of("connected", ""));
+            let workspace = world.client.workspace(TENANT).await.unwrap().workspace.unwrap();
+            let chosen = choices[1].query_pairs().find(|(name, _)| name == "team").unwrap().1;
+            assert_eq!(workspace.team_id, chosen);
+            let again = person.open(&choices[2]).await;
+            assert_eq!(again.page.status, 403, "the cookie of the attempt is gone");
+            let workspace = world.client.workspace(TENANT).await.unwrap().workspace.unwrap();
+            assert_eq!(workspace.team_id, chosen);
         })
         .await;
 }
