@@ -145,6 +145,7 @@ impl InstallationTokens<'_> {
         });
         let linked = linked.await?;
         self.store.recorded();
+        self.store.connection_moved();
         Ok(linked)
     }
 }
