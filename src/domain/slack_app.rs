@@ -87,19 +87,6 @@ pub fn is_path(text: &str) -> bool {
     text.len() == PATH_CHARS && text.bytes().all(base64url)
 }
 
-/// The path in the redirect address of an attempt to connect,
-/// `…/slack/apps/{path}/oauth/callback/{attempt}`; empty: it is the deployment's app.
-#[must_use]
-pub fn path_of_redirect(address: &str) -> &str {
-    let mut parts = address.rsplit('/').skip(1);
-    let mut is = |wanted| parts.next() == Some(wanted);
-    if !(is("callback") && is("oauth")) {
-        return "";
-    }
-    let path = parts.next().filter(|path| is_path(path)).unwrap_or_default();
-    if parts.next() == Some("apps") { path } else { "" }
-}
-
 /// Checks Slack's id of an app. The sentence continues the name of the field.
 pub fn check_app_id(text: &str) -> Result<(), &'static str> {
     let rest = text.strip_prefix('A').unwrap_or_default();
@@ -163,21 +150,6 @@ mod tests {
     fn nothing_is_kept_for_no_time() {
         let one = LiveSecret::first(secret("old")).replaced(secret("new"), NOW, Duration::ZERO);
         assert_eq!(one, LiveSecret::first(secret("new")));
-    }
-
-    #[test]
-    fn a_redirect_names_its_app() {
-        let path = "AbCdEfGhIjKlMnOpQrSt-_";
-        assert!(is_path(path));
-        let at = |before: &str| format!("https://h.example/{before}/oauth/callback/attempt");
-        assert_eq!(path_of_redirect(&at(&format!("slack/apps/{path}"))), path);
-        assert_eq!(path_of_redirect(&at(&format!("below/slack/apps/{path}"))), path);
-        // The third one has a public address that ends as the addresses of apps begin.
-        for of_none in ["slack", "slack/apps/short", "slack/apps/slack", "a/apps/x/slack"] {
-            assert_eq!(path_of_redirect(&at(of_none)), "", "{of_none}");
-        }
-        assert_eq!(path_of_redirect(&format!("https://h.example/slack/apps/{path}/events")), "");
-        assert_eq!(path_of_redirect(""), "");
     }
 
     #[test]
