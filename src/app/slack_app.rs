@@ -106,12 +106,12 @@ impl App {
         wish: &SlackAppWish,
     ) -> Result<ShownSlackApp, Error> {
         let tenant = &call.tenant;
-        self.store.tenancy().ensure_tenant(tenant).await?;
-        self.slack_app_path(tenant).await?;
         let _turn = self.changes.turn(tenant.clone()).await;
         for _ in 0..ATTEMPTS {
             let before = self.store.slack_apps().known(tenant, &wish.app_id).await?;
             let secrets = wish.secrets(before.as_ref(), self.store.now().await?)?;
+            self.store.tenancy().ensure_tenant(tenant).await?;
+            self.slack_app_path(tenant).await?;
             let entry = changed(call, action, wish, before.as_ref());
             let store = self.store.noting(&entry).await?;
             let change = SlackAppChange {
