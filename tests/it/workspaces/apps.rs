@@ -405,6 +405,9 @@ async fn a_workspace_stays_connected_by_the_app_before() {
 
         assert_eq!(world.connect(TENANT).await.status, 200);
         assert!(connected_by(world, TENANT, &second.app_id).await);
+        // Its secret, which is still known, gives no voice in the app that follows it.
+        post(&url, &first.signing_secret, &event("EvBetween", &second.app_id)).await;
+        assert!(taken_for(world, "EvBetween").await.is_empty());
         // The next change forgets the app that no connection uses.
         set(world, with(TENANT, &second)).await;
         let late = post(&url, &first.signing_secret, &event("Ev3", &first.app_id)).await;
