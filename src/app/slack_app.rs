@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::changes::ATTEMPTS;
+use super::leave::LeaveTerms;
 use super::{App, Call, Error, Violation};
 use crate::domain::access;
 use crate::domain::access::audit::{AuditDetail, Entry};
@@ -95,6 +96,17 @@ impl App {
                            workspace by another app first",
             }),
         }
+    }
+
+    /// Ends the tenant's connection as Disconnect does by default, if it is one by its own app.
+    async fn leave_own_app(&self, call: &Call) -> Result<(), Error> {
+        let installation = self.store.tenancy().installation_of(&call.tenant).await?;
+        let path = self.store.slack_apps().path(&call.tenant).await?;
+        let by_own = installation.is_some_and(|it| path.as_ref() == Some(&it.app_path));
+        if by_own {
+            self.disconnect(call, LeaveTerms::default()).await?;
+        }
+        Ok(())
     }
 
     /// Stores an app as the tenant's own, for a call that may do it, and notes `action` in the
