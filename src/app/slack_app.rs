@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::changes::ATTEMPTS;
+use super::leave::LeaveTerms;
 use super::{App, Call, Error, Violation};
 use crate::domain::access;
 use crate::domain::access::audit::{AuditDetail, Entry};
@@ -97,6 +98,17 @@ impl App {
         }
     }
 
+    /// Ends the tenant's connection as Disconnect does by default, if it is one by its own app.
+    async fn leave_own_app(&self, call: &Call) -> Result<(), Error> {
+        let installation = self.store.tenancy().installation_of(&call.tenant).await?;
+        let path = self.store.slack_apps().path(&call.tenant).await?;
+        let by_own = installation.is_some_and(|it| path.as_ref() == Some(&it.app_path));
+        if by_own {
+            self.disconnect(call, LeaveTerms::default()).await?;
+        }
+        Ok(())
+    }
+
     /// Stores an app as the tenant's own, for a call that may do it, and notes `action` in the
     /// audit trail.
     pub(super) async fn store_slack_app(
@@ -106,12 +118,12 @@ impl App {
         wish: &SlackAppWish,
     ) -> Result<ShownSlackApp, Error> {
         let tenant = &call.tenant;
-        self.store.tenancy().ensure_tenant(tenant).await?;
-        self.slack_app_path(tenant).await?;
         let _turn = self.changes.turn(tenant.clone()).await;
         for _ in 0..ATTEMPTS {
             let before = self.store.slack_apps().known(tenant, &wish.app_id).await?;
             let secrets = wish.secrets(before.as_ref(), self.store.now().await?)?;
+            self.store.tenancy().ensure_tenant(tenant).await?;
+            self.slack_app_path(tenant).await?;
             let entry = changed(call, action, wish, before.as_ref());
             let store = self.store.noting(&entry).await?;
             let change = SlackAppChange {

@@ -102,7 +102,7 @@ impl App {
     }
 
     /// Stores an event that `app` signed. Its installations are only those of that app at its own
-    /// address: whoever has the secret of one app cannot speak for another.
+    /// address: the secret of one app gives no voice in another.
     async fn store_event(&self, app: &AppRef, event: Event) -> Result<Taken, Error> {
         let Event { id, app_id, audience, happened_at, what } = event;
         if app.app_id.as_ref().is_some_and(|signer| *signer != app_id) {

@@ -316,6 +316,8 @@ mod tests {
         ] {
             assert_eq!(public(url).redirect_url().as_str(), redirect);
         }
+        let apps = public("https://a.b/x/").apps_url();
+        assert_eq!(apps.as_str(), "https://a.b/x/slack/apps");
         for (address, redirect) in [
             ("[::1]:81", "http://[::1]:81/slack/oauth/callback"),
             ("[fe80::1%3]:81", "http://[fe80::1]:81/slack/oauth/callback"),

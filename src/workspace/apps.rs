@@ -1,5 +1,5 @@
 //! The Slack app of a tenant: its own, or the deployment's. Each has its own credentials, secrets
-//! and addresses, and what arrives at the address of one never counts for another.
+//! and addresses, and a request at the address of one never counts for another.
 
 use super::{Error, Workspaces};
 use crate::domain::ids::{InstallationId, TenantId};
