@@ -43,7 +43,6 @@ mod pin_identity;
 pub mod replay_deliveries;
 pub mod resolve_identity;
 pub mod set_preference;
-pub mod slack_app_manifest;
 pub mod templates;
 pub mod test_slack;
 pub mod trail;
@@ -52,6 +51,8 @@ pub mod watch_notification;
 mod channels_notices;
 pub mod list_people;
 pub mod preview_template;
+
+pub mod slack_app_manifest;
 
 use std::sync::Arc;
 
