@@ -31,11 +31,13 @@ pub fn manifest(public_url: Option<Url>, app: &workspace::Config) -> Result<Stri
     }
     let config = http::Config { public_url: Some(url), ..http::Config::default() };
     config.validate()?;
+    let (name, features) = (app.app_name(), features::in_use(&app.features_off));
+    let (redirect_url, events_url) = (config.redirect_url(), config.events_url());
     let manifest = SlackManifest {
-        name: &app.app_name(),
-        redirect_url: config.redirect_url().as_str(),
-        events_url: config.events_url().as_str(),
-        features: &features::in_use(&app.features_off),
+        name: &name,
+        redirect_url: redirect_url.as_str(),
+        events_url: events_url.as_str(),
+        features: &features,
     };
     Ok(format!("{:#}", manifest.json()))
 }

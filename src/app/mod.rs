@@ -46,7 +46,6 @@ mod pin_identity;
 pub mod replay_deliveries;
 pub mod resolve_identity;
 pub mod set_preference;
-pub mod slack_app_manifest;
 pub mod templates;
 pub mod test_slack;
 pub mod trail;
@@ -59,6 +58,8 @@ pub mod preview_template;
 pub mod watch_workspace;
 
 mod choose_team;
+
+pub mod slack_app_manifest;
 
 use std::sync::Arc;
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tracing::Instrument as _;
 use url::Url;
 
+use super::connect::ConnectWish;
 use super::slack_app::{ShownSlackApp, SlackAppAddresses, SlackAppWish};
 use super::{App, Call, Error, Violation};
 use crate::domain::access;
@@ -88,10 +89,12 @@ impl App {
             connect_url: None,
         };
         let Some(ask) = wish.ask else { return Ok(made) };
+        let codes = features.iter().map(|feature| feature.code.to_owned());
+        let codes = if wish.features.is_empty() { Vec::new() } else { codes.collect() };
         // In a task of its own: if the caller gave up between Slack's answer and the end of the
         // call, the credentials of a new app would be lost.
         let (app, call) = (self.clone(), call.clone());
-        let asking = async move { app.ask_slack(&call, &ask, made).await };
+        let asking = async move { app.ask_slack(&call, &ask, &codes, made).await };
         let asked = tokio::spawn(asking.in_current_span()).await;
         asked.map_err(|error| Error::Internal(Box::new(error)))?
     }
@@ -113,15 +116,17 @@ impl App {
         Ok(used)
     }
 
+    /// `codes`: of the features that the link for a new app asks for; empty: all.
     async fn ask_slack(
         &self,
         call: &Call,
         ask: &ManifestAsk,
+        codes: &[String],
         made: MadeManifest,
     ) -> Result<MadeManifest, Error> {
         match ask.task {
             ManifestTask::Validate => self.validate_manifest(&ask.token, made).await,
-            ManifestTask::Create => self.create_slack_app(call, &ask.token, made).await,
+            ManifestTask::Create => self.create_slack_app(call, ask, codes, made).await,
             ManifestTask::Update => self.update_slack_app(call, &ask.token, made).await,
         }
     }
@@ -145,7 +150,8 @@ impl App {
     async fn create_slack_app(
         &self,
         call: &Call,
-        token: &Secret,
+        ask: &ManifestAsk,
+        codes: &[String],
         made: MadeManifest,
     ) -> Result<MadeManifest, Error> {
         match self.get_slack_app(call).await {
@@ -159,7 +165,7 @@ impl App {
             }
             Err(error) => return Err(error),
         }
-        match understood(self.workspaces.create_slack_app(token, &made.manifest).await)? {
+        match understood(self.workspaces.create_slack_app(&ask.token, &made.manifest).await)? {
             ManifestAnswer::Refused(faults) => Ok(MadeManifest { faults, ..made }),
             ManifestAnswer::Accepted(created) => {
                 let app = self.keep_created(call, created).await?;
@@ -168,7 +174,7 @@ impl App {
                      have to verify the address for events: the last steps say how.",
                     app.app_id
                 );
-                let connect_url = self.link_after_creation(call).await;
+                let connect_url = self.link_after_creation(call, codes).await;
                 Ok(MadeManifest { done, app: Some(app), connect_url, ..made })
             }
         }
@@ -205,8 +211,9 @@ impl App {
 
     /// A connect link for the new app. The app exists even if this fails, and BeginConnect gives
     /// another link.
-    async fn link_after_creation(&self, call: &Call) -> Option<Url> {
-        match self.begin_connect(call, false).await {
+    async fn link_after_creation(&self, call: &Call, codes: &[String]) -> Option<Url> {
+        let wish = ConnectWish { features: codes.to_vec(), ..ConnectWish::default() };
+        match self.begin_connect(call, &wish).await {
             Ok(link) => Some(link.url),
             Err(error) => {
                 tracing::warn!(tenant = %call.tenant, %error, "a new app has no connect link yet");

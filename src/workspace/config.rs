@@ -19,8 +19,8 @@ pub struct Config {
     /// The app's signing secret, which proves that a request is Slack's. Without it every event is
     /// refused, and member lists are kept up to date only by reading them. Default: none.
     pub signing_secret: Secret,
-    /// The bot scopes that a connect link asks for, instead of those of the features. Default: none,
-    /// the features that are not switched off decide.
+    /// The bot scopes that a connect link asks for, except those that only features in
+    /// `features_off` need. Default: all that Herald's features use.
     pub scopes: Vec<String>,
     /// Codes of features that this deployment does not use, such as `["channels"]`: connect links
     /// and manifests do not ask for their scopes. `messages` cannot be switched off.
@@ -49,7 +49,7 @@ impl Default for Config {
             client_id: String::new(),
             client_secret: Secret::new(""),
             signing_secret: Secret::new(""),
-            scopes: Vec::new(),
+            scopes: owned(&features::scopes(&features::in_use(&[]))),
             features_off: Vec::new(),
             workspace_sharing: Sharing::Refuse,
             pkce: false,
@@ -69,6 +69,10 @@ fn feature_codes<'de, D: Deserializer<'de>>(source: D) -> Result<Vec<String>, D:
     Ok(codes)
 }
 
+fn owned(scopes: &[&str]) -> Vec<String> {
+    scopes.iter().map(ToString::to_string).collect()
+}
+
 impl Config {
     /// Refuses a name that cannot be shown; the sentence begins with the setting's name.
     pub fn validate(&self) -> Result<(), String> {
@@ -84,11 +88,13 @@ impl Config {
 
     /// The scopes that a connect link asks for if it names none.
     pub(super) fn asked_scopes(&self) -> Vec<String> {
-        if !self.scopes.is_empty() {
-            return self.scopes.clone();
-        }
-        let scopes = features::scopes(&features::in_use(&self.features_off));
-        scopes.into_iter().map(str::to_owned).collect()
+        let all = features::scopes(&features::in_use(&[]));
+        let used = features::scopes(&features::in_use(&self.features_off));
+        let asked = |scope: &&String| {
+            let scope = scope.as_str();
+            used.contains(&scope) || !all.contains(&scope)
+        };
+        self.scopes.iter().filter(asked).cloned().collect()
     }
 
     /// The name of the app in a manifest.
@@ -120,8 +126,9 @@ mod tests {
         let off = Config { features_off: vec!["channels".to_owned()], ..Config::default() };
         assert!(all.contains(&"channels:manage".to_owned()));
         assert!(!off.asked_scopes().iter().any(|scope| scope == "channels:manage"));
-        let scopes = vec!["chat:write".to_owned()];
-        assert_eq!(Config { scopes: scopes.clone(), ..off }.asked_scopes(), scopes);
+        // A scope of no feature is the operator's own wish.
+        let scopes = owned(&["chat:write", "channels:manage", "files:read"]);
+        assert_eq!(Config { scopes, ..off }.asked_scopes(), ["chat:write", "files:read"]);
     }
 
     #[test]
