@@ -107,14 +107,19 @@ impl Keeper {
             }
         }
         let free = AT_ONCE.saturating_sub(running.len());
-        let schedule = tokens.schedule(LOOKED_AT).await?;
+        let schedule = tokens.schedule(LOOKED_AT, self.workspaces.renewal_lease()).await?;
         let due = schedule.due.len();
         for id in schedule.due.into_iter().take(free) {
             let workspaces = self.workspaces.clone();
             running.spawn(async move { (id, workspaces.renew(id).await) });
         }
-        // Those that are due and have just begun are leased before the next look.
-        let next = if due > 0 { SHORTEST } else { schedule.next.unwrap_or(POLL) };
+        let next = match due {
+            0 => schedule.next.unwrap_or(POLL),
+            // Those that have just begun are leased before the next look.
+            _ if due <= free => SHORTEST,
+            // The end of an exchange ends the rest.
+            _ => POLL,
+        };
         Ok(next.clamp(SHORTEST, self.scaled(POLL).max(SHORTEST)))
     }
 

@@ -83,6 +83,12 @@ impl Workspaces {
         }
     }
 
+    /// How long a lease on a token lasts.
+    #[must_use]
+    pub fn renewal_lease(&self) -> Duration {
+        LEASE.mul_f64(self.time_scale())
+    }
+
     /// When a call that found no valid token is worth repeating.
     pub(super) fn renewal_pause(&self) -> Duration {
         PAUSE.mul_f64(self.time_scale())
@@ -98,7 +104,7 @@ impl Workspaces {
     }
 
     async fn renew_now(&self, id: InstallationId) -> Result<Renewal, Error> {
-        let lease_time = LEASE.mul_f64(self.time_scale());
+        let lease_time = self.renewal_lease();
         // Before the lease is taken, so that it ends no earlier than this replica believes.
         let begun = Instant::now();
         let tokens = self.store.tokens();
@@ -214,7 +220,9 @@ impl Workspaces {
             _ => Duration::ZERO,
         };
         let scaled = |wait: Duration| wait.mul_f64(self.time_scale()).max(asked);
-        let refused = matches!(failure, RenewalFailure::Refused(_)).then(|| error.code());
+        let is_refused =
+            matches!(failure, RenewalFailure::Refused(_)) && step != RenewalStep::Leave;
+        let refused = is_refused.then(|| error.code());
         tracing::warn!(workspace = %id, %error, "a token was not exchanged for the next one");
         let again = match step {
             RenewalStep::Again(wait) => Some(scaled(wait)),

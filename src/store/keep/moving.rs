@@ -86,14 +86,22 @@ impl InstallationTokens<'_> {
     /// The next work that is due. It is due again after `pause`, unless its outcome is recorded
     /// sooner.
     pub async fn claim_migration(self, pause: Duration) -> Result<Option<MigrationWork>, Error> {
+        // No look is booked further ahead than that, except if the clock has stepped back since.
+        const DUE: &str = "SELECT id FROM installations
+            WHERE migration_look_at IS NOT NULL AND state = 'active'
+                AND (migration_look_at <= {now} OR migration_look_at > {now} + 2 * $1)
+            ORDER BY migration_look_at LIMIT 1";
         const SQL: &str = "UPDATE installations SET migration_look_at = {now} + $1
-            WHERE id = (SELECT id FROM installations
-                    WHERE migration_look_at <= {now} AND state = 'active'
-                    ORDER BY migration_look_at LIMIT 1 {skip_locked})
-                AND migration_look_at <= {now}
+            WHERE id = $2
+                AND (migration_look_at <= {now} OR migration_look_at > {now} + 2 * $1)
             RETURNING id, CASE WHEN migrating_since IS NULL THEN 0 ELSE 1 END,
                 COALESCE(mapped_after, '')";
-        let row = sql::one(self.store.writer(), SQL, params![micros(pause)]).await?;
+        let pause = micros(pause);
+        let Some(due) = sql::one(self.store.reader(), DUE, params![pause]).await? else {
+            return Ok(None);
+        };
+        let values = params![pause, due.get::<String>(0)?];
+        let row = sql::one(self.store.writer(), SQL, values).await?;
         let Some(row) = row else { return Ok(None) };
         let mut columns = Columns::of(&row);
         let installation = parse_id(&columns.take::<String>()?)?;
