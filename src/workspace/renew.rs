@@ -2,9 +2,9 @@
 //!
 //! The tokens are read after the lease was taken, so that no replica uses a refresh token that
 //! another one has spent. Both new tokens are committed before either is used. If the process dies
-//! in between, the next holder repeats the exchange with the same refresh token, which Slack accepts
-//! for a short time; the lease is shorter than that. An exchange that has begun does not end with
-//! the call that asked for it.
+//! in between, the next holder repeats the exchange with the same refresh token, which Slack
+//! accepts for a short time; the lease is shorter than that. An exchange that has begun does not
+//! end with the call that asked for it.
 
 use std::time::Duration;
 

@@ -1,9 +1,9 @@
 //! The lease on the token of an installation that is due for its exchange.
 //!
-//! Every holder of the lease has its own epoch. The present holder's tokens are always stored. Those
-//! of a holder whose lease ran out are stored only if no others were: Slack has already spent the
-//! refresh token for them, and without them the workspace might have none that works. A connect ends
-//! every lease, and the tokens of an exchange from before it are not stored.
+//! Every holder of the lease has its own epoch. The present holder's tokens are always stored.
+//! Those of a holder whose lease ran out are stored only if no others were: Slack has already spent
+//! the refresh token for them, and without them the workspace might have none that works. A connect
+//! ends every lease, and the tokens of an exchange from before it are not stored.
 
 use std::time::Duration;
 
