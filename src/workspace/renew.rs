@@ -112,6 +112,7 @@ impl Workspaces {
             let held = tokens.is_leased(id).await?;
             return Ok(if held { Renewal::Held } else { Renewal::NotDue });
         };
+        tracing::debug!(workspace = %id, "a token is due, and this replica exchanges it");
         let answered = self.ask_for_next(&lease, begun + lease_time / 2).await;
         match answered {
             Ok(next) => self.keep_next(&lease, &next, begun).await,
@@ -145,6 +146,10 @@ impl Workspaces {
                 None => slack.oauth_v2_exchange(client_id, secret, &lease.token).await,
             }
         };
+        // Nothing repeats an exchange whose answer was lost, so it has all the time that it takes.
+        if lease.refresh_token.is_none() {
+            return request.await;
+        }
         let lost = || slack::Error::Unknown { code: "timeout".to_owned() };
         if Instant::now() >= until {
             return Err(slack::Error::Transient { code: "too_late".to_owned() });
@@ -225,7 +230,8 @@ impl Workspaces {
         let refused = is_refused.then(|| error.code());
         tracing::warn!(workspace = %id, %error, "a token was not exchanged for the next one");
         let again = match step {
-            RenewalStep::Again(wait) => Some(scaled(wait)),
+            // Its end decides whether the workspace must be connected again.
+            RenewalStep::Again(wait) => Some(scaled(wait).min(lease.ends_in())),
             RenewalStep::AfterLease(wait) => Some(scaled(wait).max(left)),
             RenewalStep::Leave => None,
             RenewalStep::Dead => {

@@ -42,6 +42,12 @@ impl TokenLease {
         self.left.is_some_and(|left| left.is_zero())
     }
 
+    /// How long the present token still works, if it does.
+    #[must_use]
+    pub fn ends_in(&self) -> Duration {
+        self.left.filter(|left| !left.is_zero()).unwrap_or(Duration::MAX)
+    }
+
     /// The version of the token that was read.
     #[must_use]
     pub fn version(&self) -> i64 {

@@ -19,6 +19,7 @@ mod rolling;
 mod said;
 mod second;
 mod subjects;
+mod tokens;
 mod upgrade;
 mod upkeep;
 
