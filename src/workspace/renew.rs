@@ -94,8 +94,8 @@ impl Workspaces {
         PAUSE.mul_f64(self.time_scale())
     }
 
-    /// Exchanges the token of an installation for the next one, if it is due. The exchange goes on
-    /// if the future is dropped.
+    /// Exchanges the token of an installation for the next one, if it is due. The exchange
+    /// continues if the future is dropped.
     pub async fn renew(&self, id: InstallationId) -> Result<Renewal, Error> {
         let workspaces = self.clone();
         let exchange = tokio::spawn(async move { workspaces.renew_now(id).await });

@@ -22,7 +22,7 @@ pub struct MigrationWork {
     pub step: MigrationStep,
 }
 
-/// What is to be done next.
+/// The next work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MigrationStep {
     /// Look whether the move has ended.

@@ -10,7 +10,7 @@ use crate::support::process::{Herald, until};
 
 const PEOPLE: usize = 10;
 const REPLICAS: usize = 3;
-/// What a replica logs when it begins to exchange a token.
+/// The line that a replica logs when it begins to exchange a token.
 const BEGUN: &str = "a token is due, and this replica exchanges it";
 
 fn begun(herald: &Herald) -> usize {

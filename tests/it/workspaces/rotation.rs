@@ -64,7 +64,7 @@ async fn paused(world: &World, id: &str) -> pb::Delivery {
     .await
 }
 
-/// What Slack has seen: never two exchanges at once, and one refresh token at most.
+/// The exchanges that Slack has seen: never two exchanges at once, and one refresh token at most.
 fn judge(world: &World) -> Vec<sandbox::Refresh> {
     let refreshes = world.sandbox.refreshes();
     for refresh in &refreshes {
@@ -167,8 +167,8 @@ async fn a_token_that_expires_early_is_exchanged_and_costs_no_attempt() {
         .await;
 }
 
-/// The token works until its end; then the workspace must be connected again, and what waited is
-/// sent.
+/// The token works until its end; then the workspace must be connected again, and waiting
+/// messages are sent.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_refresh_token_ends_the_workspace_when_its_token_ends() {
     fresh(1)
