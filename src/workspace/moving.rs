@@ -14,11 +14,6 @@ const LOOK: Duration = Duration::from_secs(30);
 /// How long an exchange of ids may wait for its budget.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Whether this code of Slack's says that the workspace moves.
-pub(super) fn is_of_migration(code: &str) -> bool {
-    matches!(code, "team_added_to_org" | "org_login_required")
-}
-
 impl Workspaces {
     /// When a call for a workspace that moves is worth repeating.
     pub(super) fn migration_pause(&self) -> Duration {

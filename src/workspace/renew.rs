@@ -16,8 +16,6 @@ use crate::domain::token_life::{self, RenewalFailure, RenewalKind, RenewalStep};
 use crate::slack::{self, NextToken};
 use crate::store::{self, TokenLease, TokenState};
 
-/// Slack's code for a token at its end.
-pub(super) const EXPIRED: &str = "token_expired";
 /// The lease on a token. A request may take half of it.
 const LEASE: Duration = Duration::from_secs(30);
 /// How long a call waits for the next token.
@@ -177,8 +175,11 @@ impl Workspaces {
         }
         tracing::debug!(workspace = %id, "a token was exchanged for the next one");
         if lease.left.is_some_and(|left| left <= begun.elapsed() + NEAR) {
-            // Lanes may have been put to sleep when they met the expired token.
-            self.wake_all(id).await?;
+            // Lanes may have been put to sleep when they met the expired token. They also wake by
+            // themselves, later.
+            if let Err(error) = self.wake_all(id).await {
+                tracing::warn!(workspace = %id, %error, "lanes were not woken");
+            }
         }
         Ok(Renewal::Renewed)
     }
@@ -197,7 +198,7 @@ impl Workspaces {
     }
 
     /// Wakes the lanes of an installation and of those that use its token.
-    pub(super) async fn wake_all(&self, holder: InstallationId) -> Result<(), Error> {
+    async fn wake_all(&self, holder: InstallationId) -> Result<(), Error> {
         let others = self.store.tokens().installations_of_org(holder).await?;
         for id in std::iter::once(holder).chain(others) {
             self.store.lanes().wake(id).await?;
@@ -230,8 +231,9 @@ impl Workspaces {
         let refused = is_refused.then(|| error.code());
         tracing::warn!(workspace = %id, %error, "a token was not exchanged for the next one");
         let again = match step {
-            // Its end decides whether the workspace must be connected again.
-            RenewalStep::Again(wait) => Some(scaled(wait).min(lease.ends_in())),
+            // The end of the present token decides whether the workspace must be connected again.
+            RenewalStep::Again(wait) if is_refused => Some(scaled(wait).min(lease.ends_in())),
+            RenewalStep::Again(wait) => Some(scaled(wait)),
             RenewalStep::AfterLease(wait) => Some(scaled(wait).max(left)),
             RenewalStep::Leave => None,
             RenewalStep::Dead => {

@@ -149,7 +149,7 @@ impl InstallationTokens<'_> {
     /// Whether a replica holds the lease on the token of an installation.
     pub async fn is_leased(self, id: InstallationId) -> Result<bool, Error> {
         const SQL: &str = "SELECT refresh_lease_until, {now} FROM installations WHERE id = $1";
-        let row = sql::one(self.store.writer(), SQL, params![id.to_string()]).await?;
+        let row = sql::one(self.store.reader(), SQL, params![id.to_string()]).await?;
         let Some(row) = row else { return Ok(false) };
         let (until, now): (i64, i64) = (row.get(0)?, row.get(1)?);
         Ok(until > now)
@@ -223,8 +223,7 @@ impl InstallationTokens<'_> {
     }
 
     /// Shortens a lease after a failure to the wait before the next attempt, `again`, if that is
-    /// shorter; `None`: there is none.
-    /// `error`: Slack's code, for people to see.
+    /// shorter; `None`: there is none. `error`: Slack's code, for people to see.
     pub async fn fail(
         self,
         lease: &TokenLease,
@@ -256,7 +255,7 @@ impl InstallationTokens<'_> {
         if sql::execute(self.store.writer(), SQL, values).await? > 0 {
             return Ok(Expiry::Noted);
         }
-        let present = sql::one(self.store.writer(), VERSION, params![id]).await?;
+        let present = sql::one(self.store.reader(), VERSION, params![id]).await?;
         let present: Option<i64> = present.map(|row| row.get(0)).transpose()?;
         Ok(if present == Some(version) { Expiry::Final } else { Expiry::Replaced })
     }
