@@ -12,10 +12,13 @@ use tokio::time::Instant;
 
 use super::{Error, Workspaces};
 use crate::domain::ids::InstallationId;
+use crate::domain::secret::Secret;
 use crate::domain::token_life::{self, RenewalFailure, RenewalKind, RenewalStep};
 use crate::slack::{self, NextToken};
 use crate::store::{self, TokenLease, TokenState};
 
+/// Slack's code for a client secret that is not, or no longer, the app's.
+const BAD_SECRET: &str = "bad_client_secret";
 /// The lease on a token. A request may take half of it.
 const LEASE: Duration = Duration::from_secs(30);
 /// How long a call waits for the next token.
@@ -136,12 +139,17 @@ impl Workspaces {
                 return Err(slack::Error::Transient { code });
             }
         };
-        let (client_id, secret) = (app.client_id.as_str(), &app.client_secret);
-        let slack = &self.slack;
+        let id = app.client_id.as_str();
         let request = async {
-            match &lease.refresh_token {
-                Some(refresh) => slack.oauth_v2_refresh(client_id, secret, refresh).await,
-                None => slack.oauth_v2_exchange(client_id, secret, &lease.token).await,
+            let answer = self.ask_with(lease, id, &app.client_secret).await;
+            // Slack refuses the secret before it looks at the token.
+            match (answer, &app.previous_client_secret) {
+                (Err(slack::Error::Rejected { code, .. }), Some(previous))
+                    if code == BAD_SECRET =>
+                {
+                    self.ask_with(lease, id, previous).await
+                }
+                (answer, _) => answer,
             }
         };
         // Nothing repeats an exchange whose answer was lost, so it has all the time that it takes.
@@ -153,6 +161,19 @@ impl Workspaces {
             return Err(slack::Error::Transient { code: "too_late".to_owned() });
         }
         tokio::time::timeout_at(until, request).await.unwrap_or_else(|_| Err(lost()))
+    }
+
+    async fn ask_with(
+        &self,
+        lease: &TokenLease,
+        client_id: &str,
+        client_secret: &Secret,
+    ) -> Result<NextToken, slack::Error> {
+        let slack = &self.slack;
+        match &lease.refresh_token {
+            Some(refresh) => slack.oauth_v2_refresh(client_id, client_secret, refresh).await,
+            None => slack.oauth_v2_exchange(client_id, client_secret, &lease.token).await,
+        }
     }
 
     /// Stores the next tokens. The refresh token is spent, so this is tried for long.
