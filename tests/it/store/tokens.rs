@@ -1,4 +1,4 @@
-//! The lease on a token, and the tokens of organizations: who may write, and what remains.
+//! The lease on a token and its fences, the tokens of organizations, and moves into one.
 
 use std::time::Duration;
 
@@ -124,7 +124,7 @@ async fn a_failure_keeps_others_away_until_the_next_attempt() {
         assert!(store.tokens().acquire(id, LONG).await.unwrap().is_none());
         let shown = store.tenancy().installation(id).await.unwrap().unwrap();
         assert_eq!(shown.refresh_error.as_deref(), Some("bad_client_secret"));
-        // Slack's report makes it due, but not before the end of what may be under way.
+        // Slack's report makes it due, but not while a request may still be carried out.
         let version = lease.version();
         assert_eq!(store.tokens().expire(id, version).await.unwrap(), Expiry::Noted);
         assert!(store.tokens().acquire(id, LONG).await.unwrap().is_none());
