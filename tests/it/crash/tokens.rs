@@ -5,10 +5,13 @@ use herald::rpc::pb;
 use herald::rpc::pb::admin_service_client::AdminServiceClient;
 use herald::sandbox::{Fault, FaultKind};
 
-use super::{Site, TENANT, all_sent, judge, message, service, site_on};
+use super::{Site, TENANT, all_sent, judge, message, service, site_at};
 use crate::support::process::{Herald, until};
 
 const PEOPLE: usize = 10;
+/// A refresh token works for a minute after its first use, and a lease lasts for half of that: here
+/// these are three seconds and one and a half.
+const SCALE: f64 = 0.05;
 const REPLICAS: usize = 3;
 /// The line that a replica logs when it begins to exchange a token.
 const BEGUN: &str = "a token is due, and this replica exchanges it";
@@ -35,7 +38,7 @@ async fn storm(site: Site, rounds: usize) {
     // Five seconds.
     site.sandbox.configure(|options| {
         options.token_rotation = true;
-        options.token_seconds = 500;
+        options.token_seconds = 100;
     });
     let mut heralds = vec![site.start_connected().await];
     while heralds.len() < REPLICAS {
@@ -73,7 +76,7 @@ async fn storm(site: Site, rounds: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_survives_the_death_of_the_replica_that_exchanges_it() {
-    if let Some(site) = site_on(true, PEOPLE).await {
+    if let Some(site) = site_at(true, PEOPLE, SCALE).await {
         storm(site, 4).await;
     }
 }
@@ -82,7 +85,7 @@ async fn a_token_survives_the_death_of_the_replica_that_exchanges_it() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "minutes; tests/run --soak"]
 async fn soak_tokens_survive_the_deaths_of_the_replicas_that_exchange_them() {
-    if let Some(site) = site_on(true, PEOPLE).await {
+    if let Some(site) = site_at(true, PEOPLE, SCALE).await {
         storm(site, 170).await;
     }
 }
