@@ -95,8 +95,8 @@ pub use feed::changes::{ChangePage, DeliveryChange, FeedExtent};
 pub use feed::signals::{FeedReach, FeedWatcher};
 pub use handles::{
     ApiKeys, Audit, Budgets, ChannelFeed, Channels, CustomFields, DeliveryFeed, Ends, EventTypes,
-    InstallationTokens, Lanes, MemberLists, Outbox, People, Previews, Records, SlackEvents, Templates, Tenancy, Upkeep,
-    Waiting,
+    InstallationTokens, Lanes, MemberLists, Outbox, People, Previews, Records, SlackEvents,
+    Templates, Tenancy, Upkeep, Waiting,
 };
 pub use intake::accept::{Accepted, Before};
 pub use intake::new::{Accept, ForChannel, NewDelivery, NotificationTerms, Target};
@@ -136,9 +136,7 @@ pub use tenancy::connect_attempts::{
     ConnectAttempt, ConnectCompletion, ConnectGrant, ConnectOutcome, ConnectStatus, TakenConnect,
 };
 pub use tenancy::event_types::{DefinedTypes, DefinitionChange};
-pub use tenancy::installations::{
-    Installation, InstallationState, MIGRATING, NewInstallation,
-};
+pub use tenancy::installations::{Installation, InstallationState, MIGRATING, NewInstallation};
 pub use tenancy::people::StoredPerson;
 pub use tenancy::previews::{NewPreview, PreviewSaved, ShownNotification, StoredPreview};
 pub use tenancy::shared_reads::{PeopleFacts, TenantFacts};
