@@ -1,5 +1,5 @@
-//! What keeps a connection alive: the exchange of expiring tokens under a lease, workspaces that
-//! use the token of their organization, and workspaces that move into one.
+//! Keeping workspaces connected: the exchange of expiring tokens under a lease, workspaces that use
+//! the token of their organization, and workspaces that move into one.
 
 use sea_orm_migration::prelude::*;
 

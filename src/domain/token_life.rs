@@ -1,4 +1,4 @@
-//! The life of a token that expires: when it is exchanged for the next one, and what it means if
+//! The life of a token that expires: when it is exchanged for the next one, and the consequence if
 //! Slack does not give one.
 //!
 //! A refresh token works once, and for a short time after its first use (Slack's documentation:
@@ -36,7 +36,7 @@ pub enum RenewalFailure<'a> {
     Refused(&'a str),
 }
 
-/// What follows from a failure.
+/// The consequence of a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RenewalStep {
     /// Try again after this time.
@@ -58,7 +58,7 @@ pub fn due_after(life: Duration) -> Duration {
     life / 3 * 2
 }
 
-/// What follows from a failure. `failures`: those in a row before this one. `has_expired`: whether
+/// The consequence of a failure. `failures`: those in a row before this one. `has_expired`: whether
 /// the present token no longer works.
 #[must_use]
 pub fn after_failure(

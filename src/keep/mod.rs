@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::ids::InstallationId;
 use crate::store::{self, Store};
 use crate::telemetry::{Metrics, Rounds};
-use crate::workspace::{self, Renewal, Workspaces};
+use crate::workspace::{self, Workspaces};
 
 /// Tokens that one replica exchanges at the same time.
 const AT_ONCE: usize = 16;
@@ -81,12 +81,12 @@ impl Keeper {
             };
             tokio::select! {
                 () = stop.cancelled() => {}
-                Some(ended) = running.join_next() => report(ended),
+                Some(ended) = running.join_next() => report(&ended),
                 () = tokio::time::sleep(rest) => {}
             }
         }
         while let Some(ended) = running.join_next().await {
-            report(ended);
+            report(&ended);
         }
     }
 
@@ -94,7 +94,7 @@ impl Keeper {
     /// ends ends the rest.
     async fn begin_due(
         &self,
-        running: &mut JoinSet<(InstallationId, Result<Renewal, workspace::Error>)>,
+        running: &mut JoinSet<()>,
         unrotated_at: &mut Instant,
     ) -> Result<Duration, store::Error> {
         let tokens = self.store.tokens();
@@ -107,14 +107,19 @@ impl Keeper {
             }
         }
         let free = AT_ONCE.saturating_sub(running.len());
-        let schedule = tokens.schedule(LOOKED_AT).await?;
+        let schedule = tokens.schedule(LOOKED_AT, self.workspaces.renewal_lease()).await?;
         let due = schedule.due.len();
         for id in schedule.due.into_iter().take(free) {
             let workspaces = self.workspaces.clone();
-            running.spawn(async move { (id, workspaces.renew(id).await) });
+            running.spawn(async move { exchange(&workspaces, id).await });
         }
-        // Those that are due and have just begun are leased before the next look.
-        let next = if due > 0 { SHORTEST } else { schedule.next.unwrap_or(POLL) };
+        let next = match due {
+            0 => schedule.next.unwrap_or(POLL),
+            // Those that have just begun are leased before the next look.
+            _ if due <= free => SHORTEST,
+            // The end of an exchange ends the rest.
+            _ => POLL,
+        };
         Ok(next.clamp(SHORTEST, self.scaled(POLL).max(SHORTEST)))
     }
 
@@ -159,16 +164,18 @@ impl Keeper {
     }
 }
 
-/// An exchange that failed is due again by itself; one that panicked, when its lease ends.
-fn report(
-    ended: Result<(InstallationId, Result<Renewal, workspace::Error>), tokio::task::JoinError>,
-) {
-    match ended {
-        Ok((_, Ok(_))) => {}
-        Ok((workspace, Err(error))) => {
-            tracing::warn!(%workspace, %error, "a token was not exchanged for the next one");
-        }
-        Err(error) if error.is_panic() => tracing::error!(%error, "an exchange panicked"),
-        Err(_) => {}
+/// An exchange that fails is due again by itself.
+async fn exchange(workspaces: &Workspaces, id: InstallationId) {
+    if let Err(error) = workspaces.renew(id).await {
+        tracing::warn!(workspace = %id, %error, "a token was not exchanged for the next one");
+    }
+}
+
+/// An exchange that panicked is due again when its lease ends.
+fn report(ended: &Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "the exchange of a token panicked");
     }
 }

@@ -181,7 +181,7 @@ fn what(inner: Inner, raw: &RawValue) -> Result<Option<What>, Unreadable> {
         let event = channel_events::read(kind, raw.get()).ok_or(Unreadable)?;
         return Ok(Some(What::Channel { kind, event }));
     }
-    if let Some(kind) = OF_ORGANIZATIONS.iter().find(|kind| **kind == inner.kind) {
+    if let Some(&kind) = OF_ORGANIZATIONS.iter().find(|kind| **kind == inner.kind) {
         return Ok(Some(What::Organization { kind }));
     }
     let kind = match inner.kind.as_str() {

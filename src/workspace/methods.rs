@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::{Error, Method, Workspaces, moving};
+use super::{Error, Method, Workspaces, is_of_migration};
 use crate::domain::delivery::Outcome;
 use crate::domain::ids::{ChannelId, InstallationId, SlackUserId};
 use crate::domain::secret::Secret;
@@ -230,7 +230,7 @@ impl Workspaces {
                 outcome = Outcome::NotSent { code: code.clone() };
             }
         } else if let Outcome::NotSent { code } = &outcome
-            && moving::is_of_migration(code)
+            && is_of_migration(code)
         {
             recorded(id, self.migrates(id).await.map_err(Error::from));
             // The lane sleeps until the move has ended, and the attempt does not count.

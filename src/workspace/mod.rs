@@ -47,6 +47,14 @@ const LATE: Duration = Duration::from_secs(1);
 /// Starts that one call may miss.
 const STARTS: u32 = 3;
 
+/// Slack's code for a token at its end.
+const EXPIRED: &str = "token_expired";
+
+/// Whether this code of Slack's says that the workspace moves into an organization.
+fn is_of_migration(code: &str) -> bool {
+    matches!(code, "team_added_to_org" | "org_login_required")
+}
+
 /// Calls Slack on behalf of connected workspaces. Cheap to clone.
 #[derive(Clone)]
 pub struct Workspaces {
@@ -104,7 +112,8 @@ impl Workspaces {
         let token = self.stored_token(id).await?;
         match token.state {
             TokenState::Valid => Ok(token),
-            TokenState::Expired => self.next_token(id, token.holder).await,
+            // On the heap: it is rare, and every call has the future of this one.
+            TokenState::Expired => Box::pin(self.next_token(id, token.holder)).await,
             TokenState::Migrating => Err(Error::Migrating { after: self.migration_pause() }),
             TokenState::Dead(code) => Err(Error::Reconnect { code }),
         }
@@ -205,7 +214,7 @@ impl Workspaces {
                     Ok(Error::Renewing { after: self.renewal_pause() })
                 }
             }
-            slack::Error::Transient { code } if moving::is_of_migration(&code) => {
+            slack::Error::Transient { code } if is_of_migration(&code) => {
                 self.migrates(id).await?;
                 Ok(Error::Migrating { after: self.migration_pause() })
             }
@@ -221,7 +230,7 @@ impl Workspaces {
         token_version: i64,
         code: &str,
     ) -> Result<bool, store::Error> {
-        if code == renew::EXPIRED {
+        if code == EXPIRED {
             match self.store.tokens().expire(id, token_version).await? {
                 Expiry::Noted | Expiry::Replaced => return Ok(false),
                 Expiry::Final => {}

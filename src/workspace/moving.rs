@@ -14,11 +14,6 @@ const LOOK: Duration = Duration::from_secs(30);
 /// How long an exchange of ids may wait for its budget.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Whether this code of Slack's says that the workspace moves.
-pub(super) fn is_of_migration(code: &str) -> bool {
-    matches!(code, "team_added_to_org" | "org_login_required")
-}
-
 impl Workspaces {
     /// When a call for a workspace that moves is worth repeating.
     pub(super) fn migration_pause(&self) -> Duration {
@@ -34,33 +29,33 @@ impl Workspaces {
         Ok(())
     }
 
-    /// Looks whether a move has ended, and continues if so. Returns whether it has ended.
-    pub async fn look_at_migration(&self, id: InstallationId) -> Result<bool, Error> {
+    /// Looks whether a move has ended. If so, the ids of members are exchanged next, or the pause
+    /// ends.
+    pub async fn look_at_migration(&self, id: InstallationId) -> Result<(), Error> {
         let token = self.stored_token(id).await?;
         match self.slack.auth_test(&token.secret).await {
-            Ok(test) => self.moved(id, test.enterprise_id.as_deref()).await,
+            Ok(test) => {
+                let enterprise = test.enterprise_id.as_deref();
+                if self.store.tokens().note_moved(id, enterprise).await? {
+                    self.resume(id).await?;
+                }
+            }
             Err(slack::Error::Unauthorized { code }) => {
                 // A token that expired meanwhile: the next one shows whether the workspace works.
                 if !self.died(id, token.version, &code).await? {
                     self.renew(token.holder).await?;
                 }
-                Ok(false)
             }
-            Err(error) => {
-                tracing::debug!(workspace = %id, %error, "a workspace still moves");
-                Ok(false)
-            }
+            Err(error) => tracing::debug!(workspace = %id, %error, "a workspace still moves"),
         }
+        Ok(())
     }
 
-    async fn moved(&self, id: InstallationId, enterprise: Option<&str>) -> Result<bool, Error> {
-        if self.store.tokens().end_migration(id, enterprise).await? {
-            tracing::info!(workspace = %id, "a workspace has moved into an organization");
-            // The members may have other ids.
-            self.store.member_lists().request_refresh(id).await?;
-            self.store.lanes().wake(id).await?;
-        }
-        Ok(true)
+    /// The members may have other ids by now, so the list is read again.
+    async fn resume(&self, id: InstallationId) -> Result<(), Error> {
+        tracing::info!(workspace = %id, "a workspace that moved works again");
+        self.store.member_lists().request_refresh(id).await?;
+        Ok(self.store.lanes().wake(id).await?)
     }
 
     /// Does one piece of the work on workspaces that move, or have moved. `false`: none is due.
@@ -71,44 +66,40 @@ impl Workspaces {
         };
         let MigrationWork { installation, step } = work;
         match step {
-            MigrationStep::Look => self.look_at_migration(installation).await.map(|_| true),
-            MigrationStep::Exchange { after } => self.exchange_ids(installation, &after).await,
+            MigrationStep::Look => self.look_at_migration(installation).await?,
+            MigrationStep::Exchange { after } => self.exchange_ids(installation, &after).await?,
+        }
+        Ok(true)
+    }
+
+    /// Exchanges the ids of the next members. If Slack does not give them now, it is asked again
+    /// after the pause.
+    async fn exchange_ids(&self, id: InstallationId, after: &str) -> Result<(), Error> {
+        let tokens = self.store.tokens();
+        let members = tokens.members_after(id, after, slack::EXCHANGED_IDS).await?;
+        let Some(last) = members.last() else { return self.exchanged(id).await };
+        let (team, token) = (self.team(id).await?, self.stored_token(id).await?);
+        self.wait_for_start(id, Method::MigrationExchange, PATIENCE).await?;
+        let team = team.as_deref();
+        match self.slack.migration_exchange(&token.secret, &members, team).await {
+            Ok(pairs) => Ok(tokens.save_exchanged(id, &pairs, Some(last)).await?),
+            // Slack does not exchange them for this app, or knows of no move: the ids stay as they
+            // are, and people are matched again with the member list.
+            Err(error @ (slack::Error::Rejected { .. } | slack::Error::MissingScope { .. })) => {
+                tracing::warn!(workspace = %id, %error, "ids of members were not exchanged");
+                self.exchanged(id).await
+            }
+            Err(error) => {
+                let error =
+                    self.record(id, Method::MigrationExchange, token.version, error).await?;
+                tracing::info!(workspace = %id, %error, "ids of members are exchanged later");
+                Ok(())
+            }
         }
     }
 
-    /// Exchanges the ids of the next members. `false`: Slack does not give them now.
-    async fn exchange_ids(&self, id: InstallationId, after: &str) -> Result<bool, Error> {
-        let tokens = self.store.tokens();
-        let members = tokens.members_after(id, after, slack::EXCHANGED_IDS).await?;
-        let Some(last) = members.last() else {
-            tokens.save_exchanged(id, &[], None).await?;
-            return Ok(true);
-        };
-        let team = self.team(id).await?;
-        let asked = self
-            .call(id, Method::MigrationExchange, PATIENCE, async |slack, token| {
-                slack.migration_exchange(token, &members, team.as_deref()).await
-            })
-            .await;
-        match asked {
-            Ok(pairs) => {
-                tokens.save_exchanged(id, &pairs, Some(last)).await?;
-                Ok(true)
-            }
-            // Slack does not exchange them for this app, or knows no move: the ids stay as they
-            // are, and people are matched again with the member list.
-            Err(Error::Slack(
-                error @ (slack::Error::Rejected { .. } | slack::Error::MissingScope { .. }),
-            )) => {
-                tracing::warn!(workspace = %id, %error, "ids of members were not exchanged");
-                tokens.save_exchanged(id, &[], None).await?;
-                Ok(true)
-            }
-            // Tried again after the pause.
-            Err(error) => {
-                tracing::info!(workspace = %id, %error, "ids of members are exchanged later");
-                Ok(false)
-            }
-        }
+    async fn exchanged(&self, id: InstallationId) -> Result<(), Error> {
+        self.store.tokens().save_exchanged(id, &[], None).await?;
+        self.resume(id).await
     }
 }

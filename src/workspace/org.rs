@@ -52,7 +52,7 @@ impl Workspaces {
     }
 
     /// Asks Slack for the workspaces of an organization and stores them: after a connect, and after
-    /// an event, which may be older than what Slack says now. A workspace that is not among them
+    /// an event, which may be older than Slack's answer. A workspace that is not among them
     /// any more is dead until it is again.
     pub async fn follow_teams(&self, org: InstallationId) -> Result<Vec<NamedTeam>, Error> {
         let teams = self.teams_of(org).await?;

@@ -2,9 +2,9 @@
 //!
 //! The tokens are read after the lease was taken, so that no replica uses a refresh token that
 //! another one has spent. Both new tokens are committed before either is used. If the process dies
-//! in between, the next holder repeats the exchange with the same refresh token, which Slack accepts
-//! for a short time; the lease is shorter than that. An exchange that has begun does not end with
-//! the call that asked for it.
+//! in between, the next holder repeats the exchange with the same refresh token, which Slack
+//! accepts for a short time; the lease is shorter than that. An exchange that has begun does not
+//! end with the call that asked for it.
 
 use std::time::Duration;
 
@@ -12,12 +12,13 @@ use tokio::time::Instant;
 
 use super::{Error, Workspaces};
 use crate::domain::ids::InstallationId;
+use crate::domain::secret::Secret;
 use crate::domain::token_life::{self, RenewalFailure, RenewalKind, RenewalStep};
 use crate::slack::{self, NextToken};
 use crate::store::{self, TokenLease, TokenState};
 
-/// Slack's code for a token at its end.
-pub(super) const EXPIRED: &str = "token_expired";
+/// Slack's code for a client secret that is not, or no longer, the app's.
+const BAD_SECRET: &str = "bad_client_secret";
 /// The lease on a token. A request may take half of it.
 const LEASE: Duration = Duration::from_secs(30);
 /// How long a call waits for the next token.
@@ -83,13 +84,19 @@ impl Workspaces {
         }
     }
 
+    /// How long a lease on a token lasts.
+    #[must_use]
+    pub fn renewal_lease(&self) -> Duration {
+        LEASE.mul_f64(self.time_scale())
+    }
+
     /// When a call that found no valid token is worth repeating.
     pub(super) fn renewal_pause(&self) -> Duration {
         PAUSE.mul_f64(self.time_scale())
     }
 
-    /// Exchanges the token of an installation for the next one, if it is due. The exchange goes on
-    /// if the future is dropped.
+    /// Exchanges the token of an installation for the next one, if it is due. The exchange
+    /// continues if the future is dropped.
     pub async fn renew(&self, id: InstallationId) -> Result<Renewal, Error> {
         let workspaces = self.clone();
         let exchange = tokio::spawn(async move { workspaces.renew_now(id).await });
@@ -98,7 +105,7 @@ impl Workspaces {
     }
 
     async fn renew_now(&self, id: InstallationId) -> Result<Renewal, Error> {
-        let lease_time = LEASE.mul_f64(self.time_scale());
+        let lease_time = self.renewal_lease();
         // Before the lease is taken, so that it ends no earlier than this replica believes.
         let begun = Instant::now();
         let tokens = self.store.tokens();
@@ -106,6 +113,7 @@ impl Workspaces {
             let held = tokens.is_leased(id).await?;
             return Ok(if held { Renewal::Held } else { Renewal::NotDue });
         };
+        tracing::debug!(workspace = %id, "a token is due, and this replica exchanges it");
         let answered = self.ask_for_next(&lease, begun + lease_time / 2).await;
         match answered {
             Ok(next) => self.keep_next(&lease, &next, begun).await,
@@ -131,19 +139,41 @@ impl Workspaces {
                 return Err(slack::Error::Transient { code });
             }
         };
-        let (client_id, secret) = (app.client_id.as_str(), &app.client_secret);
-        let slack = &self.slack;
+        let id = app.client_id.as_str();
         let request = async {
-            match &lease.refresh_token {
-                Some(refresh) => slack.oauth_v2_refresh(client_id, secret, refresh).await,
-                None => slack.oauth_v2_exchange(client_id, secret, &lease.token).await,
+            let answer = self.ask_with(lease, id, &app.client_secret).await;
+            // Slack refuses the secret before it looks at the token.
+            match (answer, &app.previous_client_secret) {
+                (Err(slack::Error::Rejected { code, .. }), Some(previous))
+                    if code == BAD_SECRET =>
+                {
+                    self.ask_with(lease, id, previous).await
+                }
+                (answer, _) => answer,
             }
         };
+        // Nothing repeats an exchange whose answer was lost, so it has all the time that it takes.
+        if lease.refresh_token.is_none() {
+            return request.await;
+        }
         let lost = || slack::Error::Unknown { code: "timeout".to_owned() };
         if Instant::now() >= until {
             return Err(slack::Error::Transient { code: "too_late".to_owned() });
         }
         tokio::time::timeout_at(until, request).await.unwrap_or_else(|_| Err(lost()))
+    }
+
+    async fn ask_with(
+        &self,
+        lease: &TokenLease,
+        client_id: &str,
+        client_secret: &Secret,
+    ) -> Result<NextToken, slack::Error> {
+        let slack = &self.slack;
+        match &lease.refresh_token {
+            Some(refresh) => slack.oauth_v2_refresh(client_id, client_secret, refresh).await,
+            None => slack.oauth_v2_exchange(client_id, client_secret, &lease.token).await,
+        }
     }
 
     /// Stores the next tokens. The refresh token is spent, so this is tried for long.
@@ -166,8 +196,11 @@ impl Workspaces {
         }
         tracing::debug!(workspace = %id, "a token was exchanged for the next one");
         if lease.left.is_some_and(|left| left <= begun.elapsed() + NEAR) {
-            // Lanes may have been put to sleep when they met the expired token.
-            self.wake_all(id).await?;
+            // Lanes may have been put to sleep when they met the expired token. They also wake by
+            // themselves, later.
+            if let Err(error) = self.wake_all(id).await {
+                tracing::warn!(workspace = %id, %error, "lanes were not woken");
+            }
         }
         Ok(Renewal::Renewed)
     }
@@ -186,7 +219,7 @@ impl Workspaces {
     }
 
     /// Wakes the lanes of an installation and of those that use its token.
-    pub(super) async fn wake_all(&self, holder: InstallationId) -> Result<(), Error> {
+    async fn wake_all(&self, holder: InstallationId) -> Result<(), Error> {
         let others = self.store.tokens().installations_of_org(holder).await?;
         for id in std::iter::once(holder).chain(others) {
             self.store.lanes().wake(id).await?;
@@ -214,9 +247,13 @@ impl Workspaces {
             _ => Duration::ZERO,
         };
         let scaled = |wait: Duration| wait.mul_f64(self.time_scale()).max(asked);
-        let refused = matches!(failure, RenewalFailure::Refused(_)).then(|| error.code());
+        let is_refused =
+            matches!(failure, RenewalFailure::Refused(_)) && step != RenewalStep::Leave;
+        let refused = is_refused.then(|| error.code());
         tracing::warn!(workspace = %id, %error, "a token was not exchanged for the next one");
         let again = match step {
+            // The end of the present token decides whether the workspace must be connected again.
+            RenewalStep::Again(wait) if is_refused => Some(scaled(wait).min(lease.ends_in())),
             RenewalStep::Again(wait) => Some(scaled(wait)),
             RenewalStep::AfterLease(wait) => Some(scaled(wait).max(left)),
             RenewalStep::Leave => None,

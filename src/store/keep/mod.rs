@@ -1,4 +1,4 @@
-//! What keeps workspaces connected: the exchange of expiring tokens (`renewals`), installations for
+//! Keeping workspaces connected: the exchange of expiring tokens (`renewals`), installations for
 //! a whole organization (`orgs`), and workspaces that move into one (`moving`).
 
 mod moving;

@@ -1,6 +1,6 @@
 //! Workspaces that move into an Enterprise organization. While one moves, nothing is sent there.
 //! Afterwards its members may have other ids, and the stored ones are exchanged, in their order and
-//! a bounded number at a time.
+//! a bounded number at a time, before anything is sent again.
 
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use crate::domain::time::micros;
 use crate::store::database::rows::{Column, Columns, given, parse_id};
 use crate::store::database::sql::{self, params};
 use crate::store::database::transaction::scoped;
+use crate::store::records::deliveries::IN_LANE;
 use crate::store::tenancy::tokens;
 use crate::store::{Error, InstallationTokens};
 
@@ -21,7 +22,7 @@ pub struct MigrationWork {
     pub step: MigrationStep,
 }
 
-/// What is to be done next.
+/// The next work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MigrationStep {
     /// Look whether the move has ended.
@@ -52,54 +53,68 @@ impl InstallationTokens<'_> {
             .await
     }
 
-    /// Records that a workspace no longer moves, and the organization that it is in now. If that is
-    /// another one, the ids of members are exchanged next. Returns whether anything changed.
-    pub async fn end_migration(
+    /// Records that a workspace works again, and the organization that it is in now. If that is
+    /// another one, the ids of members are exchanged next; otherwise the pause ends. Returns
+    /// whether it has ended by this.
+    pub async fn note_moved(
         self,
         id: InstallationId,
         enterprise: Option<&str>,
     ) -> Result<bool, Error> {
         // An installation that was made there meanwhile keeps its key.
-        const SQL: &str = "UPDATE installations SET migrating_since = NULL,
-                migration_look_at = CASE WHEN $2 <> enterprise_id OR mapped_after IS NOT NULL
-                    THEN {now} ELSE NULL END,
-                mapped_after = CASE WHEN $2 <> enterprise_id THEN '' ELSE mapped_after END,
+        const JOINED: &str = "UPDATE installations SET mapped_after = '',
+                migration_look_at = {now}, migrating_since = COALESCE(migrating_since, {now}),
                 enterprise_id = CASE WHEN EXISTS (SELECT 1 FROM installations o
                         WHERE o.app_id = installations.app_id AND o.enterprise_id = $2
                             AND o.team_id = installations.team_id
                             AND o.org_wide = installations.org_wide)
                     THEN enterprise_id ELSE $2 END
-            WHERE id = $1 AND (migrating_since IS NOT NULL OR enterprise_id <> $2)";
-        const PRESENT: &str = "SELECT enterprise_id FROM installations WHERE id = $1";
-        let id = id.to_string();
-        let enterprise = match enterprise {
-            Some(enterprise) => enterprise.to_owned(),
-            None => match sql::one(self.store.reader(), PRESENT, params![id.as_str()]).await? {
-                Some(row) => row.get(0)?,
-                None => return Ok(false),
-            },
-        };
-        let values = params![id, enterprise];
-        Ok(sql::execute(self.store.writer(), SQL, values).await? > 0)
+            WHERE id = $1 AND enterprise_id <> $2 AND mapped_after IS NULL AND state = 'active'";
+        const ENDED: &str = "UPDATE installations SET migrating_since = NULL,
+                migration_look_at = NULL
+            WHERE id = $1 AND migrating_since IS NOT NULL AND mapped_after IS NULL";
+        let id = &id.to_string();
+        self.store
+            .transaction(|tx| {
+                scoped(async move {
+                    if let Some(enterprise) = enterprise {
+                        let joined = params![id.as_str(), enterprise];
+                        if sql::execute(tx, JOINED, joined).await? > 0 {
+                            tokens::rest(tx, id).await?;
+                            return Ok(false);
+                        }
+                    }
+                    Ok(sql::execute(tx, ENDED, params![id.as_str()]).await? > 0)
+                })
+            })
+            .await
     }
 
     /// The next work that is due. It is due again after `pause`, unless its outcome is recorded
     /// sooner.
     pub async fn claim_migration(self, pause: Duration) -> Result<Option<MigrationWork>, Error> {
+        // No look is booked further ahead than that, except if the clock has stepped back since.
+        const DUE: &str = "SELECT id FROM installations
+            WHERE migration_look_at IS NOT NULL AND state = 'active'
+                AND (migration_look_at <= {now} OR migration_look_at > {now} + 2 * $1)
+            ORDER BY migration_look_at LIMIT 1";
         const SQL: &str = "UPDATE installations SET migration_look_at = {now} + $1
-            WHERE id = (SELECT id FROM installations
-                    WHERE migration_look_at <= {now} AND state = 'active'
-                    ORDER BY migration_look_at LIMIT 1 {skip_locked})
-                AND migration_look_at <= {now}
-            RETURNING id, CASE WHEN migrating_since IS NULL THEN 0 ELSE 1 END,
-                COALESCE(mapped_after, '')";
-        let row = sql::one(self.store.writer(), SQL, params![micros(pause)]).await?;
+            WHERE id = $2
+                AND (migration_look_at <= {now} OR migration_look_at > {now} + 2 * $1)
+            RETURNING id, mapped_after";
+        let pause = micros(pause);
+        let Some(due) = sql::one(self.store.reader(), DUE, params![pause]).await? else {
+            return Ok(None);
+        };
+        let values = params![pause, due.get::<String>(0)?];
+        let row = sql::one(self.store.writer(), SQL, values).await?;
         let Some(row) = row else { return Ok(None) };
         let mut columns = Columns::of(&row);
         let installation = parse_id(&columns.take::<String>()?)?;
-        let moves = columns.take::<i32>()? != 0;
-        let after = columns.take()?;
-        let step = if moves { MigrationStep::Look } else { MigrationStep::Exchange { after } };
+        let step = match columns.take::<Option<String>>()? {
+            Some(after) => MigrationStep::Exchange { after },
+            None => MigrationStep::Look,
+        };
         Ok(Some(MigrationWork { installation, step }))
     }
 
@@ -123,7 +138,8 @@ impl InstallationTokens<'_> {
     }
 
     /// Stores the new ids of members, each after the old one, and how far the exchange has come:
-    /// `last` is the last id that was asked about; `None`: there are no more. May be repeated.
+    /// `last` is the last id that was asked about; `None`: there are no more, and the pause ends.
+    /// Messages that wait for a member stay in their order. May be repeated.
     pub async fn save_exchanged(
         self,
         id: InstallationId,
@@ -131,8 +147,8 @@ impl InstallationTokens<'_> {
         last: Option<&SlackUserId>,
     ) -> Result<(), Error> {
         const PROGRESS: &str = "UPDATE installations SET mapped_after = $2,
-                migration_look_at = CASE WHEN $3 = 1 OR migrating_since IS NOT NULL
-                    THEN {now} ELSE NULL END
+                migration_look_at = CASE WHEN $3 = 1 THEN {now} ELSE NULL END,
+                migrating_since = CASE WHEN $3 = 1 THEN migrating_since ELSE NULL END
             WHERE id = $1 AND mapped_after IS NOT NULL";
         let id = &id.to_string();
         let rows = pairs
@@ -143,21 +159,46 @@ impl InstallationTokens<'_> {
         let columns = [Column::Text, Column::Text, Column::Text];
         let tables = &given(backend, columns, rows.collect());
         let more = i64::from(last.is_some());
-        let values = &params![id.as_str(), last.map(SlackUserId::as_str), more];
+        let progress = &params![id.as_str(), last.map(SlackUserId::as_str), more];
         self.store
             .transaction(|tx| {
                 scoped(async move {
                     for (table, values) in tables {
-                        let text = format!(
-                            "UPDATE people SET slack_user_id = column2 FROM {table} \
-                             WHERE people.installation = column3 \
-                             AND people.slack_user_id = column1"
-                        );
-                        sql::execute(tx, &text, values.clone()).await?;
+                        for text in renaming(table) {
+                            sql::execute(tx, &text, values.clone()).await?;
+                        }
                     }
-                    sql::execute(tx, PROGRESS, values.clone()).await.map(drop)
+                    sql::execute(tx, PROGRESS, progress.clone()).await.map(drop)
                 })
             })
             .await
     }
+}
+
+/// Statements that write the new id (`column2`) of each member in place of the old one (`column1`).
+/// A lane that a worker holds, or whose new name is taken, keeps its name: its messages move one
+/// after the other, because they are for another member than their person's identity.
+fn renaming(table: &str) -> [String; 3] {
+    let lane = |name: &str| {
+        format!("SELECT 1 FROM lanes o WHERE o.installation = column3 AND o.lane = {name}")
+    };
+    [
+        format!(
+            "UPDATE people SET slack_user_id = column2 FROM {table} \
+             WHERE people.installation = column3 AND people.slack_user_id = column1"
+        ),
+        format!(
+            "UPDATE lanes SET lane = column2 FROM {table} \
+             WHERE lanes.installation = column3 AND lanes.lane = column1 \
+             AND lanes.lease_token IS NULL AND NOT EXISTS ({})",
+            lane("column2")
+        ),
+        format!(
+            "UPDATE deliveries SET lane = column2 FROM {table} \
+             WHERE deliveries.installation = column3 AND deliveries.lane = column1 \
+             AND deliveries.{IN_LANE} AND NOT EXISTS ({}) AND EXISTS ({})",
+            lane("column1"),
+            lane("column2")
+        ),
+    ]
 }

@@ -1,9 +1,9 @@
 //! The lease on the token of an installation that is due for its exchange.
 //!
-//! Every holder of the lease has its own epoch. The present holder's tokens are always stored. Those
-//! of a holder whose lease ran out are stored only if no others were: Slack has already spent the
-//! refresh token for them, and without them the workspace might have none that works. A connect ends
-//! every lease, and the tokens of an exchange from before it are not stored.
+//! Every holder of the lease has its own epoch. The present holder's tokens are always stored.
+//! Those of a holder whose lease ran out are stored only if no others were: Slack has already spent
+//! the refresh token for them, and without them the workspace might have none that works. A connect
+//! ends every lease, and the tokens of an exchange from before it are not stored.
 
 use std::time::Duration;
 
@@ -42,6 +42,12 @@ impl TokenLease {
         self.left.is_some_and(|left| left.is_zero())
     }
 
+    /// How long the present token still works, if it does.
+    #[must_use]
+    pub fn ends_in(&self) -> Duration {
+        self.left.filter(|left| !left.is_zero()).unwrap_or(Duration::MAX)
+    }
+
     /// The version of the token that was read.
     #[must_use]
     pub fn version(&self) -> i64 {
@@ -78,16 +84,19 @@ pub enum Expiry {
 }
 
 impl InstallationTokens<'_> {
-    /// The tokens that are due, or due next; at most `limit`.
-    pub async fn schedule(self, limit: u32) -> Result<TokenSchedule, Error> {
+    /// The tokens that are due, or due next; at most `limit`. `lease`: how long leases last.
+    pub async fn schedule(self, limit: u32, lease: Duration) -> Result<TokenSchedule, Error> {
         const SQL: &str = "SELECT id, refresh_due_at, refresh_lease_until, {now} FROM installations
-            WHERE refresh_due_at IS NOT NULL ORDER BY refresh_due_at LIMIT $1";
+            WHERE refresh_due_at IS NOT NULL AND state = 'active' AND org IS NULL
+            ORDER BY refresh_due_at LIMIT $1";
         let mut schedule = TokenSchedule::default();
         for row in sql::all(self.store.reader(), SQL, params![i64::from(limit)]).await? {
             let mut columns = Columns::of(&row);
             let id = parse_id(&columns.take::<String>()?)?;
             let (due, leased, now) = (columns.time()?, columns.time()?, columns.time()?);
-            let wait = due.max(leased).since(now);
+            // A lease that ends later is from before the clock stepped back.
+            let held = leased <= now.plus(lease * 2);
+            let wait = if held { due.max(leased) } else { due }.since(now);
             if wait.is_zero() {
                 schedule.due.push(id);
             } else {
@@ -106,8 +115,8 @@ impl InstallationTokens<'_> {
         let text = format!(
             "UPDATE installations SET refresh_epoch = refresh_epoch + 1, \
              refresh_lease_until = clock.now + $2 FROM {CLOCK} \
-             WHERE id = $1 AND refresh_due_at <= clock.now AND refresh_lease_until <= clock.now \
-             AND state = 'active' AND org IS NULL \
+             WHERE id = $1 AND refresh_due_at <= clock.now AND (refresh_lease_until <= clock.now \
+             OR refresh_lease_until > clock.now + 2 * $2) AND state = 'active' AND org IS NULL \
              RETURNING refresh_epoch, token_version, renewals, token, refresh_token, \
              refresh_failures, token_expires_at, {{now}}"
         );
@@ -140,7 +149,7 @@ impl InstallationTokens<'_> {
     /// Whether a replica holds the lease on the token of an installation.
     pub async fn is_leased(self, id: InstallationId) -> Result<bool, Error> {
         const SQL: &str = "SELECT refresh_lease_until, {now} FROM installations WHERE id = $1";
-        let row = sql::one(self.store.writer(), SQL, params![id.to_string()]).await?;
+        let row = sql::one(self.store.reader(), SQL, params![id.to_string()]).await?;
         let Some(row) = row else { return Ok(false) };
         let (until, now): (i64, i64) = (row.get(0)?, row.get(1)?);
         Ok(until > now)
@@ -213,8 +222,8 @@ impl InstallationTokens<'_> {
             .await
     }
 
-    /// Ends a lease after a failure: the next attempt is due after `again`, or at `None` never.
-    /// `error`: Slack's code, for people to see.
+    /// Shortens a lease after a failure to the wait before the next attempt, `again`, if that is
+    /// shorter; `None`: there is none. `error`: Slack's code, for people to see.
     pub async fn fail(
         self,
         lease: &TokenLease,
@@ -223,8 +232,8 @@ impl InstallationTokens<'_> {
     ) -> Result<(), Error> {
         // Without a next attempt, the end of the lease shows when the last one was made.
         const SQL: &str = "UPDATE installations SET refresh_due_at = {now} + $3,
-                refresh_lease_until = CASE WHEN $3 IS NULL THEN {now} ELSE 0 END, refresh_failures = refresh_failures + 1,
-                refresh_error = $4
+                refresh_lease_until = {least}(refresh_lease_until, {now} + COALESCE($3, 0)),
+                refresh_failures = refresh_failures + 1, refresh_error = $4
             WHERE id = $1 AND refresh_epoch = $2";
         let id = lease.installation.to_string();
         let values = params![id, lease.epoch, again.map(micros), error];
@@ -246,7 +255,7 @@ impl InstallationTokens<'_> {
         if sql::execute(self.store.writer(), SQL, values).await? > 0 {
             return Ok(Expiry::Noted);
         }
-        let present = sql::one(self.store.writer(), VERSION, params![id]).await?;
+        let present = sql::one(self.store.reader(), VERSION, params![id]).await?;
         let present: Option<i64> = present.map(|row| row.get(0)).transpose()?;
         Ok(if present == Some(version) { Expiry::Final } else { Expiry::Replaced })
     }

@@ -156,7 +156,8 @@ impl Store {
 }
 
 /// Marks an installation, and those that use its token, dead, and puts their lanes to sleep: all of
-/// them at once, so that none is claimed only to meet the dead token. Returns whether one was alive.
+/// them at once, so that none is claimed only to meet the dead token. Returns whether one was
+/// alive.
 pub(in crate::store) async fn kill(tx: &Tx, id: &str, reason: &str) -> Result<bool, Error> {
     const KILL: &str = "UPDATE installations
         SET state = 'dead', state_reason = $2, state_changed_at = {now}, refresh_due_at = NULL,

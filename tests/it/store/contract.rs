@@ -21,7 +21,7 @@ fn tenant(name: &str) -> TenantId {
     TenantId::parse(name).unwrap()
 }
 
-fn installation(team: &str, token: &str) -> NewInstallation {
+pub(super) fn installation(team: &str, token: &str) -> NewInstallation {
     NewInstallation {
         app_id: "A1".into(),
         enterprise_id: None,
