@@ -189,6 +189,7 @@ impl Core {
         let config = app::Config {
             redirect_url: http.redirect_url(),
             connect_url: http.connect_url(),
+            identity_url: http.identity_url(),
             preview_url: http.preview_url(),
             connect_link_lifetime: Duration::from_secs(60 * settings.process.connect_link_minutes),
             max_waiting: settings.delivery.max_waiting,

@@ -26,6 +26,7 @@ pub mod list_event_types;
 mod list_failed;
 mod list_notifications;
 mod refresh_directory;
+mod rename_person;
 mod take_event;
 mod tenant;
 mod tenant_types;
@@ -37,9 +38,12 @@ pub mod watch_deliveries;
 pub mod channels;
 mod direct;
 pub mod get_workspace;
+pub mod identity_link;
 pub mod match_coverage;
+mod merge_people;
 pub mod notify;
 pub mod operators;
+pub mod pin_identities;
 mod pin_identity;
 pub mod replay_deliveries;
 pub mod resolve_identity;
@@ -104,6 +108,8 @@ pub struct Config {
     pub redirect_url: url::Url,
     /// The public address of the page that a connect link opens.
     pub connect_url: url::Url,
+    /// The public address of the page that an identity link opens.
+    pub identity_url: url::Url,
     /// The public address below which browsers get previews.
     pub preview_url: url::Url,
     /// How long a connect link works.

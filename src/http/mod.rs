@@ -4,6 +4,8 @@
 //! - `GET /slack/oauth/connect` ([`connect`]): a connect link; the page names the tenant and leads
 //!   to Slack. `GET /slack/oauth/callback/…`: Slack sends the person back; the page says what
 //!   happened ([`outcome`]).
+//! - `GET /slack/identity` ([`identity`]): a link by which a person proves which Slack member they
+//!   are; it leads to *Sign in with Slack*.
 //! - `GET /slack/preview/…` ([`preview`]): a message that PreviewTemplate rendered.
 //! - `POST /slack/events` ([`events`]): Slack reports changes of members and the app's removal.
 //! - `GET /`: a description of this server. It names no tenant and no workspace.
@@ -27,6 +29,7 @@ mod outcome;
 
 mod connect;
 mod edge;
+mod identity;
 mod preview;
 
 mod events;
@@ -78,6 +81,7 @@ pub fn router(state: HttpState) -> Router {
             .merge(probes::router(readiness, exposition))
             .merge(events::router(app.clone(), bodies))
             .merge(preview::router(app.clone()))
+            .merge(identity::router(app.clone(), cookies, tasks.clone()))
             .merge(connect::router(app, cookies, tasks)),
         edge,
     )

@@ -2,7 +2,7 @@
 //!
 //! Reading order: `around` (the form of a layer), `gate` (checks on every request before it is
 //! decoded), `open` (health and reflection), `limits`, `call` (the shared part of every call),
-//! `callers`, `decode`, `herald_service`, `admin_service`, `preview_template`, `encode`,
+//! `callers`, `decode`, `herald_service`, `admin_service`, `people`, `preview_template`, `encode`,
 //! `templates`, `channel_service`, `channels`, `workspace_service`, `operators`, `watch`, `page`,
 //! `status`, `wire`, `measure`, `serve`.
 
@@ -31,6 +31,7 @@ mod encode_lists;
 
 mod templates;
 
+mod people;
 mod preview_template;
 
 mod admin_service;

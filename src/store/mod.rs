@@ -88,6 +88,7 @@ pub use database::protection::Protection;
 pub use ends::cancel::Canceled;
 pub use ends::erase::{Erased, Redact, Redacted};
 pub use ends::retention::IDEMPOTENCY;
+pub use ends::succession::{RenameIn, RenameOutcome, Succession};
 pub use ends::unused_keys::KeyPosition;
 pub use error::Error;
 pub use feed::changes::{ChangePage, ChangePageOfAll, DeliveryChange, FeedExtent};
@@ -133,6 +134,7 @@ pub use tenancy::connect_attempts::{
 };
 pub use tenancy::event_types::{DefinedTypes, DefinitionChange};
 pub use tenancy::installations::{Installation, InstallationState, NewInstallation, Token};
+pub use tenancy::identity_links::FoundIdentityLink;
 pub use tenancy::operators::{ListedTenant, ListedWorkspace, WorkspaceFilter};
 pub use tenancy::people::StoredPerson;
 pub use tenancy::previews::{NewPreview, PreviewSaved, ShownNotification, StoredPreview};

@@ -11,6 +11,7 @@ mod methods;
 mod pauses;
 mod posting;
 pub mod scopes;
+mod sign_in;
 
 mod config;
 
@@ -25,6 +26,7 @@ pub use confirm_alive::Alive;
 pub use connect::{ConnectError, Exchange, Granted, Unsupported};
 pub use methods::{INTERACTIVE, MessageChange, RequestMade};
 use pauses::Pauses;
+pub use sign_in::{SignInError, SignInTerms};
 
 use crate::domain::ids::InstallationId;
 use crate::domain::secret::Secret;

@@ -34,6 +34,7 @@ fn app(store: Store) -> App {
     let config = Config {
         redirect_url: base_url.clone(),
         connect_url: base_url.clone(),
+        identity_url: base_url.clone(),
         preview_url: base_url,
         connect_link_lifetime: Duration::from_secs(60),
         max_waiting: 1_000,

@@ -42,6 +42,7 @@ methods! {
     ConversationsSetTopic = "conversations.setTopic";
     ConversationsUnarchive = "conversations.unarchive";
     OauthV2Access = "oauth.v2.access";
+    OpenidConnectToken = "openid.connect.token";
     UsersInfo = "users.info";
     UsersList = "users.list";
     UsersLookupByEmail = "users.lookupByEmail";
@@ -82,8 +83,11 @@ impl Method {
             // "Hundreds a minute".
             Self::AuthTest => 300,
             // Posts: see above. `oauth.v2.access` is called before a workspace is known, so no
-            // workspace has a budget for it.
-            Self::ChatPostMessage | Self::OauthV2Access => return Duration::ZERO,
+            // workspace has a budget for it; `openid.connect.token` only for a person who came back
+            // from Slack.
+            Self::ChatPostMessage | Self::OauthV2Access | Self::OpenidConnectToken => {
+                return Duration::ZERO;
+            }
         };
         Duration::from_millis(60_500) / per_minute
     }

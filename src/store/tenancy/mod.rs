@@ -15,5 +15,8 @@ pub(in crate::store) mod templates;
 
 pub(in crate::store) mod connect_attempts;
 pub(in crate::store) mod event_types;
+pub(in crate::store) mod identity_links;
+mod pins;
 pub(in crate::store) mod previews;
 pub(in crate::store) mod shared_reads;
+pub(in crate::store) mod take_over;
