@@ -193,6 +193,7 @@ impl Core {
             events_url: http.events_url(),
             apps_url: http.apps_url(),
             connect_url: http.connect_url(),
+            identity_url: http.identity_url(),
             preview_url: http.preview_url(),
             return_origins: http.return_origins(),
             display_name: settings.app.display_name.trim().to_owned(),

@@ -136,8 +136,9 @@ const DATABASE_RETRY: Duration = Duration::from_secs(1);
 /// An event type whose definition only a newer release can read.
 const NEWER_EVENT_TYPE: &str = "an event type of a newer release";
 
-/// The work left after DeletePerson erased as many messages as one call does.
-const THE_REST: &str = "the rest of the deletion, which a repeated call continues,";
+/// The work left after DeletePerson, RenamePerson or MergePeople changed as many messages as one
+/// call does.
+const THE_REST: &str = "the rest of the work, which a repeated call continues,";
 
 /// A template that only a newer release can read.
 const NEWER_TEMPLATE: &str = "a template of a newer release";

@@ -27,6 +27,7 @@ pub mod list_event_types;
 mod list_failed;
 mod list_notifications;
 mod refresh_directory;
+mod rename_person;
 pub mod slack_app;
 mod take_event;
 mod tenant;
@@ -39,9 +40,12 @@ pub mod watch_deliveries;
 pub mod channels;
 mod direct;
 pub mod get_workspace;
+pub mod identity_link;
 pub mod match_coverage;
+mod merge_people;
 pub mod notify;
 pub mod operators;
+pub mod pin_identities;
 mod pin_identity;
 pub mod replay_deliveries;
 pub mod resolve_identity;
@@ -117,6 +121,8 @@ pub struct Config {
     pub apps_url: url::Url,
     /// The public address of the page that a connect link opens.
     pub connect_url: url::Url,
+    /// The public address of the page that an identity link opens.
+    pub identity_url: url::Url,
     /// The public address below which browsers get previews.
     pub preview_url: url::Url,
     /// The origins to which a connect link may send the browser back.

@@ -14,6 +14,8 @@ use crate::listen::Files;
 pub(super) const CALLBACK_PATH: &str = "slack/oauth/callback";
 /// The page that a connect link opens, below the public address.
 pub(super) const CONNECT_PATH: &str = "slack/oauth/connect";
+/// The page that an identity link opens, below the public address.
+pub(super) const IDENTITY_PATH: &str = "slack/identity";
 /// The folder of previews, below the public address.
 pub(super) const PREVIEW_PATH: &str = "slack/preview";
 /// The path to which Slack sends events, below the public address.
@@ -186,6 +188,12 @@ impl Config {
     #[must_use]
     pub fn connect_url(&self) -> Url {
         self.below(CONNECT_PATH)
+    }
+
+    /// The page that an identity link opens.
+    #[must_use]
+    pub fn identity_url(&self) -> Url {
+        self.below(IDENTITY_PATH)
     }
 
     /// The address below which browsers get previews; it ends in a slash.

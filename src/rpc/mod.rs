@@ -2,9 +2,9 @@
 //!
 //! Reading order: `around` (the form of a layer), `gate` (checks on every request before it is
 //! decoded), `open` (health and reflection), `limits`, `call` (the shared part of every call),
-//! `callers`, `decode`, `herald_service`, `admin_service`, `connect_link`, `preview_template`,
-//! `encode`, `templates`, `channel_service`, `channels`, `workspace_service`, `connections`,
-//! `operators`, `watch`, `page`, `status`, `wire`, `measure`, `serve`.
+//! `callers`, `decode`, `herald_service`, `admin_service`, `connect_link`, `people`,
+//! `preview_template`, `encode`, `templates`, `channel_service`, `channels`, `workspace_service`,
+//! `connections`, `operators`, `watch`, `page`, `status`, `wire`, `measure`, `serve`.
 
 mod around;
 mod arrival;
@@ -32,6 +32,7 @@ mod encode_lists;
 mod connect_link;
 mod templates;
 
+mod people;
 mod preview_template;
 
 mod admin_service;

@@ -1,7 +1,7 @@
 //! The Slack client: one request path, typed methods, and a verdict on each call.
 //!
 //! `client` writes the request and reads the answer; `answer` judges it, by the table in `codes`,
-//! into an [`Error`] that says what the caller should do; `oauth`, `rotation`, `users`,
+//! into an [`Error`] that says what the caller should do; `oauth`, `openid`, `rotation`, `users`,
 //! `conversations`, `channels`, `chat` and `blocks` are the methods. Nothing is retried or paced
 //! here: that is up to the caller, who knows the other replicas. `signature` verifies the requests
 //! that Slack sends to Herald; `events` and `channel_events` read them. `manifests` creates and
@@ -28,6 +28,7 @@ mod channels;
 mod chat;
 mod manifests;
 mod oauth;
+mod openid;
 mod rotation;
 mod users;
 
@@ -58,6 +59,7 @@ pub use deadline::TooLate;
 pub use error::{Error, ErrorClass};
 pub use manifests::{CreatedSlackApp, ManifestAnswer, ManifestFault};
 pub use oauth::{Access, AuthTest, Authorize};
+pub use openid::{SignInPage, SignedIn};
 pub use rotation::{EXCHANGED_IDS, NextToken, TeamsPage};
 pub use users::{FieldsJson, MembersPage};
 pub use wire::{MemberJson, NamedTeam};

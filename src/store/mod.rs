@@ -89,6 +89,7 @@ pub use database::protection::Protection;
 pub use ends::cancel::Canceled;
 pub use ends::erase::{Erased, Redact, Redacted};
 pub use ends::retention::IDEMPOTENCY;
+pub use ends::succession::{RenameIn, RenameOutcome, Succession};
 pub use ends::unused_keys::KeyPosition;
 pub use error::Error;
 pub use feed::changes::{ChangePage, ChangePageOfAll, DeliveryChange, FeedExtent};
@@ -139,6 +140,7 @@ pub use tenancy::connect_attempts::{
 pub use tenancy::connection_signals::ConnectionWatcher;
 pub use tenancy::connections::{ConnectionCursor, StoredConnection};
 pub use tenancy::event_types::{DefinedTypes, DefinitionChange};
+pub use tenancy::identity_links::FoundIdentityLink;
 pub use tenancy::installations::{Installation, InstallationState, MIGRATING, NewInstallation};
 pub use tenancy::operators::{ListedTenant, ListedWorkspace, WorkspaceFilter};
 pub use tenancy::people::StoredPerson;

@@ -15,6 +15,7 @@ mod manifests;
 mod methods;
 mod pauses;
 mod posting;
+mod sign_in;
 
 mod config;
 
@@ -36,6 +37,7 @@ pub use methods::{INTERACTIVE, MessageChange, RequestMade};
 pub use org::TeamChoice;
 use pauses::Pauses;
 pub use renew::Renewal;
+pub use sign_in::{SignInError, SignInTerms};
 
 use crate::domain::ids::InstallationId;
 use crate::domain::secret::Secret;

@@ -36,6 +36,7 @@ fn app(store: Store) -> App {
         events_url: base_url.clone(),
         apps_url: base_url.clone(),
         connect_url: base_url.clone(),
+        identity_url: base_url.clone(),
         preview_url: base_url,
         return_origins: Vec::new(),
         display_name: "Herald".to_owned(),

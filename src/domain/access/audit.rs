@@ -43,6 +43,8 @@ impl AuditOutcome {
 /// Actions that are not methods of the API.
 pub const SIGN_IN: &str = "SignIn";
 pub const COMPLETE_CONNECT: &str = "CompleteConnect";
+/// A person followed an identity link to its end.
+pub const PROVE_IDENTITY: &str = "ProveIdentity";
 /// Another tenant was connected to the workspace of this tenant.
 pub const SHARE_WORKSPACE: &str = "ShareWorkspace";
 /// The action of an entry that sums up calls of several kinds.

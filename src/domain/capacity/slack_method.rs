@@ -48,6 +48,7 @@ methods! {
     MigrationExchange = "migration.exchange";
     OauthV2Access = "oauth.v2.access";
     OauthV2Exchange = "oauth.v2.exchange";
+    OpenidConnectToken = "openid.connect.token";
     UsersInfo = "users.info";
     UsersList = "users.list";
     UsersLookupByEmail = "users.lookupByEmail";
@@ -93,8 +94,12 @@ impl Method {
             // "Hundreds a minute".
             Self::AuthTest => 300,
             // Posts: see above. `oauth.v2.access` is called before a workspace is known, so no
-            // workspace has a budget for it. A token is exchanged by one replica, every few hours.
-            Self::ChatPostMessage | Self::OauthV2Access | Self::OauthV2Exchange => {
+            // workspace has a budget for it; `openid.connect.token` only for a person who came back
+            // from Slack. A token is exchanged by one replica, every few hours.
+            Self::ChatPostMessage
+            | Self::OauthV2Access
+            | Self::OauthV2Exchange
+            | Self::OpenidConnectToken => {
                 return Duration::ZERO;
             }
         };

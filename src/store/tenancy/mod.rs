@@ -17,8 +17,11 @@ pub(in crate::store) mod tokens;
 
 pub(in crate::store) mod connect_attempts;
 pub(in crate::store) mod event_types;
+pub(in crate::store) mod identity_links;
+mod pins;
 pub(in crate::store) mod previews;
 pub(in crate::store) mod shared_reads;
+pub(in crate::store) mod take_over;
 
 pub(in crate::store) mod connections;
 
