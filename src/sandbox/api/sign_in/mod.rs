@@ -2,6 +2,7 @@
 //! codes.
 
 pub(in crate::sandbox) mod consent;
+pub(in crate::sandbox) mod admin;
 pub(super) mod oauth;
 
 pub(in crate::sandbox) mod openid;
