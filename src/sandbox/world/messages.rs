@@ -6,9 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::change::ChangeKind;
-use super::conversation::{
-    Conversation, Kind, Message, StoredMessage, direct, parse_ts, ts_text,
-};
+use super::conversation::{Conversation, Kind, Message, StoredMessage, direct, parse_ts, ts_text};
 use super::state::State;
 
 /// A message written by a person.

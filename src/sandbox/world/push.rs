@@ -289,7 +289,7 @@ pub enum PushError {
     NoUrl,
     #[error("the app has no URL for events: start the sandbox with --events-url")]
     NoEventsUrl,
-    #[error("there is no such message or element")]
+    #[error("there is no such message, element, app or workspace")]
     NotFound,
     #[error("the app did not answer: {0}")]
     NoAnswer(String),

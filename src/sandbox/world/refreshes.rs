@@ -95,7 +95,11 @@ mod tests {
             refreshes.end(number);
         }
         let told: Vec<_> = refreshes.all().iter().map(|done| (done.at, done.overlapping)).collect();
-        assert_eq!(told, [(1, true), (2, true), (3, true)], "the one that gave nothing is not kept");
+        assert_eq!(
+            told,
+            [(1, true), (2, true), (3, true)],
+            "the one that gave nothing is not kept"
+        );
         let alone = refreshes.begin("A1/T1".to_owned());
         refreshes.gave(alone, refresh(4));
         refreshes.end(alone);

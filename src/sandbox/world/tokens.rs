@@ -125,7 +125,8 @@ impl Tokens {
     /// The app and the workspace of each installation that has a live token. `None` stands for the
     /// whole organization.
     pub(in crate::sandbox) fn installed(&self) -> Vec<Installation> {
-        let live = self.by_place.keys().filter_map(|place| self.at(place).find(|t| t.is_live_bot()));
+        let live =
+            self.by_place.keys().filter_map(|place| self.at(place).find(|t| t.is_live_bot()));
         live.map(|held| Installation { app: held.app.clone(), team: held.team.clone() }).collect()
     }
 

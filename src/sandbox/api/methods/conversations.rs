@@ -47,9 +47,7 @@ pub(super) fn open(call: &mut Call<'_>) -> Result<Value, Error> {
         let needed = if people.len() > 1 { "mpim:write" } else { "im:write" };
         scopes::check(&call.scopes, &[needed])?;
         check_people(call, &people)?;
-        if call.args.flag("prevent_creation")
-            && call.state.direct_with(&people).is_none()
-        {
+        if call.args.flag("prevent_creation") && call.state.direct_with(&people).is_none() {
             return Err("channel_not_found".into());
         }
         call.state.open_with(&people, call.now)

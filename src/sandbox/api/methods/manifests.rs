@@ -84,7 +84,12 @@ pub(super) fn create(call: &mut Call<'_>) -> Result<Value, Error> {
     let app = App::made(id.clone(), client_id.clone(), manifest);
     let list = |key: &str| {
         let listed = app.manifest["oauth_config"]["scopes"][key].as_array();
-        listed.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>()
+        listed
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
     };
     let mut asked = list("bot");
     asked.extend(list("bot_optional"));

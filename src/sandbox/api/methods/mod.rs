@@ -207,10 +207,8 @@ pub(super) fn run(
 /// Counts the call against the limits of its app in its workspace.
 fn count(method: &'static Method, call: &mut Call<'_>) -> Result<(), Error> {
     let options = &call.state.options;
-    let allowed = Allowed {
-        history: options.history_limit,
-        posts_per_minute: options.posts_per_minute,
-    };
+    let allowed =
+        Allowed { history: options.history_limit, posts_per_minute: options.posts_per_minute };
     let history = matches!(method.name, "conversations.history" | "conversations.replies");
     let slow_history = history && allowed.history == HistoryLimit::OnePerMinute15;
     if !options.rate_limits && !slow_history {

@@ -74,8 +74,7 @@ pub(super) fn teams_list(call: &mut Call<'_>) -> Result<Value, Error> {
     let rest = state.teams.range(from.unwrap_or_default()..);
     let mut rest = rest.filter(|(id, _)| held(id));
     let shown = rest.by_ref().take(limit);
-    let teams: Vec<_> =
-        shown.map(|(id, team)| json!({ "id": id, "name": team.name })).collect();
+    let teams: Vec<_> = shown.map(|(id, team)| json!({ "id": id, "name": team.name })).collect();
     let next = rest.next().map(|(id, _)| cursor::encode("team", id)).unwrap_or_default();
     Ok(json!({ "teams": teams, "response_metadata": { "next_cursor": next } }))
 }

@@ -82,9 +82,9 @@ impl State {
     /// Removes the app from its workspace, or from the whole organization: its tokens answer
     /// `account_inactive`, and the app is notified.
     pub(in crate::sandbox) fn uninstall(&mut self) {
-        for place in [self.here(), self.org_place()] {
-            self.tokens.kill_at(&place, "account_inactive");
-        }
+        let org_wide = self.is_installed_org_wide();
+        let place = if org_wide { self.org_place() } else { self.here() };
+        self.tokens.kill_at(&place, "account_inactive");
         self.event(json!({ "type": "tokens_revoked",
             "tokens": { "oauth": [], "bot": [self.app.bot_user_id] } }));
         self.event(json!({ "type": "app_uninstalled" }));
@@ -100,8 +100,12 @@ impl State {
         let refresh = format!("xoxe-1-{:032x}", rand::random::<u128>());
         let expires = now + self.scaled_micros(f64::from(self.options.token_seconds));
         let (place, app) = (self.place_of(team.as_deref()), self.app.id.clone());
-        let issued =
-            Issued { scopes: scopes.clone(), expires: Some(expires), user: None, team: team.clone() };
+        let issued = Issued {
+            scopes: scopes.clone(),
+            expires: Some(expires),
+            user: None,
+            team: team.clone(),
+        };
         self.keep_token(&token, issued);
         let kept = RefreshToken {
             scopes: scopes.clone(),
@@ -227,8 +231,8 @@ fn refresh(call: &mut Call<'_>) -> Result<Grant, Error> {
     if let Some(held) = state.tokens.refresh.get_mut(text) {
         held.next.clone_from(&grant.refresh);
     }
-    let used = |at: i64| now - at > grace;
-    state.tokens.refresh.retain(|_, kept| !kept.first_used.is_some_and(used));
+    let fresh = |at: i64| now - at <= grace;
+    state.tokens.refresh.retain(|_, kept| kept.first_used.is_none_or(fresh));
     let alive = state.tokens.unused(&place);
     let team_id = team.or_else(|| state.enterprise_id()).unwrap_or_default();
     let done = Refresh { at: now, app_id: app, team_id, overlapping: false, again, alive };
