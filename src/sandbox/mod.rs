@@ -197,8 +197,8 @@ impl Sandbox {
         self.workspace.with(|state| state.tokens.kill(token.map(Secret::expose), code));
     }
 
-    /// Removes the sandbox's own app from the first workspace: tokens answer `account_inactive`; `tokens_revoked` and `app_uninstalled`
-    /// are pushed.
+    /// Removes the sandbox's own app from the first workspace: tokens answer `account_inactive`;
+    /// `tokens_revoked` and `app_uninstalled` are pushed.
     pub fn uninstall(&self) {
         self.workspace.with(state::State::uninstall);
     }

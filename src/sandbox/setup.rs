@@ -134,10 +134,11 @@ pub(super) fn seeded(config: Config, addr: SocketAddr) -> State {
         state.add_member(member);
     }
     state.add_general(now_micros());
+    state.add_teams(usize::try_from(config.teams).unwrap_or(1), now_micros());
     for channel in &config.seed_channels {
+        state.go_home();
         state.make_channel(channel, now_micros());
     }
-    state.add_teams(usize::try_from(config.teams).unwrap_or(1), now_micros());
     // There are no readers yet, and only later changes cause events.
     state.effects.clear();
     state.events_wanted = true;

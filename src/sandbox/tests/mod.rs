@@ -1,5 +1,6 @@
 //! Tests over a real socket, with a plain HTTP client.
 
+mod apps;
 mod channel_events;
 mod channel_faults;
 mod channels;
@@ -8,9 +9,12 @@ mod happenings;
 mod invitations;
 mod messages;
 mod methods;
+mod migration;
 mod org;
 mod pictures;
 mod pushes;
+mod refreshes;
+mod teams;
 mod templates;
 mod threads;
 

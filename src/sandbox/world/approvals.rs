@@ -32,7 +32,8 @@ impl State {
         });
     }
 
-    /// An administrator decides on a request; the app is not notified. `None` if there is no request with this id.
+    /// An administrator decides on a request; the app is not notified. `None` if there is no
+    /// request with this id.
     pub(in crate::sandbox) fn decide_approval(
         &mut self,
         id: &str,

@@ -45,7 +45,7 @@ impl State {
     }
 
     /// The next step is about the sandbox's own app in its first workspace again.
-    pub(super) fn go_home(&mut self) {
+    pub(in crate::sandbox) fn go_home(&mut self) {
         let (app, team) = (self.own_app.clone(), self.own_team.clone());
         self.enter_app(&app);
         self.enter_team(&team);

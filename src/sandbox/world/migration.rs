@@ -35,6 +35,11 @@ impl State {
                     "enterprise_name": self.enterprise().map(|it| it["name"].clone()) });
                 self.directory.rename(old, &new, &user);
                 self.conversations.rename_person(old, &new);
+                let groups = self.usergroups.iter_mut().map(|group| &mut group["users"]);
+                let users = groups.filter_map(|users| users.as_array_mut()).flatten();
+                for user in users.filter(|user| **user == *old) {
+                    *user = json!(new);
+                }
             }
         }
         self.migration_event("grid_migration_finished", &enterprise);

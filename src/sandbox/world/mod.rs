@@ -24,7 +24,7 @@ pub(super) mod tokens;
 pub(super) mod state;
 
 mod apps;
-pub(super) mod migration;
+mod migration;
 
 mod approvals;
 mod membership;

@@ -275,7 +275,8 @@ padding-left:1.25rem}button{font:inherit;font-weight:700;padding:.6rem 1.6rem;bo
 border:1px solid var(--edge);background:var(--card);color:inherit;margin:1rem .5rem 0 0;\
 cursor:pointer}select,input{font:inherit;max-width:100%;padding:.4rem;\
 border-radius:6px;border:1px solid var(--edge);background:var(--card);color:inherit}\
-label{display:block;margin-top:1rem}a{color:inherit}.allow{background:#007a5a;color:#fff;border-color:#007a5a}\
+label{display:block;margin-top:1rem}a{color:inherit}\
+.allow{background:#007a5a;color:#fff;border-color:#007a5a}\
 .code{font-family:monospace;color:var(--soft)}footer{text-align:center;color:var(--soft);\
 margin-top:1.5rem;font-size:.85rem}";
 
