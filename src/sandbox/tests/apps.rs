@@ -11,14 +11,12 @@ use crate::sandbox::{PushError, SandboxApp};
 
 const THEIRS: &str = "https://theirs.example/cb";
 
-/// A manifest with this address for events.
-fn manifest(events_url: &str) -> Value {
+/// A manifest of an app without events.
+fn manifest() -> Value {
     json!({
         "display_information": { "name": "Theirs" },
         "oauth_config": { "redirect_urls": [THEIRS],
             "scopes": { "bot": ["chat:write", "im:history"], "bot_optional": ["users:read"] } },
-        "settings": { "event_subscriptions": { "request_url": events_url,
-            "bot_events": ["user_change", "tokens_revoked"] } },
     })
 }
 
@@ -35,8 +33,9 @@ async fn make(slack: &Slack, manifest: &Value) -> Value {
 
 /// The code that the authorize page gives to an app.
 pub(super) async fn code(slack: &Slack, form: &[(&str, &str)]) -> String {
-    let decided = slack.http.post(slack.at("oauth/v2/authorize")).form(form);
-    let decided = decided.form(&[form, &[("decision", "allow")]].concat()).send().await.unwrap();
+    let allow = [form, &[("decision", "allow")]].concat();
+    let decided = slack.http.post(slack.at("oauth/v2/authorize")).form(&allow);
+    let decided = decided.send().await.unwrap();
     assert_eq!(decided.status(), 302, "{}", decided.text().await.unwrap());
     let back = url::Url::parse(decided.headers()["location"].to_str().unwrap()).unwrap();
     back.query_pairs().find(|(key, _)| key == "code").unwrap().1.into_owned()
@@ -79,7 +78,10 @@ async fn an_app_from_a_manifest_hears_of_its_workspace_with_its_own_secret() {
     let (own_url, mut own) = app(Vec::new()).await;
     let (url, mut theirs) = app(Vec::new()).await;
     let slack = start(Config { events_url: Some(own_url), ..config() }).await;
-    let made = make(&slack, &manifest(url.as_str())).await;
+    let mut with_events = manifest();
+    with_events["settings"]["event_subscriptions"] =
+        json!({ "request_url": url.as_str(), "bot_events": ["user_change", "tokens_revoked"] });
+    let made = make(&slack, &with_events).await;
     let secret = made["credentials"]["signing_secret"].as_str().unwrap().to_owned();
     assert_eq!(next(&mut theirs, &secret).await["type"], "url_verification");
     let apps = slack.sandbox.apps();
@@ -92,8 +94,6 @@ async fn an_app_from_a_manifest_hears_of_its_workspace_with_its_own_secret() {
     let own_secret = apps[0].signing_secret.clone();
     assert_eq!(next(&mut own, &own_secret).await["api_app_id"], "A0SANDBOX01");
     let (app, token) = installed(&slack).await;
-    // The bot that came is a member, of which the own app hears.
-    assert_eq!(next(&mut own, &own_secret).await["event"]["type"], "user_change");
     slack.sandbox.deactivate("U0DEMOBEN");
     let heard = next(&mut theirs, &secret).await;
     assert_eq!(heard["api_app_id"], app.app_id);
@@ -110,7 +110,7 @@ async fn an_app_from_a_manifest_hears_of_its_workspace_with_its_own_secret() {
 async fn tokens_codes_and_conversations_of_an_app_are_its_own() {
     let slack = start(config()).await;
     let own_token = slack.token.clone();
-    make(&slack, &manifest("https://theirs.example/events")).await;
+    make(&slack, &manifest()).await;
     let (app, token) = installed(&slack).await;
     let own = slack.sandbox.apps().swap_remove(0);
     let theirs = Slack { token, ..slack };
@@ -134,8 +134,8 @@ async fn tokens_codes_and_conversations_of_an_app_are_its_own() {
     let foreign = [&asked[..], &[("redirect_uri", "https://app.example/cb")]].concat();
     let page = slack.http.post(slack.at("oauth/v2/authorize")).form(&foreign).send().await.unwrap();
     assert!(page.text().await.unwrap().contains("bad_redirect_uri"));
-    let credentials =
-        [("client_id", app.client_id.as_str()), ("client_secret", &app.client_secret)];
+    let (id, secret) = (app.client_id.as_str(), app.client_secret.as_str());
+    let credentials = [("client_id", id), ("client_secret", secret)];
     let other = slack.form("apps.uninstall", &credentials).await;
     assert_eq!(other["error"], "client_id_token_mismatch");
     assert_eq!(slack.form("auth.test", &[]).await["ok"], true);
@@ -146,15 +146,15 @@ async fn tokens_codes_and_conversations_of_an_app_are_its_own() {
 #[tokio::test]
 async fn secrets_are_exchanged() {
     let (url, mut received) = app(Vec::new()).await;
-    let short = Config { events_url: Some(url), time_scale: 1e-9, ..config() };
-    let slack = start(short).await;
+    let slack = start(Config { events_url: Some(url), time_scale: 0.0, ..config() }).await;
     let old = slack.sandbox.apps().swap_remove(0);
     let new = slack.sandbox.regenerate_signing_secret(&old.app_id).unwrap();
     assert_ne!(new.signing_secret, old.signing_secret);
     slack.sandbox.push_event(json!({ "type": "team_rename" })).unwrap();
     assert_eq!(next(&mut received, &new.signing_secret).await["event"]["type"], "team_rename");
     let new = slack.sandbox.regenerate_client_secret(&old.app_id).unwrap();
-    let with = async |app| by_app(&slack, app, "oauth.v2.access", &[]).await["error"].take();
+    let with =
+        async |app: &SandboxApp| by_app(&slack, app, "oauth.v2.access", &[]).await["error"].take();
     assert_eq!(with(&new).await, "invalid_code", "the secret is right");
     // A day of this sandbox is over at once.
     assert_eq!(with(&old).await, "bad_client_secret");
@@ -169,7 +169,7 @@ async fn secrets_are_exchanged() {
 #[tokio::test]
 async fn a_manifest_switches_what_its_app_can_do() {
     let slack = start(config()).await;
-    let mut manifest = manifest("https://theirs.example/events");
+    let mut manifest = manifest();
     manifest["features"]["app_home"] =
         json!({ "messages_tab_enabled": false, "home_tab_enabled": false });
     manifest["settings"]["token_rotation_enabled"] = json!(true);

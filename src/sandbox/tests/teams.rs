@@ -88,6 +88,7 @@ async fn events_name_the_workspace() {
     assert_eq!(next(&mut received).await["channel"]["context_team_id"], SECOND);
     slack.sandbox.push_event_at([OWN, SECOND], json!({ "type": "team_rename" })).unwrap();
     assert_eq!(next(&mut received).await["type"], "team_rename");
+    slack.sandbox.delivery_attempts().wait_for(|n| *n == 4).await.unwrap();
     let told = slack.sandbox.deliveries().pop();
     assert_eq!(
         told.map(|told| [told.app_id, told.team_id]),
