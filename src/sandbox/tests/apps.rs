@@ -167,6 +167,25 @@ async fn secrets_are_exchanged() {
 }
 
 #[tokio::test]
+async fn a_person_can_refuse_optional_scopes() {
+    let slack = start(config()).await;
+    make(&slack, &manifest()).await;
+    let app = slack.sandbox.apps().pop().unwrap();
+    let asked = [("client_id", app.client_id.as_str()), ("scope", "chat:write,users:read")];
+    let page = url::Url::parse_with_params(slack.at("oauth/v2/authorize").as_str(), asked).unwrap();
+    let page = slack.http.get(page).send().await.unwrap().text().await.unwrap();
+    assert!(page.contains("<li><code>chat:write</code></li>"), "{page}");
+    assert!(page.contains("name=\"optional users:read\" value=\"1\" checked"), "{page}");
+    let refused = [&asked[..], &[("choice", "1")]].concat();
+    let taken = [&refused[..], &[("optional users:read", "1")]].concat();
+    for (form, scopes) in [(refused, "chat:write"), (taken, "chat:write,users:read")] {
+        let code = code(&slack, &form).await;
+        let granted = by_app(&slack, &app, "oauth.v2.access", &[("code", &code)]).await;
+        assert_eq!(granted["scope"], scopes);
+    }
+}
+
+#[tokio::test]
 async fn a_manifest_switches_what_its_app_can_do() {
     let slack = start(config()).await;
     let mut manifest = manifest();

@@ -321,6 +321,20 @@ async fn limits_answer_429_with_retry_after() {
 }
 
 #[tokio::test]
+async fn history_of_a_distributed_app_is_slow_also_without_other_limits() {
+    let history_limit = HistoryLimit::OnePerMinute15;
+    let slack = start(Config { history_limit, ..config() }).await;
+    let bot = slack.sandbox.bot_user_id();
+    let channel = slack.sandbox.create_channel("news", false, &[&bot]);
+    let form = [("channel", channel.as_str())];
+    assert_eq!(slack.form("conversations.history", &form).await["ok"], true);
+    let limited = slack.send("conversations.history", &form).await.unwrap();
+    assert_eq!(limited.status(), 429);
+    assert!(limited.headers().contains_key("retry-after"));
+    assert_eq!(slack.form("conversations.info", &form).await["ok"], true);
+}
+
+#[tokio::test]
 async fn faults_before_and_after_storing() {
     let slack = start(config()).await;
     let form = [("channel", "U0DEMOADA"), ("text", "a")];

@@ -44,6 +44,9 @@ pub struct Options {
     pub require_approval: bool,
     /// The requested scopes that are granted; `None` grants all.
     pub granted_scopes: Option<Vec<String>>,
+    /// The scopes that people can refuse on the authorize page, besides those that the manifest of
+    /// an app says.
+    pub optional_scopes: Vec<String>,
     /// The class of the app for reading history, which is enforced also without other limits.
     pub history_limit: HistoryLimit,
     /// Posts per minute in the whole workspace; Slack does not publish its limit.
@@ -79,6 +82,7 @@ impl Default for Options {
             pkce: false,
             require_approval: false,
             granted_scopes: None,
+            optional_scopes: Vec::new(),
             history_limit: HistoryLimit::Full,
             posts_per_minute: POSTS_PER_MINUTE,
             messages_tab: true,
@@ -205,6 +209,13 @@ impl State {
     pub(in crate::sandbox) fn rotates(&self) -> bool {
         let asked = self.app.switch("/settings/token_rotation_enabled");
         self.options.token_rotation || asked == Some(true)
+    }
+
+    /// Whether a person can refuse this scope and install the app all the same.
+    pub(in crate::sandbox) fn is_optional(&self, scope: &str) -> bool {
+        let said = &self.app.manifest["oauth_config"]["scopes"]["bot_optional"];
+        let by_manifest = said.as_array().is_some_and(|all| all.iter().any(|one| one == scope));
+        by_manifest || self.options.optional_scopes.iter().any(|one| one == scope)
     }
 
     /// Whether people can read the app's direct messages.

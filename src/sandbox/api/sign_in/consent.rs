@@ -65,6 +65,7 @@ fn check(state: &mut State, fields: &Fields) -> Result<Ask, Refused> {
     if scopes.is_empty() {
         return refuse("invalid_scope", "The app asks for no scope.");
     }
+    let scopes = chosen(state, scopes, fields);
     if let Some(scope) = scopes.iter().find(|scope| !scopes::is_known(scope)) {
         return refuse("invalid_scope", format!("There is no bot scope {scope}."));
     }
@@ -72,6 +73,16 @@ fn check(state: &mut State, fields: &Fields) -> Result<Ask, Refused> {
     let (redirect, named) = redirect(state, fields)?;
     let asked = Asked { redirect_uri: named, challenge, sign_in: None };
     Ok(Ask { scopes, redirect, asked, state: fields.get("state").cloned() })
+}
+
+/// The scopes without the optional ones that the person refused on the page. If the form did not
+/// offer the choice, none was refused.
+fn chosen(state: &State, scopes: BTreeSet<String>, fields: &Fields) -> BTreeSet<String> {
+    if !fields.contains_key("choice") {
+        return scopes;
+    }
+    let taken = |scope: &String| fields.contains_key(&format!("optional {scope}"));
+    scopes.into_iter().filter(|scope| !state.is_optional(scope) || taken(scope)).collect()
 }
 
 /// The S256 challenge of PKCE. Other methods are refused: it is a guess that Slack refuses them
@@ -189,10 +200,11 @@ fn consent(state: &State, ask: &Ask, fields: &Fields) -> String {
     if state.installs_org_wide() {
         body = body.replacen("Slack workspace</h1>", "Slack organization</h1>", 1);
     }
-    for scope in &ask.scopes {
+    for scope in ask.scopes.iter().filter(|scope| !state.is_optional(scope)) {
         write!(body, "<li><code>{}</code></li>", escape(scope)).unwrap_or_default();
     }
     body.push_str("</ul><form method=\"post\" action=\"/oauth/v2/authorize\">");
+    offer(&mut body, state, ask);
     let kept = ["client_id", "scope", "user_scope", "redirect_uri", "state"];
     hide(&mut body, fields, &kept);
     hide(&mut body, fields, &["code_challenge", "code_challenge_method"]);
@@ -206,6 +218,24 @@ fn consent(state: &State, ask: &Ask, fields: &Fields) -> String {
     });
     body.push_str("</form>");
     page(&format!("Install {app}"), &body)
+}
+
+/// Offers the optional scopes, all of them chosen.
+fn offer(body: &mut String, state: &State, ask: &Ask) {
+    let mut optional = ask.scopes.iter().filter(|scope| state.is_optional(scope)).peekable();
+    if optional.peek().is_none() {
+        return;
+    }
+    body.push_str("<h2>Optional</h2><input type=\"hidden\" name=\"choice\" value=\"1\">");
+    for scope in optional {
+        let scope = escape(scope);
+        write!(
+            body,
+            "<label><input type=\"checkbox\" name=\"optional {scope}\" value=\"1\" checked> \
+             <code>{scope}</code></label>"
+        )
+        .unwrap_or_default();
+    }
 }
 
 /// Lets the person choose the workspace if there are several.
