@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::apps::{by_app, code};
-use super::{Config, Slack, config, start};
+use super::{Slack, config, start};
 use crate::sandbox::{Fault, FaultKind};
 
 /// A sandbox with an installation whose token rotates, and its answer.

@@ -85,14 +85,14 @@ impl State {
     pub(in crate::sandbox) fn sandbox_apps(&self) -> Vec<SandboxApp> {
         let mut apps: Vec<_> = self.apps.values().collect();
         apps.sort_by_key(|app| app.id != self.own_app);
-        apps.into_iter().map(|app| SandboxApp::from(app.as_ref())).collect()
+        apps.into_iter().map(|app| SandboxApp::of(app)).collect()
     }
 
     /// Gives an app another signing secret: Slack signs with it at once. `None` if there is no such
     /// app.
     pub(in crate::sandbox) fn regenerate_signing_secret(&mut self, id: &str) -> Option<SandboxApp> {
         self.change_app(id, |app| app.signing_secret = App::new_secret());
-        self.apps.get(id).map(|app| SandboxApp::from(app.as_ref()))
+        self.apps.get(id).map(|app| SandboxApp::of(app))
     }
 
     /// Gives an app another client secret; the old one works for a day. `None` if there is no such
@@ -107,7 +107,7 @@ impl State {
             let secret = std::mem::replace(&mut app.client_secret, App::new_secret());
             app.former_secret = Some(FormerSecret { secret, until });
         });
-        self.apps.get(id).map(|app| SandboxApp::from(app.as_ref()))
+        self.apps.get(id).map(|app| SandboxApp::of(app))
     }
 
     /// Whether the app is installed for the whole organization, and not in this workspace only.
@@ -175,7 +175,7 @@ impl State {
 
     /// All workspaces: the first one first, then the others by id.
     pub(in crate::sandbox) fn all_teams(&self) -> Vec<Team> {
-        let mut teams: Vec<Team> = self.teams.values().map(|team| team.as_ref().clone()).collect();
+        let mut teams: Vec<Team> = self.teams.values().map(|team| (**team).clone()).collect();
         teams.sort_by_key(|team| team.id != self.own_team);
         teams
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::directory;
 use super::state::State;
@@ -36,7 +36,7 @@ impl State {
                 self.directory.rename(old, &new, &user);
                 self.conversations.rename_person(old, &new);
                 let groups = self.usergroups.iter_mut().map(|group| &mut group["users"]);
-                let users = groups.filter_map(|users| users.as_array_mut()).flatten();
+                let users = groups.filter_map(Value::as_array_mut).flatten();
                 for user in users.filter(|user| **user == *old) {
                     *user = json!(new);
                 }

@@ -143,8 +143,8 @@ pub struct SandboxApp {
     pub redirect_urls: Vec<String>,
 }
 
-impl From<&App> for SandboxApp {
-    fn from(app: &App) -> Self {
+impl SandboxApp {
+    pub(in crate::sandbox) fn of(app: &App) -> Self {
         Self {
             app_id: app.id.clone(),
             client_id: app.client_id.clone(),

@@ -38,7 +38,8 @@ fn read(call: &Call<'_>) -> Result<(Value, Vec<Value>), Error> {
     for (at, url) in urls.as_array().into_iter().flatten().enumerate() {
         // Local addresses too, which Slack does not take: so that tests need no certificate.
         let url = url.as_str().and_then(|url| Url::parse(url).ok());
-        if !url.is_some_and(|url| url.scheme() == "https" || is_loopback(&url)) {
+        let secure = url.is_some_and(|url| url.scheme() == "https" || is_loopback(&url));
+        if !secure {
             wrong("must be a secure url".to_owned(), &format!("/oauth_config/redirect_urls/{at}"));
         }
     }

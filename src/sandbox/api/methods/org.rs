@@ -72,7 +72,7 @@ pub(super) fn teams_list(call: &mut Call<'_>) -> Result<Value, Error> {
         if org_wide { access.unwrap_or(state.options.team_access) } else { *id == state.team.id }
     };
     let rest = state.teams.range(from.unwrap_or_default()..);
-    let mut rest = rest.filter(|(id, _)| held(id));
+    let mut rest = rest.filter(|entry| held(entry.0));
     let shown = rest.by_ref().take(limit);
     let teams: Vec<_> = shown.map(|(id, team)| json!({ "id": id, "name": team.name })).collect();
     let next = rest.next().map(|(id, _)| cursor::encode("team", id)).unwrap_or_default();
