@@ -281,7 +281,8 @@ impl Sandbox {
     }
 
     /// Pushes an event, given its inner payload, such as `{"type":"app_uninstalled"}`. Returns its
-    /// `event_id`. `url_verification` and `app_rate_limited` are sent flat.
+    /// `event_id`. `url_verification` and `app_rate_limited` are sent flat. With `_event_time`, the
+    /// event is late: it happened in that second since the epoch.
     ///
     /// # Errors
     /// [`PushError::NoEventsUrl`] if no events URL is set.

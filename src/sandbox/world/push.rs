@@ -75,7 +75,8 @@ pub struct Delivery {
 }
 
 /// Wraps an inner event for the app and the workspace of this step as Slack does;
-/// `url_verification` and `app_rate_limited` are flat.
+/// `url_verification` and `app_rate_limited` are flat. An inner `_event_time`, which is removed, is
+/// the second in which it happened, for events that are late.
 pub(in crate::sandbox) fn envelope(state: &mut State, mut inner: Value, now: i64) -> Push {
     let id = state.new_id('E').replacen("E0", "Ev0", 1);
     let (to, team_id) = (Receiver::of_events(&state.app), state.team.id.clone());
@@ -87,6 +88,8 @@ pub(in crate::sandbox) fn envelope(state: &mut State, mut inner: Value, now: i64
         }
         return Push { id, body: inner, to, team_id };
     }
+    let given = inner.as_object_mut().and_then(|inner| inner.remove("_event_time"));
+    let now = given.and_then(|given| given.as_i64()).map_or(now, |second| second * 1_000_000);
     if inner["event_ts"].is_null() {
         inner["event_ts"] = json!(super::conversation::ts_text(now));
     }
