@@ -1,5 +1,6 @@
-"""The sandbox's pages on a telephone in dark mode, as a browser lays them out: the consent page, the
-one of Sign in with Slack, and the administrator's.
+"""The sandbox's pages on a telephone in dark mode, as a browser lays them out.
+
+They are the consent page, the one of Sign in with Slack, and the administrator's.
 
 Usage: consent.py HERALD CHROMIUM. Chromium's own window cannot be as narrow as a telephone, so each
 page is shown in a frame of 390 px. Another frame has the consent page with a planted fault, columns

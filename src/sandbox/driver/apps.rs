@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::sandbox::world::clock::now_micros;
 use crate::sandbox::world::refreshes::Refresh;
+use crate::sandbox::world::state::State;
 use crate::sandbox::world::team::{SandboxApp, Team};
 use crate::sandbox::world::workspace::Workspace;
 
@@ -87,6 +88,6 @@ async fn migrate(Shared(workspace): Held, Json(into): Json<MoveInto>) -> StatusC
 
 /// The workspaces have moved.
 async fn finish_migration(Shared(workspace): Held) -> StatusCode {
-    let moved = workspace.with(|state| state.finish_migration());
+    let moved = workspace.with(State::finish_migration);
     if moved { StatusCode::NO_CONTENT } else { StatusCode::CONFLICT }
 }
