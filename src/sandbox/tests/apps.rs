@@ -65,12 +65,17 @@ async fn installed(slack: &Slack) -> (SandboxApp, String) {
 }
 
 /// The body of the next request, which must be signed with this secret.
-async fn next(received: &mut UnboundedReceiver<Received>, secret: &str) -> Value {
+async fn signed(received: &mut UnboundedReceiver<Received>, secret: &str) -> Vec<u8> {
     let (headers, body) = received.recv().await.unwrap();
     let timestamp = headers["x-slack-request-timestamp"].to_str().unwrap();
     let expected = sign(&Secret::new(secret), timestamp, &body);
     assert_eq!(headers["x-slack-signature"], expected.as_str());
-    serde_json::from_slice(&body).unwrap()
+    body
+}
+
+/// The next event, which must be signed with this secret.
+async fn next(received: &mut UnboundedReceiver<Received>, secret: &str) -> Value {
+    serde_json::from_slice(&signed(received, secret).await).unwrap()
 }
 
 #[tokio::test]
@@ -104,6 +109,42 @@ async fn an_app_from_a_manifest_hears_of_its_workspace_with_its_own_secret() {
     assert_eq!(theirs_of_it.form("auth.revoke", &[]).await["revoked"], true);
     let heard = next(&mut theirs, &secret).await;
     assert_eq!(heard["event"]["type"], "tokens_revoked", "app_uninstalled was not subscribed to");
+}
+
+#[tokio::test]
+async fn what_people_do_goes_to_the_app_that_wrote_to_them() {
+    let (own_url, mut own) = app(Vec::new()).await;
+    let (url, mut theirs) = app(Vec::new()).await;
+    let (events_url, interactions_url) = (Some(own_url.clone()), Some(own_url));
+    let slack = start(Config { events_url, interactions_url, ..config() }).await;
+    let mut interactive = manifest();
+    interactive["settings"] = json!({
+        "event_subscriptions": { "request_url": url.as_str(), "bot_events": ["message.im"] },
+        "interactivity": { "is_enabled": true, "request_url": url.as_str() },
+    });
+    make(&slack, &interactive).await;
+    let (app, token) = installed(&slack).await;
+    let secret = app.signing_secret.as_str();
+    assert_eq!(next(&mut theirs, secret).await["type"], "url_verification");
+    let slack = Slack { token, ..slack };
+    let button = json!({ "type": "button", "action_id": "mute",
+        "text": { "type": "plain_text", "text": "Mute" } });
+    let blocks = json!([{ "type": "actions", "elements": [button] }]);
+    let body = json!({ "channel": "U0DEMOADA", "text": "t", "blocks": blocks });
+    let posted = slack.json("chat.postMessage", body).await;
+    let (channel, ts) = (posted["channel"].as_str().unwrap(), posted["ts"].as_str().unwrap());
+    assert_eq!(slack.sandbox.press_button(channel, ts, "mute").await.unwrap(), 200);
+    let form = signed(&mut theirs, secret).await;
+    let payload = url::form_urlencoded::parse(&form).next().unwrap().1.into_owned();
+    let payload: Value = serde_json::from_str(&payload).unwrap();
+    assert_eq!(payload["api_app_id"], app.app_id);
+    let written = json!({ "conversation": channel, "user": "U0DEMOADA", "text": "hello" });
+    slack.control("_sandbox/messages", written).await;
+    assert_eq!(next(&mut theirs, secret).await["event"]["text"], "hello");
+    // The sandbox's own app heard of nothing before this event.
+    slack.sandbox.push_event(json!({ "type": "team_rename" })).unwrap();
+    let heard = next(&mut own, "sandbox-signing-secret").await;
+    assert_eq!(heard["event"]["type"], "team_rename");
 }
 
 #[tokio::test]

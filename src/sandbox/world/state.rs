@@ -165,7 +165,7 @@ impl State {
         let kind = &inner["type"];
         let named = |kinds: &Vec<String>| kinds.iter().any(|one| *kind == **one);
         let by_options = || self.options.bot_events.as_ref().is_none_or(named);
-        let subscribed = self.app.subscribed(kind).unwrap_or_else(by_options);
+        let subscribed = self.app.subscribed(&inner).unwrap_or_else(by_options);
         if self.events_wanted && self.app.events_url.is_some() && subscribed {
             let (app, team) = (Arc::clone(&self.app), Arc::clone(&self.team));
             self.effects.push(Effect::Event { app, team, inner });

@@ -117,13 +117,21 @@ impl App {
         self.manifest.pointer(pointer).and_then(Value::as_bool)
     }
 
-    /// The events that its manifest subscribes to. `None` for the sandbox's own app.
-    pub(in crate::sandbox) fn subscribed(&self, kind: &Value) -> Option<bool> {
+    /// Whether its manifest subscribes to this event. `None` for the sandbox's own app.
+    pub(in crate::sandbox) fn subscribed(&self, inner: &Value) -> Option<bool> {
         if self.manifest.is_null() {
             return None;
         }
+        // A manifest names the event `message` with the kind of conversation.
+        let kind = match (inner["type"].as_str(), inner["channel_type"].as_str()) {
+            (Some("message"), Some("channel")) => "message.channels",
+            (Some("message"), Some("group")) => "message.groups",
+            (Some("message"), Some("mpim")) => "message.mpim",
+            (Some("message"), Some("im")) => "message.im",
+            (kind, _) => kind.unwrap_or_default(),
+        };
         let events = self.manifest["settings"]["event_subscriptions"]["bot_events"].as_array();
-        Some(events.is_some_and(|events| events.contains(kind)))
+        Some(events.is_some_and(|events| events.iter().any(|event| event == kind)))
     }
 
     /// The bot's handle.
