@@ -1,7 +1,6 @@
 //! The table of Web API methods, and the decision on one call.
 
 pub(super) mod auth;
-mod chat;
 mod conversations;
 mod dnd;
 mod manifests;
@@ -13,6 +12,8 @@ mod validate;
 mod views;
 
 mod channels;
+mod chat;
+
 mod ephemeral;
 
 mod invitations;
