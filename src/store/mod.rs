@@ -16,7 +16,8 @@
 //! - `records`: deliveries and notifications as they are read back. `ends`: canceling, erasing and
 //!   retention. `feed`: the changes of deliveries. `channels`: the channels that Herald keeps in
 //!   Slack, and their feed.
-//! - `audit`: the audit trail. `upkeep`: clock steps, recoveries, health.
+//! - `audit`: the audit trail. `upkeep`: clock steps, recoveries, health. `leaving`: the end of a
+//!   tenant's connection, and of a tenant.
 
 mod config;
 mod error;
@@ -46,6 +47,8 @@ mod waiting;
 mod intake;
 
 mod turns;
+
+mod leaving;
 
 #[cfg(test)]
 mod plans;
@@ -94,7 +97,7 @@ pub use feed::changes::{ChangePage, DeliveryChange, FeedExtent};
 pub use feed::signals::{FeedReach, FeedWatcher};
 pub use handles::{
     ApiKeys, Audit, Budgets, ChannelFeed, Channels, CustomFields, DeliveryFeed, Ends, EventTypes,
-    Lanes, MemberLists, Outbox, People, Previews, Records, SlackEvents, Templates, Tenancy, Upkeep,
+    Lanes, Leaving, MemberLists, Outbox, People, Previews, Records, SlackEvents, Templates, Tenancy, Upkeep,
     Waiting,
 };
 pub use intake::accept::{Accepted, Before};
@@ -106,6 +109,7 @@ pub use lanes::claim::{Head, LaneClaim, lease_token};
 pub use lanes::lane::{Backlog, LaneKey};
 pub use lanes::queue::{Queue, QueueKey, QueuePlace, Queues};
 pub use lanes::repair::LaneRepair;
+pub use leaving::{Left, SeenLink};
 pub use member_lists::changes::{ListBasis, MemberChange, Merged, Settlement};
 pub use member_lists::crawl::{Checkpoint, CrawlLease, CrawledPage, Saved};
 pub use member_lists::field_pass::{FieldsEnd, FieldsLease, FieldsProgress};
