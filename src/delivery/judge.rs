@@ -13,7 +13,7 @@ use crate::domain::delivery::{End, Settle};
 use crate::domain::ids::{ChannelId, InstallationId, SlackUserId};
 use crate::domain::settings::Settings;
 use crate::domain::time::Timestamp;
-use crate::store::{self, Head, Installation};
+use crate::store::{self, DISCONNECTED, Head, Installation};
 
 impl Delivery {
     /// Checks the head; `None`: it may be sent.
@@ -138,7 +138,7 @@ fn unless_it_waits(
     departure: Option<Departure>,
 ) -> Result<HeadDecision<'_>, End> {
     decision.or_else(|end| {
-        Departure::waits(departure, end).map(|()| HeadDecision::Pause { code: "disconnected" })
+        Departure::waits(departure, end).map(|()| HeadDecision::Pause { code: DISCONNECTED })
     })
 }
 

@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use super::Delivery;
 use super::turn::Turn;
+use crate::domain::delivery::admission::Departure;
 use crate::domain::delivery::{Probe, Settle, next_after_probe};
 use crate::domain::ids::{ChannelId, DeliveryId, SlackUserId};
 use crate::domain::time::Timestamp;
 use crate::slack::{self, HistoryMessage, Range};
-use crate::store::{self, Installation, SettleContext};
+use crate::store::{self, DISCONNECTED, Installation, SettleContext};
 use crate::workspace;
 
 /// The clocks of Slack and of the database may differ by this much: by a step of ten minutes, and
@@ -104,6 +105,9 @@ impl Delivery {
         let Some(installation) = tenancy.installation(claim.installation).await? else {
             return Ok(Look::Saw(Probe::Unreadable));
         };
+        if installation.dead() == Some(DISCONNECTED) && self.has_left(turn).await? {
+            return Ok(Look::Saw(Probe::Unreadable));
+        }
         let channel = match self.conversation(turn).await {
             Ok(Some(channel)) => channel,
             Ok(None) => return Ok(Look::Saw(Probe::Unreadable)),
@@ -158,6 +162,13 @@ impl Delivery {
         // Many messages may have been written since. They are read to the end, some pages a look.
         cursors.insert(head.delivery, reached).await;
         Ok(Look::Saw(Probe::Unavailable { after: self.inner.timing.retry }))
+    }
+
+    /// Whether the tenant left its workspace and its messages end: no later token will read the
+    /// history. A tenant that is gone has no messages either.
+    async fn has_left(&self, turn: &Turn<'_>) -> Result<bool, store::Error> {
+        let facts = self.inner.store.tenancy().tenant_facts(&turn.head.tenant).await?;
+        Ok(facts.is_none_or(|facts| facts.departure == Some(Departure::Ends)))
     }
 
     /// Whether this look decides. Slack has 30 s from the last request that may have been made:

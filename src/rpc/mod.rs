@@ -47,6 +47,8 @@ mod watch;
 
 mod channel_fields;
 
+mod leaving;
+
 mod channels;
 
 mod channel_service;

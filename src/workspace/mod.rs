@@ -7,6 +7,7 @@
 mod channels;
 mod confirm_alive;
 mod connect;
+mod leave;
 mod methods;
 mod pauses;
 mod posting;
@@ -23,6 +24,7 @@ pub use crate::domain::capacity::slack_method::Method;
 pub use config::Config;
 pub use confirm_alive::Alive;
 pub use connect::{ConnectError, Exchange, Granted, Unsupported};
+pub use leave::Revocation;
 pub use methods::{INTERACTIVE, MessageChange, RequestMade};
 use pauses::Pauses;
 

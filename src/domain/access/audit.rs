@@ -49,7 +49,7 @@ pub const SHARE_WORKSPACE: &str = "ShareWorkspace";
 pub const SEVERAL: &str = "Several";
 
 /// Methods whose success is recorded together with the change.
-const CHANGES: [&str; 28] = [
+const CHANGES: [&str; 30] = [
     "AddChannelMembers",
     "AllowSending",
     "ArchiveChannel",
@@ -60,6 +60,8 @@ const CHANGES: [&str; 28] = [
     "CreateEventType",
     "DeleteEventType",
     "DeletePerson",
+    "DeleteTenant",
+    "Disconnect",
     "EnsureChannel",
     "PinIdentity",
     "RefreshDirectory",

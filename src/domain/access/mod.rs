@@ -276,6 +276,8 @@ table! {
     UNARCHIVE_CHANNEL = "ChannelService" / "UnarchiveChannel" OPERATE;
     RELEASE_CHANNEL = "ChannelService" / "ReleaseChannel" OPERATE;
     WATCH_CHANNELS = "ChannelService" / "WatchChannels" OPERATE;
+    DISCONNECT = "WorkspaceService" / "Disconnect" ADMINISTER;
+    DELETE_TENANT = "WorkspaceService" / "DeleteTenant" ADMINISTER;
 }
 
 #[cfg(test)]

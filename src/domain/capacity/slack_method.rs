@@ -21,6 +21,7 @@ macro_rules! methods {
 }
 
 methods! {
+    AuthRevoke = "auth.revoke";
     AuthTest = "auth.test";
     BlocksValidate = "blocks.validate";
     ChatDelete = "chat.delete";
@@ -76,6 +77,7 @@ impl Method {
             | Self::ConversationsKick
             | Self::ConversationsOpen
             | Self::ConversationsReplies
+            | Self::AuthRevoke
             | Self::ChatUpdate
             | Self::ChatDelete => 50,
             Self::ConversationsMembers | Self::UsersInfo | Self::UsersProfileGet => 100,

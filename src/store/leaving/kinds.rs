@@ -2,51 +2,52 @@
 
 /// Rows of one table that are a tenant's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Kind {
-    pub(super) table: &'static str,
+pub(super) struct TenantTable {
+    pub(super) name: &'static str,
     /// Columns that identify a row.
     pub(super) key: &'static str,
     /// The order of an index that begins with the tenant.
     pub(super) order: &'static str,
 }
 
-const fn kind(table: &'static str, key: &'static str) -> Kind {
-    Kind { table, key, order: key }
+const fn by_key(name: &'static str, key: &'static str) -> TenantTable {
+    TenantTable { name, key, order: key }
 }
 
 /// In the order of the erasure. Rows that a statement or a trigger derives from others come after
 /// these: channels that are deleted write to their feed. The keys of people come after everything
 /// that they encrypt.
-pub(super) const KINDS: &[Kind] = &[
-    Kind { table: "deliveries", key: "sequence", order: "notification" },
-    Kind { table: "deliveries_history", key: "sequence", order: "notification" },
-    kind("delivery_sharers", "user_id, delivery"),
-    Kind { table: "notifications", key: "id", order: "created_at, id" },
-    kind("replays", "principal, request_id"),
-    Kind { table: "channels", key: "id", order: "channel_key" },
-    Kind { table: "channel_members", key: "channel, user_id", order: "user_id" },
-    kind("channel_releases", "id"),
-    kind("channel_sweeps", "tenant"),
-    kind("channel_feed_inbox", "id"),
-    kind("channel_changes", "sequence"),
-    kind("channel_feed_heads", "tenant"),
-    kind("feed_inbox", "id"),
-    kind("delivery_changes", "sequence"),
-    kind("feed_heads", "tenant"),
-    kind("held_sweeps", "tenant"),
-    kind("preferences", "user_id, event_type"),
-    kind("people", "user_id"),
-    kind("template_versions", "event_type, content_id, locale, version"),
-    kind("templates", "event_type, content_id, locale"),
-    kind("event_types", "name"),
-    Kind { table: "previews", key: "id_hash", order: "created_at, id_hash" },
-    Kind { table: "connect_attempts", key: "state_hash", order: "created_at" },
-    kind("person_keys", "person"),
+pub(super) const TABLES: &[TenantTable] = &[
+    TenantTable { name: "deliveries", key: "sequence", order: "notification" },
+    TenantTable { name: "deliveries_history", key: "sequence", order: "notification" },
+    by_key("delivery_sharers", "user_id, delivery"),
+    TenantTable { name: "notifications", key: "id", order: "created_at, id" },
+    by_key("replays", "principal, request_id"),
+    TenantTable { name: "channels", key: "id", order: "channel_key" },
+    TenantTable { name: "channel_members", key: "channel, user_id", order: "user_id" },
+    by_key("channel_releases", "id"),
+    by_key("channel_sweeps", "tenant"),
+    by_key("channel_feed_inbox", "id"),
+    by_key("channel_changes", "sequence"),
+    by_key("channel_feed_heads", "tenant"),
+    by_key("feed_inbox", "id"),
+    by_key("delivery_changes", "sequence"),
+    by_key("feed_heads", "tenant"),
+    by_key("held_sweeps", "tenant"),
+    by_key("preferences", "user_id, event_type"),
+    by_key("people", "user_id"),
+    by_key("template_versions", "event_type, content_id, locale, version"),
+    by_key("templates", "event_type, content_id, locale"),
+    by_key("event_types", "name"),
+    TenantTable { name: "previews", key: "id_hash", order: "created_at, id_hash" },
+    TenantTable { name: "connect_attempts", key: "state_hash", order: "created_at" },
+    by_key("person_keys", "person"),
 ];
 
 /// What the last transaction erases, in its order: the API keys, because the caller that deletes
-/// the tenant may use one; the tenant's data keys; and the tenant itself.
-pub(super) const LAST: &[&str] = &["api_keys", "data_keys", "tenants"];
+/// the tenant may use one; the workspace that no other tenant wants; the tenant's data keys; and
+/// the tenant itself.
+pub(super) const LAST: &[&str] = &["api_keys", "installations", "data_keys", "tenants"];
 
 #[cfg(test)]
 mod tests {
@@ -71,9 +72,10 @@ mod tests {
         store.migrate().await.unwrap();
         let rows = sql::all(store.reader(), SQL, Vec::new()).await.unwrap();
         let stored: BTreeSet<String> = rows.iter().map(|row| row.get(0).unwrap()).collect();
-        let listed = KINDS.iter().map(|kind| kind.table).chain(LAST.iter().copied()).chain(KEPT);
-        // The data keys name their tenant in another column.
-        let listed = listed.filter(|table| *table != "data_keys").map(str::to_owned);
+        let listed = TABLES.iter().map(|table| table.name).chain(LAST.iter().copied()).chain(KEPT);
+        // These have no column with their tenant.
+        let others = ["installations", "data_keys"];
+        let listed = listed.filter(|table| !others.contains(table)).map(str::to_owned);
         assert_eq!(stored, listed.collect::<BTreeSet<String>>());
     }
 }

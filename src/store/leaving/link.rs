@@ -12,6 +12,10 @@ use crate::store::database::transaction::{Tx, scoped};
 use crate::store::seal::data_keys::{KeyScope, SealedCell};
 use crate::store::{Error, Leaving};
 
+/// The reason for which an installation is dead that no tenant uses any more. Slack has no such
+/// code.
+pub const DISCONNECTED: &str = "disconnected";
+
 /// A tenant's connection at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeenLink {
@@ -167,7 +171,7 @@ async fn leave(
 /// No tenant uses the installation any more: its token is removed, its lanes sleep, its member list
 /// is emptied, and the rest is to be erased.
 async fn abandon(tx: &Tx, id: &str, no_token: &[u8]) -> Result<(), Error> {
-    const END: &str = "UPDATE installations SET state = 'dead', state_reason = 'disconnected',
+    const END: &str = "UPDATE installations SET state = 'dead', state_reason = $3,
             state_changed_at = {now}, token = $2, refresh_token = NULL, token_expires_at = NULL,
             token_version = token_version + 1, installed_by = NULL
         WHERE id = $1";
@@ -176,7 +180,7 @@ async fn abandon(tx: &Tx, id: &str, no_token: &[u8]) -> Result<(), Error> {
     const ERASE: &str = "INSERT INTO workspace_erasures (installation, started_at)
         VALUES ($1, {now}) ON CONFLICT (installation)
         DO UPDATE SET started_at = excluded.started_at";
-    sql::execute(tx, END, params![id, no_token.to_vec()]).await?;
+    sql::execute(tx, END, params![id, no_token.to_vec(), DISCONNECTED]).await?;
     for text in [SLEEP, ERASE, EMPTY_LIST] {
         sql::execute(tx, text, params![id]).await?;
     }

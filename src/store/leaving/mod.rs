@@ -19,4 +19,4 @@ mod workspace;
 
 mod tenant;
 
-pub use link::{Left, SeenLink};
+pub use link::{DISCONNECTED, Left, SeenLink};

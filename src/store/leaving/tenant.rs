@@ -10,7 +10,8 @@
 
 use std::time::Duration;
 
-use super::kinds::{KINDS, Kind, LAST};
+use super::kinds::{LAST, TABLES, TenantTable};
+use super::workspace::{forget, left_behind};
 use crate::domain::ids::TenantId;
 use crate::domain::time::{Timestamp, micros};
 use crate::store::database::sql::{self, params, placeholders};
@@ -85,10 +86,10 @@ impl Leaving<'_> {
     ) -> Result<Vec<&'static str>, Error> {
         let deletion = &Deletion { leaving: self, tenant, since, patience };
         let mut transactions = 0;
-        for kind in KINDS {
+        for table in TABLES {
             while transactions < TRANSACTIONS {
                 transactions += 1;
-                let some = self.store.transaction(|tx| scoped(deletion.erase_some(tx, *kind)));
+                let some = self.store.transaction(|tx| scoped(deletion.erase_some(tx, table)));
                 match some.await? {
                     None => return Ok(Vec::new()),
                     Some(rows) if rows < BATCH as u64 => break,
@@ -97,7 +98,7 @@ impl Leaving<'_> {
             }
         }
         let mut remaining = deletion.remaining().await?;
-        if remaining.is_empty() {
+        if remaining.is_empty() && deletion.erase_workspace().await? {
             let end = self.store.transaction(|tx| scoped(deletion.end(tx)));
             if end.await? {
                 self.store.recorded();
@@ -127,56 +128,75 @@ impl Deletion<'_> {
     }
 
     /// Removes a batch of rows; returns how many. `None`: the deletion is over.
-    async fn erase_some(&self, tx: &Tx, kind: Kind) -> Result<Option<u64>, Error> {
-        let Kind { table, key, order } = kind;
+    async fn erase_some(&self, tx: &Tx, table: &TenantTable) -> Result<Option<u64>, Error> {
         let fence = self.fence(tx, "{for_key_share}").await?;
         if fence == Fence::Over {
             return Ok(None);
         }
-        let tenant = params![self.tenant.as_str()];
-        if table.starts_with("deliveries") {
-            return self.erase_deliveries(tx, kind, fence).await.map(Some);
+        let TenantTable { name, key, order } = table;
+        if name.starts_with("deliveries") {
+            return self.erase_deliveries(tx, table, fence).await.map(Some);
         }
         let text = format!(
-            "DELETE FROM {table} WHERE tenant = $1 AND ({key}) IN (SELECT {key} FROM {table} \
+            "DELETE FROM {name} WHERE tenant = $1 AND ({key}) IN (SELECT {key} FROM {name} \
              WHERE tenant = $1 ORDER BY {order} LIMIT {BATCH})"
         );
-        sql::execute(tx, &text, tenant).await.map(Some)
+        sql::execute(tx, &text, params![self.tenant.as_str()]).await.map(Some)
     }
 
     /// With the log of their requests. A delivery whose request is under way is left to its worker
     /// at first.
-    async fn erase_deliveries(&self, tx: &Tx, kind: Kind, fence: Fence) -> Result<u64, Error> {
-        let Kind { table, order, .. } = kind;
-        let all =
-            if fence == Fence::Ripe { "TRUE".to_owned() } else { format!("NOT ({IN_FLIGHT})") };
+    async fn erase_deliveries(
+        &self,
+        tx: &Tx,
+        table: &TenantTable,
+        fence: Fence,
+    ) -> Result<u64, Error> {
+        let TenantTable { name, order, .. } = table;
+        let which = match fence {
+            Fence::Ripe => String::new(),
+            Fence::Early | Fence::Over => format!("AND NOT ({IN_FLIGHT})"),
+        };
         let find = format!(
-            "SELECT sequence, id FROM {table} WHERE tenant = $1 AND {all} \
+            "SELECT sequence, id FROM {name} WHERE tenant = $1 {which} \
              ORDER BY {order} LIMIT {BATCH}"
         );
         let rows = sql::all(tx, &find, params![self.tenant.as_str()]).await?;
         if rows.is_empty() {
             return Ok(0);
         }
+        let (mut ids, mut numbers) = (Vec::new(), Vec::new());
+        for row in &rows {
+            numbers.push(row.get::<i64>(0)?.into());
+            ids.push(row.get::<String>(1)?.into());
+        }
         let among = placeholders(1, rows.len());
-        let ids = rows.iter().map(|row| row.get::<String>(1).map(sea_orm::Value::from));
         let log = format!("DELETE FROM attempts WHERE delivery IN ({among})");
-        sql::execute(tx, &log, ids.collect::<Result<_, _>>()?).await?;
-        let numbers = rows.iter().map(|row| row.get::<i64>(0).map(sea_orm::Value::from));
-        let text = format!("DELETE FROM {table} WHERE sequence IN ({among})");
-        sql::execute(tx, &text, numbers.collect::<Result<_, _>>()?).await
+        sql::execute(tx, &log, ids).await?;
+        let text = format!("DELETE FROM {name} WHERE sequence IN ({among})");
+        sql::execute(tx, &text, numbers).await
     }
 
-    /// The kinds of rows that are there.
+    /// The tables with rows of the tenant.
     async fn remaining(&self) -> Result<Vec<&'static str>, Error> {
         let mut remaining = Vec::new();
-        for Kind { table, .. } in KINDS {
-            let text = format!("SELECT 1 FROM {table} WHERE tenant = $1 LIMIT 1");
+        for table in TABLES {
+            let text = any_of(table.name);
             let key = params![self.tenant.as_str()];
             let found = sql::one(self.leaving.store.reader(), &text, key).await?;
-            remaining.extend(found.map(|_| *table));
+            remaining.extend(found.map(|_| table.name));
         }
         Ok(remaining)
+    }
+
+    /// Erases what is left of the workspace that the tenant left, such as lanes that had messages,
+    /// if no other tenant wants it. Returns whether nothing is left of it.
+    async fn erase_workspace(&self) -> Result<bool, Error> {
+        let reader = self.leaving.store.reader();
+        match left_behind(reader, self.tenant).await? {
+            Some(workspace) => self.leaving.erase_all(&workspace.to_string()).await,
+            None => Ok(true),
+        }
     }
 
     /// The last transaction. Returns whether the tenant is gone; not yet, if calls may still write,
@@ -196,10 +216,8 @@ impl Deletion<'_> {
             Fence::Ripe => {}
         }
         let key = params![self.tenant.as_str()];
-        let tables = KINDS.iter().map(|kind| kind.table).chain(["tenant_links"]);
-        for table in tables {
-            let text = format!("SELECT 1 FROM {table} WHERE tenant = $1 LIMIT 1");
-            if sql::one(tx, &text, key.clone()).await?.is_some() {
+        for table in TABLES.iter().map(|table| table.name).chain(["tenant_links"]) {
+            if sql::one(tx, &any_of(table), key.clone()).await?.is_some() {
                 return Ok(false);
             }
         }
@@ -207,10 +225,17 @@ impl Deletion<'_> {
         if sql::execute(tx, KEYS, key.clone()).await? > 0 {
             sql::execute(tx, TELL, params![]).await?;
         }
+        if let Some(workspace) = left_behind(tx, self.tenant).await? {
+            forget(tx, workspace).await?;
+        }
         let scope = KeyScope::Tenant(self.tenant.clone()).text();
         sql::execute(tx, SECRETS, params![scope]).await?;
         sql::execute(tx, NAME, key.clone()).await?;
         sql::execute(tx, TENANT, key).await?;
         Ok(true)
     }
+}
+
+fn any_of(table: &str) -> String {
+    format!("SELECT 1 FROM {table} WHERE tenant = $1 LIMIT 1")
 }

@@ -4,6 +4,8 @@
 //!
 //! Each transaction locks the installation and checks that it was not connected again.
 
+use sea_orm::ConnectionTrait;
+
 use crate::domain::ids::{InstallationId, TenantId};
 use crate::store::database::rows::{Columns, parse_id};
 use crate::store::database::sql::{self, params, placeholders};
@@ -18,7 +20,7 @@ const TRANSACTIONS: usize = 400;
 const LANES: usize = 500;
 
 /// Rows of one table that are a workspace's.
-struct Part {
+struct WorkspacePart {
     table: &'static str,
     /// The rest of its key.
     key: &'static str,
@@ -27,14 +29,14 @@ struct Part {
 }
 
 /// In the order of the erasure.
-const PARTS: &[Part] = &[
-    Part { table: "directory_pages", key: "generation, page", at_once: 20 },
-    Part { table: "directory_changes", key: "sequence", at_once: 500 },
-    Part { table: "profile_fields", key: "slack_user_id", at_once: 500 },
-    Part { table: "seen_events", key: "event_id", at_once: 500 },
-    Part { table: "field_passes", key: "installation", at_once: 1 },
-    Part { table: "budgets", key: "method", at_once: 100 },
-    Part { table: "posting", key: "installation", at_once: 1 },
+const WORKSPACE_PARTS: &[WorkspacePart] = &[
+    WorkspacePart { table: "directory_pages", key: "generation, page", at_once: 20 },
+    WorkspacePart { table: "directory_changes", key: "sequence", at_once: 500 },
+    WorkspacePart { table: "profile_fields", key: "slack_user_id", at_once: 500 },
+    WorkspacePart { table: "seen_events", key: "event_id", at_once: 500 },
+    WorkspacePart { table: "field_passes", key: "installation", at_once: 1 },
+    WorkspacePart { table: "budgets", key: "method", at_once: 100 },
+    WorkspacePart { table: "posting", key: "installation", at_once: 1 },
 ];
 
 /// Locks an installation that was disconnected and not connected again.
@@ -42,7 +44,7 @@ const ABANDONED: &str = "SELECT 1 FROM installations
     WHERE id = $1 AND state = 'dead' AND state_reason = 'disconnected' {for_update}";
 
 /// The outcome of one transaction.
-enum Step {
+enum PartErased {
     /// It removed so many rows.
     Removed(u64),
     /// The workspace was connected again: nothing more is to be erased.
@@ -89,41 +91,18 @@ impl Leaving<'_> {
         Ok(done)
     }
 
-    /// The workspace that this tenant left, if it is not connected now and no other tenant may want
-    /// to connect it again.
-    pub async fn left_behind(self, tenant: &TenantId) -> Result<Option<InstallationId>, Error> {
-        const SQL: &str = "SELECT i.id FROM tenants t
-            JOIN installations i ON i.id = t.left_installation
-            WHERE t.tenant = $1 AND i.state = 'dead' AND i.state_reason = 'disconnected'
-                AND NOT EXISTS (SELECT 1 FROM tenant_links l WHERE l.installation = i.id)
-                AND NOT EXISTS (SELECT 1 FROM tenants o
-                    WHERE o.left_installation = i.id AND o.tenant <> t.tenant)";
-        let row = sql::one(self.store.reader(), SQL, params![tenant.as_str()]).await?;
-        row.map(|row| Columns::of(&row).uuid(InstallationId::parse)).transpose()
-    }
-
-    /// Forgets an installation whose data was erased, with its key. One that was connected again,
-    /// or has lanes with messages, stays.
-    pub async fn forget_workspace(self, installation: InstallationId) -> Result<(), Error> {
-        let id = &installation.to_string();
-        let scope = &KeyScope::Installation(installation);
-        self.store.transaction(|tx| scoped(forget(tx, id, scope))).await?;
-        self.store.forget_keys_of(scope).await;
-        Ok(())
-    }
-
     /// All parts, then the lanes. A workspace that was connected again has nothing to erase.
-    async fn erase_all(self, id: &str) -> Result<bool, Error> {
+    pub(super) async fn erase_all(self, id: &str) -> Result<bool, Error> {
         let mut budget = Budget(TRANSACTIONS);
-        for part in PARTS {
+        for part in WORKSPACE_PARTS {
             loop {
                 if !budget.take() {
                     return Ok(false);
                 }
                 match self.erase_part(id, part).await? {
-                    Step::Removed(rows) if rows < u64::from(part.at_once) => break,
-                    Step::Removed(_) => {}
-                    Step::Revived => return Ok(true),
+                    PartErased::Removed(rows) if rows < u64::from(part.at_once) => break,
+                    PartErased::Removed(_) => {}
+                    PartErased::Revived => return Ok(true),
                 }
             }
         }
@@ -137,8 +116,8 @@ impl Leaving<'_> {
         Ok(true)
     }
 
-    async fn erase_part(self, id: &str, part: &'static Part) -> Result<Step, Error> {
-        let Part { table, key, at_once } = part;
+    async fn erase_part(self, id: &str, part: &'static WorkspacePart) -> Result<PartErased, Error> {
+        let WorkspacePart { table, key, at_once } = part;
         let text = &format!(
             "DELETE FROM {table} WHERE installation = $1 AND ({key}) IN (SELECT {key} \
              FROM {table} WHERE installation = $1 ORDER BY {key} LIMIT {at_once})"
@@ -146,9 +125,9 @@ impl Leaving<'_> {
         let erased = self.store.transaction(|tx| {
             scoped(async move {
                 if sql::one(tx, ABANDONED, params![id]).await?.is_none() {
-                    return Ok(Step::Revived);
+                    return Ok(PartErased::Revived);
                 }
-                sql::execute(tx, text, params![id]).await.map(Step::Removed)
+                sql::execute(tx, text, params![id]).await.map(PartErased::Removed)
             })
         });
         erased.await
@@ -198,7 +177,25 @@ async fn erase_lanes(tx: &Tx, id: &str, after: &str) -> Result<Option<String>, E
     Ok(Some(last))
 }
 
-async fn forget(tx: &Tx, id: &str, scope: &KeyScope) -> Result<(), Error> {
+/// The workspace that this tenant left, if it is not connected now and no other tenant may want to
+/// connect it again.
+pub(super) async fn left_behind(
+    db: &impl ConnectionTrait,
+    tenant: &TenantId,
+) -> Result<Option<InstallationId>, Error> {
+    const SQL: &str = "SELECT i.id FROM tenants t
+        JOIN installations i ON i.id = t.left_installation
+        WHERE t.tenant = $1 AND i.state = 'dead' AND i.state_reason = 'disconnected'
+            AND NOT EXISTS (SELECT 1 FROM tenant_links l WHERE l.installation = i.id)
+            AND NOT EXISTS (SELECT 1 FROM tenants o
+                WHERE o.left_installation = i.id AND o.tenant <> t.tenant)";
+    let row = sql::one(db, SQL, params![tenant.as_str()]).await?;
+    row.map(|row| Columns::of(&row).uuid(InstallationId::parse)).transpose()
+}
+
+/// Forgets an installation whose data was erased, with its key. One that was connected again, or
+/// has lanes with messages, stays.
+pub(super) async fn forget(tx: &Tx, installation: InstallationId) -> Result<(), Error> {
     const USED: &str = "SELECT 1 FROM lanes WHERE installation = $1
         UNION ALL SELECT 1 FROM tenant_links WHERE installation = $1
         UNION ALL SELECT 1 FROM directory_pages WHERE installation = $1
@@ -209,13 +206,14 @@ async fn forget(tx: &Tx, id: &str, scope: &KeyScope) -> Result<(), Error> {
         "DELETE FROM installations WHERE id = $1",
     ];
     const KEYS: &str = "DELETE FROM data_keys WHERE scope = $1";
-    let abandoned = sql::one(tx, ABANDONED, params![id]).await?.is_some();
-    if !abandoned || sql::one(tx, USED, params![id]).await?.is_some() {
+    let id = installation.to_string();
+    let abandoned = sql::one(tx, ABANDONED, params![id.as_str()]).await?.is_some();
+    if !abandoned || sql::one(tx, USED, params![id.as_str()]).await?.is_some() {
         return Ok(());
     }
-    sql::execute(tx, KEYS, params![scope.text()]).await?;
+    sql::execute(tx, KEYS, params![KeyScope::Installation(installation).text()]).await?;
     for text in ROWS {
-        sql::execute(tx, text, params![id]).await?;
+        sql::execute(tx, text, params![id.as_str()]).await?;
     }
     Ok(())
 }
