@@ -32,7 +32,7 @@ const TENANTS: &[&str] = &[
     "deleting_at BIGINT",
     // When its connection was last ended on purpose.
     "disconnected_at BIGINT",
-    // What becomes of messages that wait: 'ends', 'keeps'; NULL: it was connected since.
+    // The fate of messages that wait: 'ends', 'keeps'; NULL: it was connected since.
     "departure TEXT",
     // The installation that it left.
     "left_installation TEXT",

@@ -28,7 +28,7 @@ const AT_ONCE: u32 = 10;
 /// The longest time that the erasure of one workspace takes in one look.
 const STEP: Duration = Duration::from_secs(60);
 
-/// What becomes of the tenant's data when its connection ends.
+/// The fate of the tenant's data when its connection ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeaveTerms {
     /// Of messages that wait.
@@ -52,7 +52,7 @@ pub struct Disconnected {
     pub ended_messages: u64,
     /// Whether the token no longer works. Other tenants of the workspace keep it.
     pub revoked: bool,
-    /// What a person still has to do in Slack, or know; empty: nothing.
+    /// Things that a person still has to do in Slack, or know, as a sentence; empty: nothing.
     pub remaining: &'static str,
 }
 

@@ -101,13 +101,10 @@ impl Delivery {
     }
 
     async fn search(&self, turn: &Turn<'_>) -> Result<Look, store::Error> {
-        let (claim, head, tenancy) = (turn.claim, &turn.head, self.inner.store.tenancy());
-        let Some(installation) = tenancy.installation(claim.installation).await? else {
+        let (claim, head) = (turn.claim, &turn.head);
+        let Some(installation) = self.workspace_of(turn).await? else {
             return Ok(Look::Saw(Probe::Unreadable));
         };
-        if installation.dead() == Some(DISCONNECTED) && self.has_left(turn).await? {
-            return Ok(Look::Saw(Probe::Unreadable));
-        }
         let channel = match self.conversation(turn).await {
             Ok(Some(channel)) => channel,
             Ok(None) => return Ok(Look::Saw(Probe::Unreadable)),
@@ -164,11 +161,17 @@ impl Delivery {
         Ok(Look::Saw(Probe::Unavailable { after: self.inner.timing.retry }))
     }
 
-    /// Whether the tenant left its workspace and its messages end: no later token will read the
-    /// history. A tenant that is gone has no messages either.
-    async fn has_left(&self, turn: &Turn<'_>) -> Result<bool, store::Error> {
-        let facts = self.inner.store.tenancy().tenant_facts(&turn.head.tenant).await?;
-        Ok(facts.is_none_or(|facts| facts.departure == Some(Departure::Ends)))
+    /// The workspace of the head. `None`: its history can never be read again, because the tenant
+    /// left it and its messages end, or because it is not known.
+    async fn workspace_of(&self, turn: &Turn<'_>) -> Result<Option<Installation>, store::Error> {
+        let tenancy = self.inner.store.tenancy();
+        let installation = tenancy.installation(turn.claim.installation).await?;
+        if installation.as_ref().and_then(Installation::dead) != Some(DISCONNECTED) {
+            return Ok(installation);
+        }
+        let facts = tenancy.tenant_facts(&turn.head.tenant).await?;
+        let ends = facts.is_none_or(|facts| facts.departure == Some(Departure::Ends));
+        Ok(installation.filter(|_| !ends))
     }
 
     /// Whether this look decides. Slack has 30 s from the last request that may have been made:

@@ -35,7 +35,7 @@ use crate::domain::time::Timestamp;
 const NOT_CONNECTED: End = End::Unreachable(NoMatch::NotConnected);
 const DEACTIVATED: End = End::Failed(Failure::Deactivated);
 
-/// What becomes of the messages that wait when a tenant's connection is ended on purpose.
+/// The fate of the messages that wait when a tenant's connection is ended on purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Departure {
     /// They end.

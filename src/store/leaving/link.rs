@@ -56,6 +56,12 @@ const EMPTY_LIST: &str = "UPDATE directory SET generation = generation + 1,
         shrink_members = NULL, shrink_at = NULL, shrink_accepted = 0
     WHERE installation = $1";
 
+/// A reading of custom fields under way loses its lease, too.
+const NO_FIELDS: &str = "UPDATE field_passes SET epoch = epoch + 1, lease_until = 0, due_at = 0,
+        soon_at = 0, needed = 0, wanted = 0, fetched = 0, unpublished = 0, started_at = NULL,
+        last_error = NULL
+    WHERE installation = $1";
+
 impl Leaving<'_> {
     /// The tenant's connection; `None`: it has none.
     pub async fn link_of(self, tenant: &TenantId) -> Result<Option<SeenLink>, Error> {
@@ -180,8 +186,9 @@ async fn abandon(tx: &Tx, id: &str, no_token: &[u8]) -> Result<(), Error> {
     const ERASE: &str = "INSERT INTO workspace_erasures (installation, started_at)
         VALUES ($1, {now}) ON CONFLICT (installation)
         DO UPDATE SET started_at = excluded.started_at";
+    const NAMELESS: &str = "UPDATE posting SET limited_lane = NULL WHERE installation = $1";
     sql::execute(tx, END, params![id, no_token.to_vec(), DISCONNECTED]).await?;
-    for text in [SLEEP, ERASE, EMPTY_LIST] {
+    for text in [SLEEP, NAMELESS, ERASE, EMPTY_LIST, NO_FIELDS] {
         sql::execute(tx, text, params![id]).await?;
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! The erasure of a workspace's data, once no tenant uses it: its member list and the changes of
-//! it, custom fields, events, and lanes without messages. The installation stays, without a token:
-//! if the workspace is connected again, identities and waiting messages are found by its id.
+//! it, custom fields, events, and lanes without messages. The installation stays, without a token,
+//! with the numbers that fence its leases and the budgets of its limits: if the workspace is
+//! connected again, identities and waiting messages are found by its id.
 //!
 //! Each transaction locks the installation and checks that it was not connected again.
 
@@ -34,9 +35,6 @@ const WORKSPACE_PARTS: &[WorkspacePart] = &[
     WorkspacePart { table: "directory_changes", key: "sequence", at_once: 500 },
     WorkspacePart { table: "profile_fields", key: "slack_user_id", at_once: 500 },
     WorkspacePart { table: "seen_events", key: "event_id", at_once: 500 },
-    WorkspacePart { table: "field_passes", key: "installation", at_once: 1 },
-    WorkspacePart { table: "budgets", key: "method", at_once: 100 },
-    WorkspacePart { table: "posting", key: "installation", at_once: 1 },
 ];
 
 /// Locks an installation that was disconnected and not connected again.
@@ -87,6 +85,7 @@ impl Leaving<'_> {
         let done = self.erase_all(&id).await?;
         if done {
             sql::execute(self.store.writer(), DONE, params![id.as_str(), since]).await?;
+            self.store.tidy_soon().await;
         }
         Ok(done)
     }
@@ -200,7 +199,10 @@ pub(super) async fn forget(tx: &Tx, installation: InstallationId) -> Result<(), 
         UNION ALL SELECT 1 FROM tenant_links WHERE installation = $1
         UNION ALL SELECT 1 FROM directory_pages WHERE installation = $1
         UNION ALL SELECT 1 FROM directory_changes WHERE installation = $1 LIMIT 1";
-    const ROWS: [&str; 3] = [
+    const ROWS: [&str; 6] = [
+        "DELETE FROM budgets WHERE installation = $1",
+        "DELETE FROM posting WHERE installation = $1",
+        "DELETE FROM field_passes WHERE installation = $1",
         "DELETE FROM directory WHERE installation = $1",
         "DELETE FROM workspace_erasures WHERE installation = $1",
         "DELETE FROM installations WHERE id = $1",

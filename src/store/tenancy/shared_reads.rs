@@ -31,8 +31,8 @@ pub struct TenantFacts {
     pub installation: Option<Installation>,
     /// The database's time of the read.
     pub now: Timestamp,
-    /// What becomes of waiting messages, if the connection was ended on purpose and none has been
-    /// made since.
+    /// The fate of waiting messages, if the connection was ended on purpose and none has been made
+    /// since.
     pub departure: Option<Departure>,
     /// Whether it is being deleted.
     pub deleting: bool,
