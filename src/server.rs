@@ -250,7 +250,8 @@ impl Parts {
         tasks.spawn(background("the audit trail", app.trail().clone().run(close.clone())));
         tasks.spawn(background("the API keys", app.keys().clone().run(close.clone())));
         tasks.spawn(background("the notices of channels", app.clone().run_notices(stop.clone())));
-        tasks.spawn(background("the erasures of workspaces", app.clone().run_leaving(stop.clone())));
+        let erasing = app.clone().run_leaving(stop.clone());
+        tasks.spawn(background("the erasures of workspaces", erasing));
         tasks.spawn(background("the issuers of tokens", issuers.run(close.clone())));
         let (serving, readiness) = (self.serving.clone(), self.readiness.clone());
         let watching = watch(store, watchdog, serving, readiness, stop.clone());

@@ -218,8 +218,8 @@ impl Store {
         Ok(entries)
     }
 
-    /// The time up to which entries have lost their keys, because a tenant of this name was deleted.
-    /// Calls that were under way then may have written a few more, with keys in memory.
+    /// The time up to which entries have lost their keys, because a tenant of this name was
+    /// deleted. Calls that were under way then may have written a few more, with keys in memory.
     async fn unreadable_until(&self, tenant: &TenantId) -> Result<Option<Timestamp>, Error> {
         const SQL: &str = "SELECT erased_at FROM erased_tenants WHERE tenant = $1";
         let row = sql::one(self.reader(), SQL, params![tenant.as_str()]).await?;
@@ -281,7 +281,7 @@ struct Sealed {
 }
 
 impl Sealed {
-    /// The entry of a deleted tenant: what it says about people and objects cannot be read any more.
+    /// The entry of a deleted tenant: its people and its detail cannot be decrypted any more.
     fn without_keys(self) -> AuditRecord {
         let person = |id: &PersonKeyId| {
             if id.is_empty() { ShownPerson::Nobody } else { ShownPerson::Erased }

@@ -44,9 +44,9 @@ pub(super) const TABLES: &[TenantTable] = &[
     by_key("person_keys", "person"),
 ];
 
-/// The rows that the last transaction erases, in its order: the API keys, because the caller that deletes
-/// the tenant may use one; the workspace that no other tenant wants; the tenant's data keys; and
-/// the tenant itself.
+/// The rows that the last transaction erases, in its order: the API keys, because the caller that
+/// deletes the tenant may use one; the workspace that no other tenant wants; the tenant's data keys;
+/// and the tenant itself.
 pub(super) const LAST: &[&str] = &["api_keys", "installations", "data_keys", "tenants"];
 
 #[cfg(test)]

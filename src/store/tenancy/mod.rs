@@ -8,7 +8,7 @@ pub(in crate::store) mod api_keys;
 pub(in crate::store) mod installations;
 pub(in crate::store) mod people;
 mod preferences;
-pub(in crate::store) mod tenants;
+mod tenants;
 
 pub(in crate::store) mod templates;
 
