@@ -261,6 +261,8 @@ impl Parts {
         tasks.spawn(background("the notices of channels", app.clone().run_notices(stop.clone())));
         let connections = app.clone().run_connections(stop.clone());
         tasks.spawn(background("the watchers of connections", connections));
+        let erasing = app.clone().run_leaving(stop.clone());
+        tasks.spawn(background("the erasures of workspaces", erasing));
         tasks.spawn(background("the issuers of tokens", issuers.run(close.clone())));
         let (serving, readiness) = (self.serving.clone(), self.readiness.clone());
         let watching = watch(store, watchdog, serving, readiness, stop.clone());

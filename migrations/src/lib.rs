@@ -49,6 +49,7 @@ mod m20260101_000030_awaiting;
 mod m20260101_000031_connect_scopes;
 mod m20260101_000032_slack_apps;
 mod m20260101_000033_connections;
+mod m20260101_000034_leaving;
 mod m20260101_000035_keeping;
 mod m20260101_000037_feed_of_all;
 mod m20260101_000038_identity_links;
@@ -102,6 +103,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20260101_000031_connect_scopes::Migration),
             Box::new(m20260101_000032_slack_apps::Migration),
             Box::new(m20260101_000033_connections::Migration),
+            Box::new(m20260101_000034_leaving::Migration),
             Box::new(m20260101_000035_keeping::Migration),
             Box::new(m20260101_000037_feed_of_all::Migration),
             Box::new(m20260101_000038_identity_links::Migration),

@@ -110,6 +110,16 @@ impl Error {
         Self::Unavailable { what: NEWER_TEMPLATE, retry_after: NEWER_RETRY }
     }
 
+    /// The tenant is being deleted, or was deleted lately.
+    #[must_use]
+    pub fn tenant_deleted() -> Self {
+        Self::Precondition {
+            reason: "TENANT_DELETED",
+            sentence: "the tenant is being deleted, or was deleted less than two hours ago: use \
+                       another tenant_id",
+        }
+    }
+
     #[must_use]
     pub fn invalid(field: impl Into<String>, problem: impl ToString) -> Self {
         Self::Invalid(vec![Violation::new(field, problem)])
@@ -136,8 +146,8 @@ const DATABASE_RETRY: Duration = Duration::from_secs(1);
 /// An event type whose definition only a newer release can read.
 const NEWER_EVENT_TYPE: &str = "an event type of a newer release";
 
-/// The work left after DeletePerson, RenamePerson or MergePeople changed as many messages as one
-/// call does.
+/// The work left after DeletePerson, RenamePerson, MergePeople or Disconnect ended, changed or
+/// erased as many messages as one call does.
 const THE_REST: &str = "the rest of the work, which a repeated call continues,";
 
 /// A template that only a newer release can read.
@@ -173,6 +183,7 @@ impl From<store::Error> for Error {
                 tracing::error!(%error, "data keys cannot be decrypted");
                 Self::Unavailable { what: "the key service", retry_after: 5 * DATABASE_RETRY }
             }
+            store::Error::TenantDeleted => Self::tenant_deleted(),
             store::Error::Unfinished(_) => {
                 tracing::info!(%error, "a call did a part of its work");
                 Self::Unavailable { what: THE_REST, retry_after: DATABASE_RETRY }

@@ -64,7 +64,7 @@ impl App {
         };
         let attempt = self.store.tenancy().latest_connect(&call.tenant).await?;
         let channels = self.store.channels().count(&call.tenant).await?;
-        let TenantFacts { settings, installation, now } = facts;
+        let TenantFacts { settings, installation, now, .. } = facts;
         let mapping = match self.directory.mapping(&settings).await {
             Ok(mapping) => mapping,
             Err(directory::Error::Mapping(error)) => {

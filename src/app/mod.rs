@@ -22,6 +22,7 @@ pub mod get_notification;
 pub mod get_person;
 pub mod get_preferences;
 mod keys;
+pub mod leave;
 mod list_audit;
 pub mod list_event_types;
 mod list_failed;

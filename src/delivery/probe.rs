@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use super::Delivery;
 use super::turn::Turn;
+use crate::domain::delivery::admission::Departure;
 use crate::domain::delivery::{Probe, Settle, next_after_probe};
 use crate::domain::ids::{ChannelId, DeliveryId, SlackUserId};
 use crate::domain::time::Timestamp;
 use crate::slack::{self, HistoryMessage, Range};
-use crate::store::{self, Installation, SettleContext};
+use crate::store::{self, DISCONNECTED, Installation, SettleContext};
 use crate::workspace;
 
 /// The clocks of Slack and of the database may differ by this much: by a step of ten minutes, and
@@ -100,8 +101,8 @@ impl Delivery {
     }
 
     async fn search(&self, turn: &Turn<'_>) -> Result<Look, store::Error> {
-        let (claim, head, tenancy) = (turn.claim, &turn.head, self.inner.store.tenancy());
-        let Some(installation) = tenancy.installation(claim.installation).await? else {
+        let (claim, head) = (turn.claim, &turn.head);
+        let Some(installation) = self.workspace_of(turn).await? else {
             return Ok(Look::Saw(Probe::Unreadable));
         };
         let channel = match self.conversation(turn).await {
@@ -158,6 +159,19 @@ impl Delivery {
         // Many messages may have been written since. They are read to the end, some pages a look.
         cursors.insert(head.delivery, reached).await;
         Ok(Look::Saw(Probe::Unavailable { after: self.inner.timing.retry }))
+    }
+
+    /// The workspace of the head. `None`: its history can never be read again, because the tenant
+    /// left it and its messages end, or because it is not known.
+    async fn workspace_of(&self, turn: &Turn<'_>) -> Result<Option<Installation>, store::Error> {
+        let tenancy = self.inner.store.tenancy();
+        let installation = tenancy.installation(turn.claim.installation).await?;
+        if installation.as_ref().and_then(Installation::dead) != Some(DISCONNECTED) {
+            return Ok(installation);
+        }
+        let facts = tenancy.tenant_facts(&turn.head.tenant).await?;
+        let ends = facts.is_none_or(|facts| facts.departure == Some(Departure::Ends));
+        Ok(installation.filter(|_| !ends))
     }
 
     /// Whether this look decides. Slack has 30 s from the last request that may have been made:

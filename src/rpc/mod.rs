@@ -49,6 +49,8 @@ mod watch;
 
 mod channel_fields;
 
+mod leaving;
+
 mod channels;
 mod connections;
 mod operators;

@@ -1,11 +1,11 @@
 //! The Slack client: one request path, typed methods, and a verdict on each call.
 //!
 //! `client` writes the request and reads the answer; `answer` judges it, by the table in `codes`,
-//! into an [`Error`] that says what the caller should do; `oauth`, `openid`, `rotation`, `users`,
-//! `conversations`, `channels`, `chat` and `blocks` are the methods. Nothing is retried or paced
-//! here: that is up to the caller, who knows the other replicas. `signature` verifies the requests
-//! that Slack sends to Herald; `events` and `channel_events` read them. `manifests` creates and
-//! changes apps.
+//! into an [`Error`] that says what the caller should do; `oauth`, `openid`, `revoke`, `rotation`,
+//! `users`, `conversations`, `channels`, `chat` and `blocks` are the methods. Nothing is retried or
+//! paced here: that is up to the caller, who knows the other replicas. `signature` verifies the
+//! requests that Slack sends to Herald; `events` and `channel_events` read them. `manifests`
+//! creates and changes apps.
 
 pub mod audience;
 mod config;
@@ -29,6 +29,7 @@ mod chat;
 mod manifests;
 mod oauth;
 mod openid;
+mod revoke;
 mod rotation;
 mod users;
 

@@ -105,6 +105,9 @@ handles! {
     /// The feed of changes of channels and their members (`channels::changes`).
     channel_feed: ChannelFeed,
 
+    /// Leaving a workspace, and the deletion of tenants (`leaving`).
+    leaving: Leaving,
+
     /// The audit trail (`audit`). A change is noted by [`Store::noting`].
     audit: Audit,
 

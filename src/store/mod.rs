@@ -16,7 +16,8 @@
 //! - `records`: deliveries and notifications as they are read back. `ends`: canceling, erasing and
 //!   retention. `feed`: the changes of deliveries. `channels`: the channels that Herald keeps in
 //!   Slack, and their feed. `keep`: the tokens of workspaces that are kept connected.
-//! - `audit`: the audit trail. `upkeep`: clock steps, recoveries, health.
+//! - `audit`: the audit trail. `upkeep`: clock steps, recoveries, health. `leaving`: the end of a
+//!   tenant's connection, and of a tenant.
 
 mod config;
 mod error;
@@ -47,6 +48,8 @@ mod waiting;
 mod intake;
 
 mod turns;
+
+mod leaving;
 
 #[cfg(test)]
 mod plans;
@@ -96,8 +99,8 @@ pub use feed::changes::{ChangePage, ChangePageOfAll, DeliveryChange, FeedExtent}
 pub use feed::signals::{FeedReach, FeedWatcher};
 pub use handles::{
     ApiKeys, Audit, Budgets, ChannelFeed, Channels, Connections, CustomFields, DeliveryFeed, Ends,
-    EventTypes, IdentityLinks, InstallationTokens, Lanes, MemberLists, Operators, Outbox, People,
-    Previews, Records, SlackApps, SlackEvents, Templates, Tenancy, Upkeep, Waiting,
+    EventTypes, IdentityLinks, InstallationTokens, Lanes, Leaving, MemberLists, Operators, Outbox,
+    People, Previews, Records, SlackApps, SlackEvents, Templates, Tenancy, Upkeep, Waiting,
 };
 pub use intake::accept::{Accepted, Before};
 pub use intake::new::{Accept, ForChannel, NewDelivery, NotificationTerms, Target};
@@ -111,6 +114,7 @@ pub use lanes::claim::{Head, LaneClaim, lease_token};
 pub use lanes::lane::{Backlog, LaneKey};
 pub use lanes::queue::{Queue, QueueKey, QueuePlace, Queues};
 pub use lanes::repair::LaneRepair;
+pub use leaving::{DISCONNECTED, Left, SeenLink};
 pub use member_lists::changes::{ListBasis, MemberChange, Merged, Settlement};
 pub use member_lists::crawl::{Checkpoint, CrawlLease, CrawledPage, Saved};
 pub use member_lists::field_pass::{FieldsEnd, FieldsLease, FieldsProgress};

@@ -47,6 +47,7 @@ impl Browser {
             events_url: herald::http::Config::default().events_url(),
             apps_url: herald::http::Config::default().apps_url(),
             connect_url: herald::http::Config::default().connect_url(),
+            identity_url: herald::http::Config::default().identity_url(),
             preview_url: herald::http::Config::default().preview_url(),
             return_origins: Vec::new(),
             display_name: "Acme Learning".to_owned(),

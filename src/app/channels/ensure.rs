@@ -86,7 +86,7 @@ impl App {
         } else {
             // A real call creates the tenant first.
             let (settings, now) = (Settings::default(), self.store.now().await?);
-            TenantFacts { settings, installation: None, now }
+            TenantFacts { settings, installation: None, now, departure: None, deleting: false }
         };
         let channel = if let Some(before) = before {
             replaced(before, wish)

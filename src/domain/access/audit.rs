@@ -51,7 +51,7 @@ pub const SHARE_WORKSPACE: &str = "ShareWorkspace";
 pub const SEVERAL: &str = "Several";
 
 /// Methods whose success is recorded together with the change.
-const CHANGES: [&str; 34] = [
+const CHANGES: [&str; 36] = [
     "AddChannelMembers",
     "AllowSending",
     "ArchiveChannel",
@@ -64,6 +64,8 @@ const CHANGES: [&str; 34] = [
     "DeleteEventType",
     "DeletePerson",
     "DeleteSlackApp",
+    "DeleteTenant",
+    "Disconnect",
     "EnsureChannel",
     "MergePeople",
     "PinIdentities",

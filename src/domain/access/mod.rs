@@ -302,6 +302,8 @@ table! {
     LIST_TENANTS = "WorkspaceService" / "ListTenants" OPERATE;
     LIST_WORKSPACES = "WorkspaceService" / "ListWorkspaces" OVERSEE;
     CREATE_SLACK_APP_MANIFEST = "WorkspaceService" / "CreateSlackAppManifest" ADMINISTER;
+    DISCONNECT = "WorkspaceService" / "Disconnect" ADMINISTER;
+    DELETE_TENANT = "WorkspaceService" / "DeleteTenant" ADMINISTER;
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ methods! {
     AppsManifestCreate = "apps.manifest.create";
     AppsManifestUpdate = "apps.manifest.update";
     AppsManifestValidate = "apps.manifest.validate";
+    AuthRevoke = "auth.revoke";
     AuthTeamsList = "auth.teams.list";
     AuthTest = "auth.test";
     BlocksValidate = "blocks.validate";
@@ -88,6 +89,7 @@ impl Method {
             | Self::ConversationsKick
             | Self::ConversationsOpen
             | Self::ConversationsReplies
+            | Self::AuthRevoke
             | Self::ChatUpdate
             | Self::ChatDelete => 50,
             Self::ConversationsMembers | Self::UsersInfo | Self::UsersProfileGet => 100,

@@ -245,15 +245,22 @@ pub(in crate::store) async fn may_join(
     Ok(true)
 }
 
-/// Makes this the tenant's installation and replaces any other. The tenant must exist.
+/// Makes this the tenant's installation and replaces any other. The tenant must exist, and must not
+/// be being deleted ([`Error::TenantDeleted`]). Messages that waited for a connection wait no
+/// longer.
 pub(in crate::store) async fn link(
     tx: &Tx,
     tenant: &TenantId,
     id: InstallationId,
 ) -> Result<(), Error> {
+    const BACK: &str = "UPDATE tenants SET departure = NULL
+        WHERE tenant = $1 AND deleting_at IS NULL";
     const SQL: &str = "INSERT INTO tenant_links (tenant, installation, linked_at)
         VALUES ($1, $2, {now}) ON CONFLICT (tenant)
         DO UPDATE SET installation = excluded.installation, linked_at = excluded.linked_at";
+    if sql::execute(tx, BACK, params![tenant.as_str()]).await? == 0 {
+        return Err(Error::TenantDeleted);
+    }
     sql::execute(tx, SQL, params![tenant.as_str(), id.to_string()]).await.map(drop)
 }
 

@@ -71,6 +71,7 @@ impl Front {
             events_url: config.events_url(),
             apps_url: config.apps_url(),
             connect_url: config.connect_url(),
+            identity_url: config.identity_url(),
             preview_url: config.preview_url(),
             return_origins: Vec::new(),
             display_name: "Herald".to_owned(),

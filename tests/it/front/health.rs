@@ -51,7 +51,7 @@ async fn each_service_has_its_status_on_both_ports() {
 
 /// Every background loop of a replica; the issuers of tokens and the health watch itself are not
 /// watched.
-const LOOPS: [&str; 19] = [
+const LOOPS: [&str; 20] = [
     "channel counts",
     "channel notices",
     "channels",
@@ -59,6 +59,7 @@ const LOOPS: [&str; 19] = [
     "clock",
     "connections",
     "custom fields",
+    "erasures of workspaces",
     "feed",
     "feeds of other replicas",
     "follower",
