@@ -184,19 +184,25 @@ fn renaming(table: &str) -> [String; 3] {
     };
     [
         format!(
-            "UPDATE people SET slack_user_id = column2 FROM {table} \
-             WHERE people.installation = column3 AND people.slack_user_id = column1"
+            "UPDATE people
+                SET slack_user_id = column2
+                FROM {table}
+                WHERE people.installation = column3 AND people.slack_user_id = column1"
         ),
         format!(
-            "UPDATE lanes SET lane = column2 FROM {table} \
-             WHERE lanes.installation = column3 AND lanes.lane = column1 \
-             AND lanes.lease_token IS NULL AND NOT EXISTS ({})",
+            "UPDATE lanes
+                SET lane = column2
+                FROM {table}
+                WHERE lanes.installation = column3 AND lanes.lane = column1
+                    AND lanes.lease_token IS NULL AND NOT EXISTS ({})",
             lane("column2")
         ),
         format!(
-            "UPDATE deliveries SET lane = column2 FROM {table} \
-             WHERE deliveries.installation = column3 AND deliveries.lane = column1 \
-             AND deliveries.{IN_LANE} AND NOT EXISTS ({}) AND EXISTS ({})",
+            "UPDATE deliveries
+                SET lane = column2
+                FROM {table}
+                WHERE deliveries.installation = column3 AND deliveries.lane = column1
+                    AND deliveries.{IN_LANE} AND NOT EXISTS ({}) AND EXISTS ({})",
             lane("column1"),
             lane("column2")
         ),

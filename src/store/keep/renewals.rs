@@ -113,12 +113,15 @@ impl InstallationTokens<'_> {
         lease: Duration,
     ) -> Result<Option<TokenLease>, Error> {
         let text = format!(
-            "UPDATE installations SET refresh_epoch = refresh_epoch + 1, \
-             refresh_lease_until = clock.now + $2 FROM {CLOCK} \
-             WHERE id = $1 AND refresh_due_at <= clock.now AND (refresh_lease_until <= clock.now \
-             OR refresh_lease_until > clock.now + 2 * $2) AND state = 'active' AND org IS NULL \
-             RETURNING refresh_epoch, token_version, renewals, token, refresh_token, \
-             refresh_failures, token_expires_at, {{now}}"
+            "UPDATE installations
+                SET refresh_epoch = refresh_epoch + 1, refresh_lease_until = clock.now + $2
+                FROM {CLOCK}
+                WHERE id = $1 AND refresh_due_at <= clock.now
+                    AND (refresh_lease_until <= clock.now
+                    OR refresh_lease_until > clock.now + 2 * $2) AND state = 'active'
+                    AND org IS NULL
+                RETURNING refresh_epoch, token_version, renewals, token, refresh_token,
+                    refresh_failures, token_expires_at, {{now}}"
         );
         let values = params![id.to_string(), micros(lease)];
         let Some(row) = sql::one(self.store.writer(), &text, values).await? else {

@@ -226,8 +226,10 @@ impl Tenancy<'_> {
         state: &str,
     ) -> Result<Option<(BegunConnect, InstallationId)>, Error> {
         let text = format!(
-            "SELECT {BEGUN}, org FROM connect_attempts WHERE state_hash = $1 \
-             AND org IS NOT NULL AND finished_at IS NULL AND expires_at > {{now}}"
+            "SELECT {BEGUN}, org
+                FROM connect_attempts
+                WHERE state_hash = $1 AND org IS NOT NULL AND finished_at IS NULL
+                    AND expires_at > {{now}}"
         );
         let Some(row) = sql::one(self.store.reader(), &text, params![hash(state)]).await? else {
             return Ok(None);

@@ -154,21 +154,22 @@ impl Connections<'_> {
 /// been begun, or opened, at the same moment: then there are several rows.
 fn read(table: &str) -> String {
     format!(
-        "SELECT t.tenant, {{now}}, l.linked_at, t.disconnected_at, i.migrating_since, \
-             CASE WHEN k.worst = 'broken' THEN k.ran_at END, \
-             (SELECT COUNT(*) FROM tenant_links x \
-                 WHERE x.installation = l.installation AND x.tenant <> t.tenant), \
-             a.created_at, a.expires_at, a.outcome, a.detail, \
-             o.opened_at, o.expires_at, o.finished_at, o.reason, {} \
-         FROM {table} JOIN tenants t ON t.tenant = column1 \
-         LEFT JOIN tenant_links l ON l.tenant = t.tenant \
-         LEFT JOIN installations i ON i.id = l.installation \
-         LEFT JOIN connection_checks k ON k.tenant = t.tenant \
-         LEFT JOIN connect_attempts a ON a.tenant = t.tenant AND a.created_at = \
-             (SELECT MAX(created_at) FROM connect_attempts WHERE tenant = t.tenant) \
-         LEFT JOIN connect_attempts o ON o.tenant = t.tenant AND o.opened_at = \
-             (SELECT MAX(opened_at) FROM connect_attempts \
-                 WHERE tenant = t.tenant AND opened_at IS NOT NULL)",
+        "SELECT t.tenant, {{now}}, l.linked_at, t.disconnected_at, i.migrating_since,
+                CASE WHEN k.worst = 'broken' THEN k.ran_at END,
+                (SELECT COUNT(*) FROM tenant_links x WHERE x.installation = l.installation
+                AND x.tenant <> t.tenant), a.created_at, a.expires_at, a.outcome, a.detail,
+                o.opened_at, o.expires_at, o.finished_at, o.reason, {}
+            FROM {table}
+            JOIN tenants t ON t.tenant = column1
+            LEFT JOIN tenant_links l ON l.tenant = t.tenant
+            LEFT JOIN installations i ON i.id = l.installation
+            LEFT JOIN connection_checks k ON k.tenant = t.tenant
+            LEFT JOIN connect_attempts a ON a.tenant = t.tenant
+                AND a.created_at = (SELECT MAX(created_at) FROM connect_attempts
+                WHERE tenant = t.tenant)
+            LEFT JOIN connect_attempts o ON o.tenant = t.tenant
+                AND o.opened_at = (SELECT MAX(opened_at) FROM connect_attempts
+                WHERE tenant = t.tenant AND opened_at IS NOT NULL)",
         sql::columns::<installation::Entity>("i")
     )
 }

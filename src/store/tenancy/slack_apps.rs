@@ -176,12 +176,15 @@ impl SlackApps<'_> {
         values: Vec<sea_orm::Value>,
     ) -> Result<Vec<StoredSlackApp>, Error> {
         let text = format!(
-            "SELECT a.tenant, p.path, a.app_id, a.client_id, a.client_secret, \
-             a.previous_client_secret, a.previous_client_until, a.signing_secret, \
-             a.previous_signing_secret, a.previous_signing_until, a.updated_at, a.version, {{now}} \
-             FROM slack_app_paths p JOIN slack_apps a ON a.tenant = p.tenant WHERE {which} \
-             ORDER BY CASE WHEN a.retired_at IS NULL THEN 0 ELSE 1 END, a.retired_at DESC \
-             LIMIT {OF_PATH}"
+            "SELECT a.tenant, p.path, a.app_id, a.client_id, a.client_secret,
+                    a.previous_client_secret, a.previous_client_until, a.signing_secret,
+                    a.previous_signing_secret, a.previous_signing_until, a.updated_at, a.version,
+                    {{now}}
+                FROM slack_app_paths p
+                JOIN slack_apps a ON a.tenant = p.tenant
+                WHERE {which}
+                ORDER BY CASE WHEN a.retired_at IS NULL THEN 0 ELSE 1 END, a.retired_at DESC
+                LIMIT {OF_PATH}"
         );
         let mut apps = Vec::new();
         for row in sql::all(self.store.reader(), &text, values).await? {

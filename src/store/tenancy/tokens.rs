@@ -21,9 +21,9 @@ pub const ACCESS_NOT_GRANTED: &str = "team_access_not_granted";
 
 /// The state of the token of `t`, which the installation `i` uses. A token that cannot be exchanged
 /// is used until Slack refuses it.
-const TOKEN_STATE: &str = "CASE WHEN i.state <> 'active' OR t.state <> 'active' THEN 3 \
-    WHEN i.migrating_since IS NOT NULL THEN 2 \
-    WHEN t.refresh_token IS NOT NULL AND t.token_expires_at <= {now} THEN 1 ELSE 0 END";
+const TOKEN_STATE: &str = "CASE WHEN i.state <> 'active' OR t.state <> 'active' THEN 3
+        WHEN i.migrating_since IS NOT NULL THEN 2 WHEN t.refresh_token IS NOT NULL
+        AND t.token_expires_at <= {now} THEN 1 ELSE 0 END";
 
 /// A decrypted token.
 #[derive(Debug, Clone)]
@@ -129,9 +129,11 @@ impl Store {
         let backend = self.reader().get_database_backend();
         for (table, values) in given(backend, [Column::Text], rows) {
             let text = format!(
-                "SELECT i.id, t.token, t.token_version + t.renewals, t.id, t.token_expires_at, \
-                 {TOKEN_STATE}, COALESCE(i.state_reason, t.state_reason, 'token_revoked') \
-                 FROM {table} JOIN installations i ON i.id = column1 JOIN installations t ON {}",
+                "SELECT i.id, t.token, t.token_version + t.renewals, t.id, t.token_expires_at,
+                        {TOKEN_STATE}, COALESCE(i.state_reason, t.state_reason, 'token_revoked')
+                    FROM {table}
+                    JOIN installations i ON i.id = column1
+                    JOIN installations t ON {}",
                 sql::by_key(backend, "t.id", "COALESCE(i.org, i.id)")
             );
             for row in sql::all(self.reader(), &text, values).await? {
