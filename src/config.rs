@@ -137,6 +137,7 @@ impl Settings {
         self.http.validate().map_err(|error| wrong("http", error.to_string()))?;
         self.listen.validate().map_err(|sentence| wrong("listen", sentence))?;
         self.slack.validate().map_err(|error| wrong("slack", error.to_string()))?;
+        self.app.validate().map_err(|sentence| wrong("app", sentence))?;
         self.directory.validate().map_err(|sentence| wrong("directory", sentence))?;
         self.delivery.validate().map_err(|sentence| wrong("delivery", sentence))?;
         self.channels.validate().map_err(|sentence| wrong("channels", sentence))?;

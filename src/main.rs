@@ -301,8 +301,9 @@ async fn check(args: SettingsArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn manifest(args: ManifestArgs) -> anyhow::Result<ExitCode> {
-    let url = if args.url.is_some() { args.url } else { read(args.settings)?.http.public_url };
-    demo::say(&manifest::manifest(url)?);
+    let settings = read(args.settings)?;
+    let url = args.url.or(settings.http.public_url);
+    demo::say(&manifest::manifest(url, &settings.app)?);
     Ok(ExitCode::SUCCESS)
 }
 

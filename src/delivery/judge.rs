@@ -7,13 +7,13 @@ use super::explain;
 use super::turn::Turn;
 use crate::directory::View;
 use crate::domain::delivery::admission::{
-    Admitted, ChannelLane, Facts, HeadDecision, InLane, LaneMember, Message, admit,
+    Admitted, ChannelLane, Departure, Facts, HeadDecision, InLane, LaneMember, Message, admit,
 };
 use crate::domain::delivery::{End, Settle};
 use crate::domain::ids::{ChannelId, InstallationId, SlackUserId};
 use crate::domain::settings::Settings;
 use crate::domain::time::Timestamp;
-use crate::store::{self, Head, Installation};
+use crate::store::{self, DISCONNECTED, Head, Installation};
 
 impl Delivery {
     /// Checks the head; `None`: it may be sent.
@@ -26,6 +26,7 @@ impl Delivery {
             store.people().facts(&head.tenant, users),
             self.channel_place(head),
         )?;
+        let departure = tenant.as_ref().and_then(|tenant| tenant.departure);
         let (settings, connected) =
             tenant.map(|tenant| (tenant.settings, tenant.installation)).unzip();
         let (settings, connected) = (settings.as_ref(), connected.flatten());
@@ -42,7 +43,7 @@ impl Delivery {
             (Some(settings), Some(_)) => self.list(claim.installation, settings).await,
             _ => View::default(),
         };
-        let dead = connected.as_ref().and_then(Installation::dead);
+        let dead = connected.as_ref().and_then(Installation::paused);
         let member_kind = match &member {
             // A dead token cannot be used to ask, and nothing will be sent.
             Some(member) if connected.is_some() && dead.is_none() => {
@@ -70,7 +71,7 @@ impl Delivery {
         let lane = InLane { installation: claim.installation, person, dead };
         let decision = admitted
             .and_then(|admitted| step(&admitted, &lane, claim.lane.as_str(), channel.as_ref()));
-        let verdict = as_settle(decision);
+        let verdict = as_settle(unless_it_waits(decision, departure));
         let (now, settled) = (turn.now(), verdict.as_ref());
         turn.note(explain::decision(head, now, settings, &preferences, identity, settled));
         Ok(verdict)
@@ -128,6 +129,17 @@ fn message(head: &Head, now: Timestamp) -> Message<'_> {
         hold: None,
         damaged: false,
     }
+}
+
+/// A message of a tenant that left its workspace waits for the next connection, or ends for that
+/// reason.
+fn unless_it_waits(
+    decision: Result<HeadDecision<'_>, End>,
+    departure: Option<Departure>,
+) -> Result<HeadDecision<'_>, End> {
+    decision.or_else(|end| {
+        Departure::waits(departure, end).map(|()| HeadDecision::Pause { code: DISCONNECTED })
+    })
 }
 
 /// The decision in the store's terms; `None`: the message is sent.

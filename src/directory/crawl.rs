@@ -260,7 +260,9 @@ enum Verdict {
 fn verdict(error: &workspace::Error) -> Verdict {
     match error {
         workspace::Error::Slack(slack::Error::Throttled { after })
-        | workspace::Error::Busy { after } => Verdict::Wait(*after),
+        | workspace::Error::Busy { after }
+        | workspace::Error::Renewing { after }
+        | workspace::Error::Migrating { after } => Verdict::Wait(*after),
         workspace::Error::Slack(slack::Error::Rejected { code, .. }) => match code.as_str() {
             "limit_required" => Verdict::TooMuch,
             // The cursor was too old or is broken: the reading that used it cannot continue.

@@ -315,7 +315,9 @@ impl Directory {
         let text = error.to_string();
         let after = match error {
             workspace::Error::Slack(slack::Error::Throttled { after })
-            | workspace::Error::Busy { after } => after,
+            | workspace::Error::Busy { after }
+            | workspace::Error::Renewing { after }
+            | workspace::Error::Migrating { after } => after,
             workspace::Error::Store(error) => return Err(error.into()),
             workspace::Error::Slack(
                 slack::Error::Transient { .. }

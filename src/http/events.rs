@@ -1,17 +1,17 @@
-//! `POST /slack/events`: receives Slack's events.
+//! `POST /slack/events`, and the same at the path of a tenant's app: receives Slack's events.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use http::{HeaderName, HeaderValue, StatusCode};
 use tokio::time::Instant;
 
 use super::bodies::{Bodies, Unread};
-use super::config::EVENTS_PATH;
+use super::config::{APPS_PATH, EVENTS_PATH};
 use super::edge::CountedAddress;
 use super::outcome;
 use crate::app::{self, App, SignedRequest, Taken};
@@ -28,10 +28,25 @@ struct Shared {
 }
 
 pub(super) fn router(app: App, bodies: Bodies) -> Router {
-    Router::new().route(&format!("/{EVENTS_PATH}"), post(take)).with_state(Shared { app, bodies })
+    Router::new()
+        .route(&format!("/{EVENTS_PATH}"), post(of_deployment))
+        .route(&format!("/{APPS_PATH}/{{app}}/events"), post(of_tenant))
+        .with_state(Shared { app, bodies })
 }
 
-async fn take(State(shared): State<Shared>, request: Request) -> Response {
+async fn of_deployment(State(shared): State<Shared>, request: Request) -> Response {
+    take(shared, "", request).await
+}
+
+async fn of_tenant(
+    State(shared): State<Shared>,
+    Path(app): Path<String>,
+    request: Request,
+) -> Response {
+    take(shared, &app, request).await
+}
+
+async fn take(shared: Shared, app_path: &str, request: Request) -> Response {
     let until = Instant::now() + PATIENCE;
     let Shared { app, bodies } = shared;
     let (parts, body) = request.into_parts();
@@ -49,6 +64,7 @@ async fn take(State(shared): State<Shared>, request: Request) -> Response {
     let header =
         |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let request = SignedRequest {
+        app_path,
         timestamp: header("x-slack-request-timestamp"),
         signature: header("x-slack-signature"),
         body: &body.bytes,
@@ -56,7 +72,10 @@ async fn take(State(shared): State<Shared>, request: Request) -> Response {
     match tokio::time::timeout_at(until, app.take_event(request)).await {
         Ok(Ok(Taken::Acknowledged)) => StatusCode::OK.into_response(),
         Ok(Ok(Taken::Challenge(challenge))) => challenge.into_response(),
-        Ok(Ok(Taken::Refused)) => refused(StatusCode::UNAUTHORIZED),
+        Ok(Ok(Taken::Refused)) if app_path.is_empty() => refused(StatusCode::UNAUTHORIZED),
+        // Slack repeats the request after one minute and after five: by then the tenant may have
+        // set a secret that it exchanged in Slack.
+        Ok(Ok(Taken::Refused)) => StatusCode::UNAUTHORIZED.into_response(),
         Ok(Err(app::Error::Unavailable { .. })) | Err(_) => {
             StatusCode::SERVICE_UNAVAILABLE.into_response()
         }

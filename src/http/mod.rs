@@ -3,9 +3,13 @@
 //!
 //! - `GET /slack/oauth/connect` ([`connect`]): a connect link; the page names the tenant and leads
 //!   to Slack. `GET /slack/oauth/callback/…`: Slack sends the person back; the page says what
-//!   happened ([`outcome`]).
+//!   happened ([`connected`]), or the browser goes back to the platform.
+//! - `GET /slack/identity` ([`identity`]): a link by which a person proves which Slack member they
+//!   are; it leads to *Sign in with Slack*.
 //! - `GET /slack/preview/…` ([`preview`]): a message that PreviewTemplate rendered.
 //! - `POST /slack/events` ([`events`]): Slack reports changes of members and the app's removal.
+//! - `/slack/apps/…`: the same callback and events for the Slack apps of tenants, each at a path of
+//!   its own.
 //! - `GET /`: a description of this server. It names no tenant and no workspace.
 //! - `GET /healthz`, `/readyz`, `/metrics` ([`probes`]). An ingress needs to publish only
 //!   `/slack/`. These three paths are internal, and do not exist for requests through a trusted
@@ -21,12 +25,15 @@ mod page;
 mod probes;
 
 mod cookies;
+mod outcome;
+mod refusals;
 mod whose;
 
-mod outcome;
+mod connected;
 
 mod connect;
 mod edge;
+mod identity;
 mod preview;
 
 mod events;
@@ -78,6 +85,7 @@ pub fn router(state: HttpState) -> Router {
             .merge(probes::router(readiness, exposition))
             .merge(events::router(app.clone(), bodies))
             .merge(preview::router(app.clone()))
+            .merge(identity::router(app.clone(), cookies, tasks.clone()))
             .merge(connect::router(app, cookies, tasks)),
         edge,
     )

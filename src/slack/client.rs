@@ -39,6 +39,7 @@ struct Inner {
     /// Ends in `/`.
     api: Url,
     authorize: Url,
+    sign_in: Url,
     body_limit: usize,
     time_scale: f64,
     metrics: Metrics,
@@ -110,6 +111,7 @@ impl Client {
             http,
             api: config.below("api/")?,
             authorize: config.below("oauth/v2/authorize")?,
+            sign_in: config.below("openid/connect/authorize")?,
             body_limit: config.body_limit_bytes,
             time_scale: config.time_scale,
             metrics,
@@ -125,6 +127,11 @@ impl Client {
     /// The page on which Slack asks an administrator of a workspace for consent, without its query.
     pub(super) fn authorize_page(&self) -> Url {
         self.0.authorize.clone()
+    }
+
+    /// The page of *Sign in with Slack*, without its query.
+    pub(super) fn sign_in_page(&self) -> Url {
+        self.0.sign_in.clone()
     }
 
     /// Makes one call and reads its answer as a `T`.

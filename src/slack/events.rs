@@ -1,7 +1,8 @@
 //! Events that Slack sends to the app: the envelope, and the parts that Herald uses (Slack's
 //! documentation: Events API).
 //!
-//! Bytes are parsed here only after [`super::signature`] has verified that they are from Slack.
+//! Bytes are parsed here after [`super::signature`] has verified that they are from Slack; only a
+//! short check of the address of a tenant's app is read without that.
 //! Content that Herald does not use is [`Incoming::Unused`], never an error, because Slack extends
 //! its events.
 
@@ -22,7 +23,16 @@ const ID_BYTES: usize = 64;
 /// The events that are not about channels ([`channel_events::KINDS`]). `user_profile_changed` is
 /// left out: Slack sends the same content with each `user_change`, at the same time, so it would
 /// only count twice against Slack's limit of events.
-const OTHERS: &[&str] = &["app_uninstalled", "team_join", "tokens_revoked", "user_change"];
+const OTHERS: &[&str] = &[
+    "app_uninstalled",
+    "grid_migration_finished",
+    "grid_migration_started",
+    "team_access_granted",
+    "team_access_revoked",
+    "team_join",
+    "tokens_revoked",
+    "user_change",
+];
 
 /// The events that Herald's manifest subscribes to, in alphabetical order.
 #[must_use]
@@ -31,6 +41,14 @@ pub fn subscribed() -> Vec<&'static str> {
     kinds.sort_unstable();
     kinds
 }
+
+/// Those of them that are about organizations.
+const OF_ORGANIZATIONS: [&str; 4] = [
+    "grid_migration_finished",
+    "grid_migration_started",
+    "team_access_granted",
+    "team_access_revoked",
+];
 
 /// A parsed request from Slack.
 #[derive(Debug, Clone)]
@@ -66,6 +84,10 @@ pub enum What {
     Uninstalled,
     /// The bot's token was revoked. (Herald ignores the revocation of a single person's token.)
     TokenRevoked,
+    /// An organization gave the app to some of its workspaces or took it away, or the workspace
+    /// begins or ends to move into one; `kind` is Slack's name of the event. Slack is asked what is
+    /// so now, because the event may be late.
+    Organization { kind: &'static str },
     /// Slack withheld events for a minute, because there were too many.
     RateLimited,
 }
@@ -75,7 +97,9 @@ impl What {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::Member { kind, .. } | Self::Channel { kind, .. } => kind,
+            Self::Member { kind, .. }
+            | Self::Channel { kind, .. }
+            | Self::Organization { kind } => kind,
             Self::Uninstalled => "app_uninstalled",
             Self::TokenRevoked => "tokens_revoked",
             Self::RateLimited => "app_rate_limited",
@@ -152,6 +176,9 @@ fn what(inner: Inner, raw: &RawValue) -> Result<Option<What>, Unreadable> {
         let event = channel_events::read(kind, raw.get()).ok_or(Unreadable)?;
         return Ok(Some(What::Channel { kind, event }));
     }
+    if let Some(&kind) = OF_ORGANIZATIONS.iter().find(|kind| **kind == inner.kind) {
+        return Ok(Some(What::Organization { kind }));
+    }
     let kind = match inner.kind.as_str() {
         "user_change" => "user_change",
         "user_profile_changed" => "user_profile_changed",
@@ -192,9 +219,11 @@ fn event(
     }
     let audience = match &what {
         What::Member { member, .. } => audience.of_member(member.get()),
-        What::Channel { .. } | What::Uninstalled | What::TokenRevoked | What::RateLimited => {
-            audience
-        }
+        What::Channel { .. }
+        | What::Organization { .. }
+        | What::Uninstalled
+        | What::TokenRevoked
+        | What::RateLimited => audience,
     };
     Ok(Incoming::Event(Event { id, app_id, audience, happened_at, what }))
 }
@@ -332,6 +361,25 @@ mod tests {
         assert!(matches!(bot.what, What::TokenRevoked));
         let person = read(&tokens(json!({"oauth": ["U1"], "bot": []})));
         assert!(matches!(person, Ok(Incoming::Unused)));
+    }
+
+    #[test]
+    fn an_organization_is_told_by_its_events() {
+        for (kind, inner) in [
+            ("team_access_granted", json!({"team_ids": ["T1", "T2"]})),
+            ("team_access_revoked", json!({"team_ids": []})),
+            ("grid_migration_started", json!({"enterprise_id": "E1"})),
+            ("grid_migration_finished", json!({"enterprise_id": "E1"})),
+        ] {
+            let mut inner = inner;
+            inner["type"] = json!(kind);
+            let mut body = callback(inner);
+            body["authorizations"] = json!([{"enterprise_id": "E1", "team_id": null,
+                "is_enterprise_install": true}]);
+            let event = event_of(&body);
+            assert!(matches!(event.what, What::Organization { kind: told } if told == kind));
+            assert_eq!(event.audience.enterprises, ["E1"]);
+        }
     }
 
     #[test]

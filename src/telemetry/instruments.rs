@@ -225,6 +225,7 @@ pub(super) const SLACK_EVENTS: Instrument = Instrument {
             "taken",
             "repeated",
             "unknown_workspace",
+            "other_app",
             "unused",
             "unreadable",
             "refused",

@@ -41,7 +41,7 @@ pub enum Probe {
     NotYet,
     /// The history could not be read now; read it again later.
     Unavailable { after: Duration },
-    /// The history cannot be read at all (missing scope); the policy decides.
+    /// The history cannot be read at all (missing scope, or the tenant left); the policy decides.
     Unreadable,
 }
 

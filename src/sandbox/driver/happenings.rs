@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State as Shared};
+use axum::extract::{Path, Query, State as Shared};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, patch, post};
@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::channels::ChannelChange;
+use super::place::Place;
 use crate::sandbox::api::methods;
 use crate::sandbox::world::clock::now_micros;
 use crate::sandbox::world::workspace::Workspace;
@@ -117,7 +118,17 @@ struct TeamAccess {
     granted: bool,
 }
 
-async fn team_access(Shared(workspace): Held, Json(access): Json<TeamAccess>) -> StatusCode {
-    workspace.with(|state| state.grant_team(access.granted));
-    StatusCode::NO_CONTENT
+/// The organization adds an app to a workspace, or removes it; the query names them.
+async fn team_access(
+    Shared(workspace): Held,
+    Query(at): Query<Place>,
+    Json(access): Json<TeamAccess>,
+) -> StatusCode {
+    workspace.with(|state| {
+        if !at.enter(state) {
+            return StatusCode::NOT_FOUND;
+        }
+        state.grant_team(access.granted);
+        StatusCode::NO_CONTENT
+    })
 }

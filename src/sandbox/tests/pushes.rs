@@ -79,6 +79,18 @@ async fn events_are_signed_and_tried_again() {
     assert_eq!((&flat["type"], &flat["challenge"]), (&json!("url_verification"), &json!("c")));
 }
 
+#[tokio::test]
+async fn an_event_can_be_late() {
+    let (url, mut received) = app(Vec::new()).await;
+    let slack = start(Config { events_url: Some(url), ..config() }).await;
+    let late = json!({ "type": "app_uninstalled", "_event_time": 1_700_000_000 });
+    slack.sandbox.push_event(late).unwrap();
+    let told: Value = serde_json::from_slice(&received.recv().await.unwrap().1).unwrap();
+    assert_eq!(told["event_time"], 1_700_000_000);
+    let inner = json!({ "type": "app_uninstalled", "event_ts": "1700000000.000000" });
+    assert_eq!(told["event"], inner);
+}
+
 async fn with_button(slack: &Slack) -> (String, String) {
     let button = json!({"type": "button", "action_id": "mute", "value": "v1",
         "text": {"type": "plain_text", "text": "Mute"}});

@@ -4,11 +4,14 @@
 
 use std::collections::BTreeSet;
 
-use herald::domain::access::{Cell, Right, TABLE, Who, Whose};
+use herald::domain::access::{About, Cell, Right, TABLE, Who, Whose};
 use herald::rpc::{CallerConfig, RoleConfig, pb};
 use tonic::Code;
 
-use super::door::{Answer, Caller, Door, Ids, event_type_of, key_of_channel, path, shown};
+use super::door::{
+    Answer, Caller, Door, Ids, event_type_of, key_of_channel, names_a_tenant, names_an_actor, path,
+    shown,
+};
 use super::is_one_person;
 use crate::support::client::{notify, person};
 use crate::support::world::{Plan, TENANT, World, caller};
@@ -204,6 +207,9 @@ async fn out_of_reach(
     (whose, first, nobody): &(Whose, Ids, Ids),
 ) -> usize {
     let method = door.method(right.method);
+    if !names_a_tenant(&method, right.form) {
+        return 0;
+    }
     let in_tenant = |ids: &Ids, tenant: &str| Ids { tenant: tenant.into(), ..ids.clone() };
     let mut answers = Vec::new();
     for ids in [first, nobody] {
@@ -229,12 +235,19 @@ async fn in_their_own(
     (whose, first, nobody): &(Whose, Ids, Ids),
 ) -> usize {
     let method = door.method(right.method);
+    if caller.actor.is_some() && !names_an_actor(&method, right.form) {
+        return 0;
+    }
     let mut refusals = Vec::new();
     let at = format!("{right:?} {caller:?} {whose:?} in {tenant}");
     for ids in [first, nobody] {
         let ids = Ids { tenant: tenant.into(), ..ids.clone() };
         let answer: Answer = door.call(&method, right.form, caller, &ids).await;
         match right.cell(who, *whose) {
+            // These callers are of one tenant.
+            _ if right.about == About::AllTenants => {
+                assert_eq!(answer.code, Code::PermissionDenied, "{at}: {answer:?}");
+            }
             Cell::Allowed => assert!(answer.let_in(), "{at}: {answer:?}"),
             Cell::Absent => assert_eq!(answer.code, Code::NotFound, "{at}: {answer:?}"),
             Cell::Refused(_) => assert_eq!(answer.code, Code::PermissionDenied, "{at}"),

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use herald::domain::limits;
+use herald::domain::slack_manifest::NAME_CHARS;
 
 use super::read;
 
@@ -121,7 +122,10 @@ fn figures() -> BTreeMap<&'static str, String> {
             ),
         ),
         ("CreateApiKeyRequest.expires_in", days(limits::API_KEY_LIFE)),
+        ("CreateSlackAppManifestRequest.name", format!("{NAME_CHARS} characters")),
+        ("configuration_token", bytes(limits::CONFIGURATION_TOKEN_BYTES)),
         // Kinds of values instead of amounts.
+        ("CreateSlackAppManifestRequest.features", "The codes of the features".into()),
         ("EventType.recipients", "Output only".into()),
         ("EventType.any_of", "Output only".into()),
         ("EventType.button", "Output only".into()),

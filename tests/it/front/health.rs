@@ -14,8 +14,13 @@ use tonic_health::pb::health_client::HealthClient;
 use crate::support::client::notify;
 use crate::support::world::{Replica, TENANT, for_each_database, until};
 
-const SERVICES: [&str; 4] =
-    ["", "herald.v1.HeraldService", "herald.v1.AdminService", "herald.v1.ChannelService"];
+const SERVICES: [&str; 5] = [
+    "",
+    "herald.v1.HeraldService",
+    "herald.v1.AdminService",
+    "herald.v1.ChannelService",
+    "herald.v1.WorkspaceService",
+];
 
 fn about(service: &str) -> HealthCheckRequest {
     HealthCheckRequest { service: service.into() }
@@ -46,22 +51,26 @@ async fn each_service_has_its_status_on_both_ports() {
 
 /// Every background loop of a replica; the issuers of tokens and the health watch itself are not
 /// watched.
-const LOOPS: [&str; 16] = [
+const LOOPS: [&str; 20] = [
     "channel counts",
     "channel notices",
     "channels",
     "claim",
     "clock",
+    "connections",
     "custom fields",
+    "erasures of workspaces",
     "feed",
     "feeds of other replicas",
     "follower",
     "held",
     "inbox",
+    "moves",
     "refresher",
     "resolve",
     "the API keys",
     "the audit trail",
+    "tokens",
     "upkeep",
 ];
 

@@ -36,6 +36,7 @@ fn installation() -> NewInstallation {
         refresh_token: None,
         token_expires_at: None,
         installed_by: None,
+        app_path: String::new(),
     }
 }
 

@@ -42,6 +42,7 @@ async fn workspace(store: &Store) -> InstallationId {
         refresh_token: None,
         token_expires_at: None,
         installed_by: None,
+        app_path: String::new(),
     };
     let id = connect_tenant(store, &TenantId::parse("acme").unwrap(), &new).await;
     read(store, id).await;

@@ -12,3 +12,4 @@ mod foundation;
 mod many_channels;
 mod migrations;
 mod people;
+mod tokens;

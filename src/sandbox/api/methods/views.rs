@@ -5,8 +5,16 @@ use serde_json::{Value, json};
 use crate::sandbox::api::call::Call;
 use crate::sandbox::blocks::{self, Surface};
 use crate::sandbox::world::error::Error;
+use crate::sandbox::world::state::State;
 
 const BYTES: usize = 250 * 1024;
+
+impl State {
+    /// The key of the App Home that the app published for this person in this workspace.
+    pub(in crate::sandbox) fn home_key(&self, user: &str) -> String {
+        format!("{}/{user}", self.here())
+    }
+}
 
 pub(super) fn publish(call: &mut Call<'_>) -> Result<Value, Error> {
     let user = call.args.required("user_id")?.to_owned();
@@ -14,7 +22,7 @@ pub(super) fn publish(call: &mut Call<'_>) -> Result<Value, Error> {
         Some(Ok(Value::Object(_))) => Ok(""),
         _ => Err(error),
     })?;
-    if !call.state.options.home_tab {
+    if !call.state.has_home_tab() {
         return Err("not_enabled".into());
     }
     if !call.state.directory.contains(&user) {
@@ -31,7 +39,8 @@ pub(super) fn publish(call: &mut Call<'_>) -> Result<Value, Error> {
     }
     blocks::check(&view["blocks"], Surface::Home)?;
     blocks::complete(&mut view["blocks"], call.now);
-    let held = call.state.views.get(&user);
+    let key = call.state.home_key(&user);
+    let held = call.state.views.get(&key);
     if let Some(hash) = call.args.text("hash")
         && held.is_some_and(|held| held["hash"] != hash)
     {
@@ -49,6 +58,6 @@ pub(super) fn publish(call: &mut Call<'_>) -> Result<Value, Error> {
     view["app_id"] = json!(state.app.id);
     view["bot_id"] = json!(state.app.bot_id);
     view["hash"] = json!(format!("{}.{:08x}", call.now / 1_000_000, state.counter));
-    state.views.insert(user, view.clone());
+    state.views.insert(key, view.clone());
     Ok(json!({ "view": view }))
 }

@@ -1,0 +1,129 @@
+//! The manifest of a Slack app for Herald (<https://docs.slack.dev/reference/app-manifest>).
+//!
+//! It asks for the scopes and events of the wanted features and nothing more: no interactivity,
+//! because Herald serves no address for it. Token rotation is left off because it cannot be turned
+//! off again; an app that has it on works as well.
+
+use serde_json::{Value, json};
+
+use super::features::{self, Feature};
+
+/// Longest name of an app, in characters.
+pub const NAME_CHARS: usize = 35;
+
+/// An app, as its manifest describes it.
+#[derive(Debug, Clone, Copy)]
+pub struct SlackManifest<'a> {
+    /// At most [`NAME_CHARS`] characters.
+    pub name: &'a str,
+    /// Slack sends people back to this address and below it.
+    pub redirect_url: &'a str,
+    /// Slack sends events to this address.
+    pub events_url: &'a str,
+    pub features: &'a [&'static Feature],
+}
+
+impl SlackManifest<'_> {
+    /// The manifest as JSON, which Slack accepts as well as YAML.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        let Self { name, redirect_url, events_url, features } = *self;
+        // A scope in `bot_optional` must be in `bot`, too.
+        let mut scopes = json!({ "bot": features::scopes(features) });
+        let optional = features::optional_scopes(features);
+        if !optional.is_empty() {
+            scopes["bot_optional"] = json!(optional);
+        }
+        json!({
+            "display_information": {
+                "name": name,
+                "description":
+                    "Brings you the notifications of your platform as direct messages.",
+            },
+            "features": {
+                "bot_user": { "display_name": name, "always_online": true },
+                "app_home": {
+                    "home_tab_enabled": false,
+                    // If the tab were off, people could not open the bot's messages. It is
+                    // read-only because replies are not answered.
+                    "messages_tab_enabled": true,
+                    "messages_tab_read_only_enabled": true,
+                },
+            },
+            "oauth_config": { "redirect_urls": [redirect_url], "scopes": scopes },
+            "settings": {
+                "event_subscriptions": {
+                    "request_url": events_url,
+                    "bot_events": features::events(features),
+                },
+                "org_deploy_enabled": true,
+                "socket_mode_enabled": false,
+                "token_rotation_enabled": false,
+            },
+        })
+    }
+}
+
+/// The beginning of a name that fits into a manifest.
+#[must_use]
+pub fn short_name(name: &str) -> String {
+    let short: String = name.trim().chars().take(NAME_CHARS).collect();
+    short.trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(features: &[&'static Feature]) -> Value {
+        let redirect_url = "https://herald.example.com/slack/oauth/callback";
+        let events_url = "https://herald.example.com/slack/events";
+        SlackManifest { name: "Herald", redirect_url, events_url, features }.json()
+    }
+
+    fn characters(value: &Value) -> usize {
+        value.as_str().unwrap().chars().count()
+    }
+
+    /// Slack's limits, from its app manifest reference.
+    #[test]
+    fn slack_takes_it() {
+        let manifest = of(&features::in_use(&[]));
+        assert!((1..=35).contains(&characters(&manifest["display_information"]["name"])));
+        assert!(characters(&manifest["display_information"]["description"]) <= 140);
+        assert!((1..=80).contains(&characters(&manifest["features"]["bot_user"]["display_name"])));
+        let home = &manifest["features"]["app_home"];
+        assert_eq!(home["messages_tab_enabled"], true, "otherwise no one can read the messages");
+        for key in ["org_deploy_enabled", "socket_mode_enabled", "token_rotation_enabled"] {
+            assert!(manifest["settings"][key].is_boolean(), "{key}");
+        }
+        assert!(manifest["settings"].get("interactivity").is_none());
+    }
+
+    #[test]
+    fn it_asks_for_the_scopes_and_events_of_its_features_and_nothing_more() {
+        let all = features::in_use(&[]);
+        let manifest = of(&all);
+        let scopes = &manifest["oauth_config"]["scopes"];
+        assert_eq!(scopes["bot"], json!(features::scopes(&all)));
+        let bot = scopes["bot"].as_array().unwrap();
+        let optional = scopes["bot_optional"].as_array().unwrap();
+        assert!(!optional.is_empty() && optional.iter().all(|scope| bot.contains(scope)));
+        let events = &manifest["settings"]["event_subscriptions"];
+        assert_eq!(events["bot_events"], json!(features::events(&all)));
+
+        let least = of(&[features::find(features::ALWAYS).unwrap()]);
+        assert_eq!(least["oauth_config"]["scopes"], json!({ "bot": ["chat:write"] }));
+        let events = &least["settings"]["event_subscriptions"]["bot_events"];
+        let events = events.as_array().unwrap();
+        assert!(events.contains(&json!("tokens_revoked")) && !events.contains(&json!("team_join")));
+    }
+
+    #[test]
+    fn a_long_name_is_cut_between_characters() {
+        assert_eq!(short_name(" Herald "), "Herald");
+        let long = short_name(&"ä".repeat(80));
+        assert_eq!(long, "ä".repeat(NAME_CHARS));
+        assert_eq!(short_name(&format!("{} of Example", "a".repeat(34))), "a".repeat(34));
+    }
+}

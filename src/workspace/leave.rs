@@ -1,0 +1,55 @@
+//! Revoking the token of a workspace that its last tenant leaves.
+
+use std::time::Duration;
+
+use super::{Error, Method, Workspaces};
+use crate::domain::ids::InstallationId;
+
+/// How long the request may wait for its budget.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The end of a token, as Slack answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Revocation {
+    /// It no longer works. `rotates`: it was one of several that an app with token rotation has, so
+    /// the app itself is still installed.
+    Revoked { rotates: bool },
+    /// It had stopped working before.
+    WasDead,
+    /// Slack refused, or gave no clear answer: the token may still work.
+    Unclear,
+}
+
+impl Workspaces {
+    /// Asks Slack to revoke the token (`auth.revoke`). An answer that is missing or unclear is no
+    /// error: a tenant can leave while Slack is down.
+    pub async fn revoke(&self, id: InstallationId) -> Result<Revocation, Error> {
+        let rotates = match self.token(id).await {
+            Ok(token) => token.expires_at.is_some(),
+            Err(Error::Reconnect { .. }) => return Ok(Revocation::WasDead),
+            Err(error) => return Err(error),
+        };
+        let asked = self
+            .call(id, Method::AuthRevoke, PATIENCE, async |slack, token| {
+                slack.auth_revoke(token).await
+            })
+            .await;
+        match asked {
+            Ok(true) => Ok(Revocation::Revoked { rotates }),
+            Err(Error::Reconnect { .. }) => Ok(Revocation::WasDead),
+            Err(Error::Store(error)) => Err(Error::Store(error)),
+            Ok(false) => {
+                tracing::warn!(workspace = %id, "Slack did not revoke a token");
+                Ok(Revocation::Unclear)
+            }
+            Err(error) => {
+                let code = match &error {
+                    Error::Slack(error) => error.code(),
+                    _ => "not_asked",
+                };
+                tracing::warn!(workspace = %id, code, "Slack did not revoke a token");
+                Ok(Revocation::Unclear)
+            }
+        }
+    }
+}

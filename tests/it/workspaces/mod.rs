@@ -1,0 +1,9 @@
+//! The life of a connection: the tenant's Slack app, the workspace, its tokens, its checks, its end.
+
+mod apps;
+mod connect;
+mod doctor;
+mod leaving;
+mod operators;
+mod people;
+mod rotation;
