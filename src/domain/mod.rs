@@ -11,6 +11,7 @@ pub mod reason;
 pub mod secret;
 pub mod time;
 
+pub mod checkup;
 pub mod ids;
 pub mod mapping;
 
