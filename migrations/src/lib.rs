@@ -47,6 +47,7 @@ mod m20260101_000028_previews;
 mod m20260101_000029_channels;
 mod m20260101_000030_awaiting;
 mod m20260101_000031_connect_scopes;
+mod m20260101_000036_checkups;
 pub mod online;
 
 /// Called by a migration that removes something that binaries before the migration `known` use.
@@ -95,6 +96,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20260101_000029_channels::Migration),
             Box::new(m20260101_000030_awaiting::Migration),
             Box::new(m20260101_000031_connect_scopes::Migration),
+            Box::new(m20260101_000036_checkups::Migration),
         ]
     }
 }
