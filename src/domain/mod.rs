@@ -25,3 +25,5 @@ pub mod identity;
 pub mod channels;
 pub mod delivery;
 pub mod message;
+
+pub mod alert;

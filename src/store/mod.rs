@@ -15,7 +15,7 @@
 //!   before and after a request to Slack. `budgets`: when requests may start.
 //! - `records`: deliveries and notifications as they are read back. `ends`: canceling, erasing and
 //!   retention. `feed`: the changes of deliveries. `channels`: the channels that Herald keeps in
-//!   Slack, and their feed.
+//!   Slack, and their feed. `checkups`: checks of connections, and alerts.
 //! - `audit`: the audit trail. `upkeep`: clock steps, recoveries, health.
 
 mod config;
@@ -38,6 +38,7 @@ mod member_lists;
 mod tenancy;
 
 mod channels;
+mod checkups;
 
 mod ends;
 mod upkeep;
@@ -79,6 +80,9 @@ pub use channels::{
     ChannelObservation, ChannelSave, ChannelSaved, ChannelTotals, ManagedChannel, MemberCounts,
     MemberRecord, MemberUpdate, MembersChange, NoticePlace, NoticesDue, Released, WishedMember,
 };
+pub use checkups::{
+    CheckEvidence, CheckLease, CheckRun, Judgement, NewAlert, Unjudged, WaitingAlert,
+};
 pub use config::{Config, Pooler};
 pub use database::backend::Backend;
 pub use database::exclusive::Exclusive;
@@ -93,9 +97,9 @@ pub use error::Error;
 pub use feed::changes::{ChangePage, DeliveryChange, FeedExtent};
 pub use feed::signals::{FeedReach, FeedWatcher};
 pub use handles::{
-    ApiKeys, Audit, Budgets, ChannelFeed, Channels, CustomFields, DeliveryFeed, Ends, EventTypes,
-    Lanes, MemberLists, Outbox, People, Previews, Records, SlackEvents, Templates, Tenancy, Upkeep,
-    Waiting,
+    Alerts, ApiKeys, Audit, Budgets, ChannelFeed, Channels, Checkups, CustomFields, DeliveryFeed,
+    Ends, EventTypes, Lanes, MemberLists, Outbox, People, Previews, Records, SlackEvents,
+    Templates, Tenancy, Upkeep, Waiting,
 };
 pub use intake::accept::{Accepted, Before};
 pub use intake::new::{Accept, ForChannel, NewDelivery, NotificationTerms, Target};

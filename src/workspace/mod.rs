@@ -13,6 +13,7 @@ mod posting;
 pub mod scopes;
 
 mod config;
+mod examine;
 
 use std::sync::Arc;
 use std::time::Duration;
