@@ -14,6 +14,7 @@
 //! - [`app`]: one file for each request that a caller can make. [`delivery`]: from the outbox to
 //!   Slack. They do not know each other; the wake-up between them is in the store.
 //! - [`channels`]: changes channels in Slack to match the wishes that callers stated.
+//! - [`doctor`]: checks connections, computes their states, and reports those that are not well.
 //! - [`directory`]: member lists, in memory over the shared store.
 //! - [`workspace`]: a connected installation; the only caller of Slack's methods.
 //! - [`slack`]: the only request path to Slack. [`store`]: everything that must survive a crash.
@@ -55,6 +56,7 @@ pub mod workspace;
 pub mod directory;
 
 pub mod channels;
+pub mod doctor;
 
 pub mod app;
 pub mod delivery;

@@ -73,8 +73,8 @@ impl Checkups<'_> {
         Ok(EventFacts { heard_at: heard_at.map(Timestamp), retries })
     }
 
-    /// By the tenant's latest deliveries, those in the history included. Ids of notifications are in
-    /// the order of time.
+    /// By the tenant's latest deliveries, including those in the history. Ids of notifications are
+    /// in the order of time.
     async fn direct_messages(
         self,
         tenant: &TenantId,
