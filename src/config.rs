@@ -18,7 +18,8 @@ use figment::{Figment, Profile};
 use serde::Deserialize;
 
 use crate::{
-    app, channels, delivery, directory, doctor, http, listen, rpc, slack, store, telemetry, workspace,
+    app, channels, delivery, directory, doctor, http, listen, rpc, slack, store, telemetry,
+    workspace,
 };
 
 /// All settings. Printing them shows no secret.

@@ -49,6 +49,7 @@ pub mod trail;
 pub mod watch_notification;
 
 mod channels_notices;
+pub mod check_connection;
 pub mod list_people;
 pub mod preview_template;
 

@@ -48,6 +48,7 @@ mod watch;
 mod channel_fields;
 
 mod channels;
+mod doctor;
 
 mod channel_service;
 mod herald_service;

@@ -276,6 +276,7 @@ table! {
     UNARCHIVE_CHANNEL = "ChannelService" / "UnarchiveChannel" OPERATE;
     RELEASE_CHANNEL = "ChannelService" / "ReleaseChannel" OPERATE;
     WATCH_CHANNELS = "ChannelService" / "WatchChannels" OPERATE;
+    CHECK_CONNECTION = "WorkspaceService" / "CheckConnection" ADMINISTER;
 }
 
 #[cfg(test)]
