@@ -60,8 +60,8 @@ async fn connection(settings: &Settings, tenant: &TenantId) -> Finding {
         return Err("there is no database yet, so no tenant is connected".into());
     }
     let metrics = Metrics::unobserved();
-    let client = slack::Client::new(&settings.slack, metrics)
-        .map_err(|error| format!("slack.{error}"))?;
+    let client =
+        slack::Client::new(&settings.slack, metrics).map_err(|error| format!("slack.{error}"))?;
     let store = Store::open(&settings.store).await.map_err(|error| error.to_string())?;
     let workspaces = Workspaces::new(store.clone(), client, settings.app.clone());
     let facts = Box::pin(workspaces.examine(tenant)).await.map_err(|error| error.to_string());

@@ -46,12 +46,13 @@ async fn each_service_has_its_status_on_both_ports() {
 
 /// Every background loop of a replica; the issuers of tokens and the health watch itself are not
 /// watched.
-const LOOPS: [&str; 16] = [
+const LOOPS: [&str; 17] = [
     "channel counts",
     "channel notices",
     "channels",
     "claim",
     "clock",
+    "connection states",
     "custom fields",
     "feed",
     "feeds of other replicas",
