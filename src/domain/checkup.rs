@@ -9,7 +9,7 @@ mod rows;
 
 pub use rows::rows;
 
-/// What was found about a part. The order is that of badness.
+/// The finding about a part, from good to bad.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
 )]
@@ -17,7 +17,7 @@ pub use rows::rows;
 pub enum CheckFinding {
     /// It works.
     Ok,
-    /// It cannot be told.
+    /// It is not known.
     Unknown,
     /// It does not work.
     Broken,
@@ -96,7 +96,7 @@ pub struct PartCheck {
     pub finding: CheckFinding,
     /// The finding as a sentence.
     pub sentence: String,
-    /// What to do about it; empty if nothing.
+    /// The action to take; empty if there is none.
     pub remedy: String,
 }
 
@@ -204,7 +204,7 @@ pub enum ReadingPace {
     Untested,
 }
 
-/// What arrived at the address for events.
+/// The events that arrived, and those that Slack repeated.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct EventFacts {
     /// When an event of this workspace last arrived, to the minute.
@@ -238,7 +238,7 @@ pub enum TestFacts {
     Waits,
 }
 
-/// The codes of `X-Slack-Retry-Reason`, each with its meaning and what to do (Slack's
+/// The codes of `X-Slack-Retry-Reason`, each with its meaning and a remedy (Slack's
 /// documentation: The Events API).
 pub const RETRY_REASONS: &[(&str, &str, &str)] = &[
     (

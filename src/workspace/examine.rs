@@ -1,4 +1,4 @@
-//! Gathers the facts about a tenant's connection (`domain::checkup` judges them): what is stored,
+//! Gathers the facts about a tenant's connection (`domain::checkup` judges them): stored facts,
 //! and Slack's answers to a few questions that change nothing in Slack.
 //!
 //! A conversation is read twice in a row, because only that shows whether Slack lets the app read
@@ -16,8 +16,8 @@ use crate::slack::{self, AuthTest, Range};
 use crate::store::Installation;
 
 impl Workspaces {
-    /// The facts about a tenant's connection, without a test message. Only the database can make
-    /// it fail: what Slack answers, or that it does not answer, is a fact.
+    /// The facts about a tenant's connection, without a test message. Only the database can make it
+    /// fail: a refusal of Slack's, or a missing answer, is a fact.
     pub async fn examine(&self, tenant: &TenantId) -> Result<CheckupFacts, Error> {
         let now = self.store.now().await?;
         let installation = self.store.tenancy().installation_of(tenant).await?;

@@ -18,7 +18,7 @@ const TAB_OFF: &str = "messages_tab_disabled";
 /// The code of the feature that Slack's events belong to.
 const EVENTS: &str = "events";
 
-/// What to do if the token does not work.
+/// The remedy for a token that does not work.
 const RECONNECT: &str = "Connect the workspace again: BeginConnect makes the link.";
 const ASK_AGAIN: &str = "Check the connection again in a minute.";
 

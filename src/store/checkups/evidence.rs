@@ -1,4 +1,4 @@
-//! What is stored about the parts of a connection: direct messages and their outcomes, events and
+//! Stored facts about the parts of a connection: direct messages and their outcomes, events and
 //! their repetitions.
 
 use crate::domain::checkup::{DirectMessages, EventFacts, SlackRetries, retry_reason};
@@ -16,7 +16,7 @@ const PAUSE: i64 = 3_600_000_000;
 /// Slack's code for a direct message that the Messages tab would have shown.
 const TAB_OFF: &str = "messages_tab_disabled";
 
-/// What the store can tell about a connection.
+/// The stored facts about a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckEvidence {
     pub events: EventFacts,
