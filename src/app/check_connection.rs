@@ -1,12 +1,12 @@
-//! CheckConnection: checks a tenant's connection part by part, and may send a test message. Also the
-//! repetitions of Slack's events, which a check reports.
+//! CheckConnection: checks a tenant's connection part by part, and may send a test message. Also
+//! the repetitions of Slack's events, which a check reports.
 
 use std::time::Duration;
 
 use super::test_slack::{TestDelivery, Tested};
 use super::{App, Call, Error, Subject};
 use crate::domain::access;
-use crate::domain::checkup::{self, Asked, CheckupFacts, PartCheck, TestFacts};
+use crate::domain::checkup::{self, CheckupFacts, Inquiry, PartCheck, TestFacts};
 use crate::domain::delivery::State;
 use crate::domain::ids::UserId;
 use crate::domain::time::Timestamp;
@@ -63,7 +63,7 @@ impl App {
         patience: Duration,
     ) -> Result<TestFacts, Error> {
         let token = facts.connected.as_ref().map(|connected| &connected.token);
-        if !matches!(token, Some(Asked::Answered(_))) {
+        if !matches!(token, Some(Inquiry::Answered(_))) {
             return Ok(TestFacts::NotTried);
         }
         let tested = Box::pin(self.test_slack(call, Subject::Known(user), patience)).await?;

@@ -1,7 +1,6 @@
 //! Computes the states of connections that changed, and stores an alert with a state that is news.
 //! Every replica looks; the first write wins.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -12,9 +11,8 @@ use super::Doctor;
 use crate::domain::alert::{self, AlertFacts};
 use crate::domain::checkup::PartCheck;
 use crate::domain::connection::{self, ConnectionState};
-use crate::domain::ids::TenantId;
 use crate::domain::time::Timestamp;
-use crate::store::{self, Judgement, NewAlert, StoredConnection, Unjudged};
+use crate::store::{self, Judgement, NewAlert, Unjudged};
 use crate::telemetry::Rounds;
 
 /// Connections that one statement reads.
@@ -55,6 +53,8 @@ impl Doctor {
         }
     }
 
+    /// However many connections cannot be judged, they do not hold back the others; they are tried
+    /// again at the next look, and the last error is returned.
     async fn judge_changed(
         &self,
         rounds: &Rounds,
@@ -67,30 +67,30 @@ impl Doctor {
                 break;
             }
         }
+        let mut outcome = Ok(());
         for _ in 0..BATCHES {
             rounds.next();
             let changed = checkups().unjudged(self.inner.webhook.is_some(), BATCH).await?;
             if changed.is_empty() || stop.is_cancelled() {
                 break;
             }
-            let tenants: Vec<TenantId> = changed.iter().map(|one| one.tenant.clone()).collect();
-            let connections = self.inner.store.connections().among(&tenants).await?;
-            let connections: HashMap<&TenantId, &StoredConnection> =
-                connections.iter().map(|connection| (&connection.tenant, connection)).collect();
             for one in &changed {
-                self.judge(one, connections.get(&one.tenant).copied()).await?;
+                if let Err(error) = self.judge(one).await {
+                    outcome = Err(error);
+                }
+            }
+            if outcome.is_err() {
+                break;
             }
         }
-        Ok(())
+        outcome
     }
 
-    /// `connection` is as it was read after the change; `None`: the tenant does not exist any more.
-    async fn judge(
-        &self,
-        of: &Unjudged,
-        connection: Option<&StoredConnection>,
-    ) -> Result<(), store::Error> {
+    async fn judge(&self, of: &Unjudged) -> Result<(), store::Error> {
+        // Read after the change: a later one is seen at the next look.
+        let connection = self.inner.store.connections().of(&of.tenant).await?;
         let Some(connection) = connection else {
+            // The tenant does not exist any more.
             let state = ConnectionState::Disconnected;
             let gone =
                 Judgement { of, state, link: "", first_check: None, alert: None, is_told: true };

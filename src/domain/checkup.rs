@@ -108,7 +108,7 @@ pub fn worst(rows: &[PartCheck]) -> CheckFinding {
 
 /// The answer to a question that was put to Slack.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Asked<T> {
+pub enum Inquiry<T> {
     Answered(T),
     /// Slack refused, with this code.
     Refused(String),
@@ -141,17 +141,17 @@ pub struct ConnectedFacts {
     pub team_id: Option<String>,
     pub enterprise_id: Option<String>,
     /// The owner of the token, by Slack's answer.
-    pub token: Asked<TokenOwner>,
+    pub token: Inquiry<TokenOwner>,
     pub features: Vec<FeatureFacts>,
     pub direct_messages: DirectMessages,
     /// Whether a conversation can be read.
-    pub history: Asked<()>,
+    pub history: Inquiry<()>,
     /// How often conversations may be read.
     pub pace: ReadingPace,
     pub events: EventFacts,
     /// Whether members can be listed with the workspace's id; only asked for a token of a whole
     /// organization.
-    pub members: Asked<()>,
+    pub members: Inquiry<()>,
 }
 
 /// The owner of a token.

@@ -7,7 +7,7 @@
 
 use super::{Error, INTERACTIVE, Method, Workspaces};
 use crate::domain::checkup::{
-    Asked, CheckupFacts, ConnectedFacts, FeatureFacts, ReadingPace, ScopesOfFeature, TestFacts,
+    CheckupFacts, ConnectedFacts, FeatureFacts, Inquiry, ReadingPace, ScopesOfFeature, TestFacts,
     TokenOwner,
 };
 use crate::domain::features::{self, FeatureState};
@@ -56,12 +56,12 @@ impl Workspaces {
         let (token, granted) = self.owner(id).await?;
         let evidence = self.store.checkups().evidence(tenant, id, &installation.app_path).await?;
         let (history, pace) = match token {
-            Asked::Answered(_) => self.readings(installation, evidence.conversation).await?,
-            _ => (Asked::NotAsked, ReadingPace::Untested),
+            Inquiry::Answered(_) => self.readings(installation, evidence.conversation).await?,
+            _ => (Inquiry::NotAsked, ReadingPace::Untested),
         };
         let members = match &token {
-            Asked::Answered(owner) if owner.is_org_wide => self.members(id).await?,
-            _ => Asked::NotAsked,
+            Inquiry::Answered(owner) if owner.is_org_wide => self.members(id).await?,
+            _ => Inquiry::NotAsked,
         };
         Ok(ConnectedFacts {
             since: installation.installed_at,
@@ -81,7 +81,7 @@ impl Workspaces {
     async fn owner(
         &self,
         id: InstallationId,
-    ) -> Result<(Asked<TokenOwner>, Option<Vec<String>>), Error> {
+    ) -> Result<(Inquiry<TokenOwner>, Option<Vec<String>>), Error> {
         let asked = self.call(id, Method::AuthTest, INTERACTIVE, async |slack, token| {
             slack.auth_test(token).await
         });
@@ -98,7 +98,7 @@ impl Workspaces {
             is_org_wide: is_enterprise_install,
             clock_ahead: at.map(|at| seconds(now.0) - seconds(at.0)),
         };
-        Ok((Asked::Answered(owner), scopes))
+        Ok((Inquiry::Answered(owner), scopes))
     }
 
     /// Whether a direct message conversation can be read, and how often. `known`: one that may be
@@ -107,20 +107,20 @@ impl Workspaces {
         &self,
         installation: &Installation,
         known: Option<ChannelId>,
-    ) -> Result<(Asked<()>, ReadingPace), Error> {
+    ) -> Result<(Inquiry<()>, ReadingPace), Error> {
         let id = installation.id;
         if let Some(channel) = known {
             let (history, pace) = self.readings_of(id, &channel).await?;
-            if !matches!(history, Asked::Refused(_)) {
+            if !matches!(history, Inquiry::Refused(_)) {
                 return Ok((history, pace));
             }
         }
         match self.own_conversation(installation).await? {
-            Asked::Answered(channel) => self.readings_of(id, &channel).await,
-            Asked::Unanswered(code) => Ok((Asked::Unanswered(code), ReadingPace::Untested)),
+            Inquiry::Answered(channel) => self.readings_of(id, &channel).await,
+            Inquiry::Unanswered(code) => Ok((Inquiry::Unanswered(code), ReadingPace::Untested)),
             // The person may have left. Missing scopes have a row of their own.
-            Asked::Refused(_) | Asked::MissingScope(_) | Asked::NotAsked => {
-                Ok((Asked::NotAsked, ReadingPace::Untested))
+            Inquiry::Refused(_) | Inquiry::MissingScope(_) | Inquiry::NotAsked => {
+                Ok((Inquiry::NotAsked, ReadingPace::Untested))
             }
         }
     }
@@ -129,7 +129,7 @@ impl Workspaces {
         &self,
         id: InstallationId,
         channel: &ChannelId,
-    ) -> Result<(Asked<()>, ReadingPace), Error> {
+    ) -> Result<(Inquiry<()>, ReadingPace), Error> {
         if let Err(error) = self.read_once(id, channel).await {
             return Ok((unanswered(error)?, ReadingPace::Untested));
         }
@@ -139,7 +139,7 @@ impl Workspaces {
             Err(Error::Store(error)) => return Err(error.into()),
             Err(_) => ReadingPace::Untested,
         };
-        Ok((Asked::Answered(()), pace))
+        Ok((Inquiry::Answered(()), pace))
     }
 
     async fn read_once(&self, id: InstallationId, channel: &ChannelId) -> Result<(), Error> {
@@ -155,20 +155,20 @@ impl Workspaces {
     async fn own_conversation(
         &self,
         installation: &Installation,
-    ) -> Result<Asked<ChannelId>, Error> {
+    ) -> Result<Inquiry<ChannelId>, Error> {
         let person = installation.installed_by.as_ref();
         let Some(person) = person.and_then(|id| SlackUserId::parse(id.as_str()).ok()) else {
-            return Ok(Asked::NotAsked);
+            return Ok(Inquiry::NotAsked);
         };
         match self.open_conversation(installation.id, &person).await {
-            Ok(channel) => Ok(Asked::Answered(channel)),
+            Ok(channel) => Ok(Inquiry::Answered(channel)),
             Err(error) => unanswered(error),
         }
     }
 
-    async fn members(&self, id: InstallationId) -> Result<Asked<()>, Error> {
+    async fn members(&self, id: InstallationId) -> Result<Inquiry<()>, Error> {
         match self.users_page(id, None, 1, INTERACTIVE).await {
-            Ok(_) => Ok(Asked::Answered(())),
+            Ok(_) => Ok(Inquiry::Answered(())),
             Err(error) => unanswered(error),
         }
     }
@@ -190,16 +190,16 @@ impl Workspaces {
 }
 
 /// The fact that a failed question establishes; the database's failures remain failures.
-fn unanswered<T>(error: Error) -> Result<Asked<T>, Error> {
+fn unanswered<T>(error: Error) -> Result<Inquiry<T>, Error> {
     Ok(match error {
         Error::Store(error) => return Err(error.into()),
-        Error::Reconnect { code } => Asked::Refused(code),
-        Error::Slack(slack::Error::MissingScope { needed, .. }) => Asked::MissingScope(needed),
+        Error::Reconnect { code } => Inquiry::Refused(code),
+        Error::Slack(slack::Error::MissingScope { needed, .. }) => Inquiry::MissingScope(needed),
         Error::Slack(
             error @ (slack::Error::Rejected { .. } | slack::Error::Unauthorized { .. }),
-        ) => Asked::Refused(error.code().to_owned()),
-        Error::Slack(error) => Asked::Unanswered(error.code().to_owned()),
-        Error::Busy { .. } => Asked::Unanswered("ratelimited".to_owned()),
-        _ => Asked::Unanswered("not_asked".to_owned()),
+        ) => Inquiry::Refused(error.code().to_owned()),
+        Error::Slack(error) => Inquiry::Unanswered(error.code().to_owned()),
+        Error::Busy { .. } => Inquiry::Unanswered("ratelimited".to_owned()),
+        _ => Inquiry::Unanswered("not_asked".to_owned()),
     })
 }

@@ -1,7 +1,7 @@
 //! The findings: one function for each part.
 
 use super::{
-    Asked, CheckFinding, CheckPart, CheckupFacts, ConnectedFacts, DAY, FeatureFacts, PartCheck,
+    CheckFinding, CheckPart, CheckupFacts, ConnectedFacts, DAY, FeatureFacts, Inquiry, PartCheck,
     RETRY_REASONS, ReadingPace, ScopesOfFeature, TestFacts, ago,
 };
 use crate::domain::time::Timestamp;
@@ -83,14 +83,14 @@ fn found(part: CheckPart, facts: &CheckupFacts) -> Found {
 
 fn token(connected: &ConnectedFacts) -> Found {
     match &connected.token {
-        Asked::Answered(_) => ok("Slack accepts the token."),
-        Asked::Refused(code) => {
+        Inquiry::Answered(_) => ok("Slack accepts the token."),
+        Inquiry::Refused(code) => {
             broken(format!("Slack does not accept the token ({code})."), RECONNECT)
         }
-        Asked::MissingScope(_) | Asked::NotAsked => {
+        Inquiry::MissingScope(_) | Inquiry::NotAsked => {
             unknown("Slack did not say whether the token is valid.", ASK_AGAIN)
         }
-        Asked::Unanswered(code) => {
+        Inquiry::Unanswered(code) => {
             unknown(format!("Slack did not answer whether the token is valid ({code})."), ASK_AGAIN)
         }
     }
@@ -162,10 +162,10 @@ fn history(connected: &ConnectedFacts) -> Found {
         return ok("Reading conversations is switched off in the settings.");
     }
     match &connected.history {
-        Asked::Answered(()) => {
+        Inquiry::Answered(()) => {
             ok("Conversations can be read, so unclear answers of Slack are settled.")
         }
-        Asked::MissingScope(needed) => broken(
+        Inquiry::MissingScope(needed) => broken(
             format!(
                 "Conversations cannot be read, because the scope {} is missing: a message whose \
                  delivery is unclear may be sent twice.",
@@ -173,16 +173,16 @@ fn history(connected: &ConnectedFacts) -> Found {
             ),
             "Connect the workspace again to grant it: BeginConnect makes the link.",
         ),
-        Asked::Refused(code) => broken(
+        Inquiry::Refused(code) => broken(
             format!("Slack does not let the app read its own conversation ({code})."),
             "Connect the workspace again; if that does not help, an administrator of Slack has to \
              lift the restriction.",
         ),
-        Asked::Unanswered(code) => unknown(
+        Inquiry::Unanswered(code) => unknown(
             format!("Slack did not answer whether history is readable ({code})."),
             ASK_AGAIN,
         ),
-        Asked::NotAsked => unknown(
+        Inquiry::NotAsked => unknown(
             "The app has no conversation in this workspace yet that could be read.",
             "Send a message, or check again with test_user_id.",
         ),
@@ -256,9 +256,9 @@ fn events(connected: &ConnectedFacts, now: Timestamp) -> Found {
     }
 }
 
-fn clock(token: &Asked<super::TokenOwner>) -> Found {
+fn clock(token: &Inquiry<super::TokenOwner>) -> Found {
     let ahead = match token {
-        Asked::Answered(owner) => owner.clock_ahead,
+        Inquiry::Answered(owner) => owner.clock_ahead,
         _ => None,
     };
     match ahead {
@@ -306,12 +306,12 @@ fn signing_secret(connected: &ConnectedFacts, facts: &CheckupFacts) -> Found {
 }
 
 fn org_install(connected: &ConnectedFacts) -> Found {
-    let Asked::Answered(owner) = &connected.token else {
+    let Inquiry::Answered(owner) = &connected.token else {
         return unknown("This can be checked once Slack accepts the token.", "");
     };
     if owner.is_org_wide {
         return match &connected.members {
-            Asked::Refused(code) => broken(
+            Inquiry::Refused(code) => broken(
                 format!(
                     "The app is installed for the organization, but may not be used in this \
                      workspace ({code})."
@@ -319,10 +319,10 @@ fn org_install(connected: &ConnectedFacts) -> Found {
                 "An administrator of the organization has to add the workspace to the app, under \
                  Manage organization > Integrations > Installed apps.",
             ),
-            Asked::Answered(()) | Asked::MissingScope(_) => {
+            Inquiry::Answered(()) | Inquiry::MissingScope(_) => {
                 ok("The app is installed for the organization, and may be used in this workspace.")
             }
-            Asked::Unanswered(_) | Asked::NotAsked => unknown(
+            Inquiry::Unanswered(_) | Inquiry::NotAsked => unknown(
                 "Slack did not answer whether the app may be used in this workspace.",
                 ASK_AGAIN,
             ),

@@ -88,8 +88,8 @@ impl Checkups<'_> {
         sql::execute(self.store.writer(), SQL, values).await.map(drop)
     }
 
-    /// Stores the result of a check that a caller asked for, and ends a claim of the same. If a next
-    /// check is planned already, it stays as it is.
+    /// Stores the result of a check that a caller asked for, and ends a claim of the same. If a
+    /// next check is planned already, it stays as it is.
     pub async fn save(self, tenant: &TenantId, run: &CheckRun<'_>) -> Result<(), Error> {
         const SQL: &str = "INSERT INTO connection_checks (tenant, ran_at, findings, worst, due_at)
             VALUES ($1, $2, $3, $4, {now} + $5) ON CONFLICT (tenant) DO UPDATE SET

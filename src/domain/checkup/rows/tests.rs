@@ -30,13 +30,13 @@ fn well() -> ConnectedFacts {
         since: before(3600),
         team_id: Some("T1".into()),
         enterprise_id: None,
-        token: Asked::Answered(owner()),
+        token: Inquiry::Answered(owner()),
         features: vec![feature("messages", false, ScopesOfFeature::Granted)],
         direct_messages: DirectMessages { sent_at: Some(before(600)), refused_at: None },
-        history: Asked::Answered(()),
+        history: Inquiry::Answered(()),
         pace: ReadingPace::Usual,
         events: EventFacts { heard_at: Some(before(300)), retries: None },
-        members: Asked::NotAsked,
+        members: Inquiry::NotAsked,
     }
 }
 
@@ -101,10 +101,10 @@ fn codes_are_those_of_the_stored_json() {
 fn a_dead_token_is_broken_and_a_silent_slack_is_not() {
     let with = |token| ConnectedFacts { token, ..well() };
     let (finding, sentence) =
-        of(&facts(with(Asked::Refused("token_revoked".into()))), CheckPart::Token);
+        of(&facts(with(Inquiry::Refused("token_revoked".into()))), CheckPart::Token);
     assert_eq!(finding, CheckFinding::Broken);
     assert!(sentence.contains("token_revoked"));
-    let silent = with(Asked::Unanswered("timeout".into()));
+    let silent = with(Inquiry::Unanswered("timeout".into()));
     assert_eq!(of(&facts(silent), CheckPart::Token).0, CheckFinding::Unknown);
 }
 
@@ -190,7 +190,7 @@ fn without_a_signing_secret_every_event_is_refused() {
 #[test]
 fn clocks_may_differ_by_a_minute() {
     let with = |clock_ahead| {
-        let token = Asked::Answered(TokenOwner { clock_ahead, ..owner() });
+        let token = Inquiry::Answered(TokenOwner { clock_ahead, ..owner() });
         of(&facts(ConnectedFacts { token, ..well() }), CheckPart::Clock)
     };
     assert_eq!(with(None).0, CheckFinding::Unknown);
@@ -207,35 +207,35 @@ fn clocks_may_differ_by_a_minute() {
 fn a_token_of_another_place_is_found() {
     let with = |owner, members| {
         finding(
-            ConnectedFacts { token: Asked::Answered(owner), members, ..well() },
+            ConnectedFacts { token: Inquiry::Answered(owner), members, ..well() },
             CheckPart::OrgInstall,
         )
     };
     let other = TokenOwner { team_id: Some("T2".into()), ..owner() };
-    assert_eq!(with(other, Asked::NotAsked), CheckFinding::Broken);
+    assert_eq!(with(other, Inquiry::NotAsked), CheckFinding::Broken);
     let joined = TokenOwner { enterprise_id: Some("E1".into()), ..owner() };
-    assert_eq!(with(joined, Asked::NotAsked), CheckFinding::Broken);
+    assert_eq!(with(joined, Inquiry::NotAsked), CheckFinding::Broken);
     let org = || TokenOwner {
         team_id: None,
         enterprise_id: Some("E1".into()),
         is_org_wide: true,
         clock_ahead: None,
     };
-    assert_eq!(with(org(), Asked::Answered(())), CheckFinding::Ok);
-    let refused = Asked::Refused("team_access_not_granted".into());
+    assert_eq!(with(org(), Inquiry::Answered(())), CheckFinding::Ok);
+    let refused = Inquiry::Refused("team_access_not_granted".into());
     assert_eq!(with(org(), refused), CheckFinding::Broken);
-    assert_eq!(with(org(), Asked::Unanswered("timeout".into())), CheckFinding::Unknown);
+    assert_eq!(with(org(), Inquiry::Unanswered("timeout".into())), CheckFinding::Unknown);
 }
 
 #[test]
 fn history_needs_its_scope_unless_it_is_switched_off() {
     let with = |history| ConnectedFacts { history, ..well() };
-    let missing = || with(Asked::MissingScope("im:history".into()));
+    let missing = || with(Inquiry::MissingScope("im:history".into()));
     assert_eq!(finding(missing(), CheckPart::History), CheckFinding::Broken);
     let off = feature("direct_message_history", true, ScopesOfFeature::SwitchedOff);
     let off = ConnectedFacts { features: vec![off], ..missing() };
     assert_eq!(finding(off, CheckPart::History), CheckFinding::Ok);
-    assert_eq!(finding(with(Asked::NotAsked), CheckPart::History), CheckFinding::Unknown);
+    assert_eq!(finding(with(Inquiry::NotAsked), CheckPart::History), CheckFinding::Unknown);
     let slow = ConnectedFacts { pace: ReadingPace::OnceAMinute, ..well() };
     let (found, sentence) = of(&facts(slow), CheckPart::RateLimit);
     assert_eq!(found, CheckFinding::Ok);
