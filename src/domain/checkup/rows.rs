@@ -19,7 +19,7 @@ const TAB_OFF: &str = "messages_tab_disabled";
 const EVENTS: &str = "events";
 
 /// The remedy for a token that does not work.
-const RECONNECT: &str = "Connect the workspace again: BeginConnect makes the link.";
+const RECONNECT: &str = "Connect the workspace again.";
 const ASK_AGAIN: &str = "Check the connection again in a minute.";
 
 /// A row before its part is named.
@@ -60,7 +60,7 @@ fn found(part: CheckPart, facts: &CheckupFacts) -> Found {
         return match part {
             CheckPart::Token => broken(
                 "No Slack workspace is connected.",
-                "Connect one: BeginConnect makes the link for an administrator of Slack.",
+                "Connect one: an administrator of Slack opens the connect link.",
             ),
             CheckPart::SigningSecret if !facts.has_signing_secret => no_signing_secret(),
             _ => unknown("This can be checked once a workspace is connected.", ""),
@@ -111,8 +111,7 @@ fn scopes(features: &[FeatureFacts]) -> Found {
     if !needed.is_empty() {
         return broken(
             format!("The workspace has not granted the scopes of these features: {needed}."),
-            "Connect the workspace again, to grant exactly these scopes: BeginConnect makes the \
-             link.",
+            "Connect the workspace again: the link asks for exactly these scopes.",
         );
     }
     if !wanted.is_empty() {
@@ -152,7 +151,7 @@ fn messages_tab(connected: &ConnectedFacts, test: &TestFacts, now: Timestamp) ->
         (_, Some(_)) => off(),
         (_, None) => unknown(
             "No direct message was sent lately, so it is not known whether the tab is open.",
-            "Check again with a person to whom a test message may be sent (test_user_id).",
+            "Check again with a person to whom a test message may be sent.",
         ),
     }
 }
@@ -171,7 +170,7 @@ fn history(connected: &ConnectedFacts) -> Found {
                  delivery is unclear may be sent twice.",
                 if needed.is_empty() { "im:history" } else { needed.as_str() }
             ),
-            "Connect the workspace again to grant it: BeginConnect makes the link.",
+            "Connect the workspace again: the link asks for it.",
         ),
         Inquiry::Refused(code) => broken(
             format!("Slack does not let the app read its own conversation ({code})."),
@@ -184,7 +183,7 @@ fn history(connected: &ConnectedFacts) -> Found {
         ),
         Inquiry::NotAsked => unknown(
             "The app has no conversation in this workspace yet that could be read.",
-            "Send a message, or check again with test_user_id.",
+            "Send a message, or check again with a test message.",
         ),
     }
 }
@@ -283,8 +282,8 @@ fn clock(token: &Inquiry<super::TokenOwner>) -> Found {
 fn no_signing_secret() -> Found {
     broken(
         "The app has no signing secret, so every event from Slack is refused.",
-        "Copy the signing secret from Basic Information of the Slack app: into app.signing_secret \
-         for the deployment's app, or by SetSlackApp for the tenant's own.",
+        "Copy the signing secret from Basic Information of the Slack app into the settings: \
+         app.signing_secret for the app that tenants share.",
     )
 }
 
@@ -345,8 +344,8 @@ fn rate_limit(pace: ReadingPace) -> Found {
         ReadingPace::Usual => ok("Slack lets the app read conversations at the usual rate."),
         // Herald works at this rate, so it is no fault of the connection.
         ReadingPace::OnceAMinute => Found {
-            remedy: "To settle unclear answers faster, let the tenant use a Slack app of its own \
-                     (SetSlackApp), or publish the app in the Slack Marketplace."
+            remedy: "To settle unclear answers faster, let the tenant use a Slack app of its own, \
+                     or publish the app in the Slack Marketplace."
                 .into(),
             ..ok(
                 "Slack lets the app read a conversation about once a minute, which is the limit of \
@@ -364,7 +363,7 @@ fn test_message(test: &TestFacts) -> Found {
     match test {
         TestFacts::NotWanted => unknown(
             "No test message was asked for.",
-            "Check again with a person to whom a test message may be sent (test_user_id).",
+            "Check again with a person to whom a test message may be sent.",
         ),
         TestFacts::NotTried => {
             unknown("No test message was sent, as the token must work first.", "")
@@ -373,12 +372,11 @@ fn test_message(test: &TestFacts) -> Found {
         TestFacts::NotSent(why) => unknown(format!("The test message was not sent: {why}"), ""),
         TestFacts::Refused(code) => broken(
             format!("Slack refused the test message ({code})."),
-            "TestSlack for the same person says what the code means.",
+            "Slack's documentation of chat.postMessage says what the code means.",
         ),
-        TestFacts::Waits => unknown(
-            "The test message has not been sent yet; it is still waiting.",
-            "Look for it with GetNotification, or check again in a minute.",
-        ),
+        TestFacts::Waits => {
+            unknown("The test message has not been sent yet; it is still waiting.", ASK_AGAIN)
+        }
     }
 }
 
