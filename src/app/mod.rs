@@ -57,6 +57,7 @@ pub mod trail;
 pub mod watch_notification;
 
 mod channels_notices;
+pub mod check_connection;
 mod connect;
 pub mod list_people;
 pub mod preview_template;

@@ -14,6 +14,7 @@ pub mod secret;
 pub mod time;
 pub mod token_life;
 
+pub mod checkup;
 pub mod connection;
 pub mod ids;
 pub mod mapping;
@@ -30,6 +31,7 @@ pub mod channels;
 pub mod delivery;
 pub mod message;
 
+pub mod alert;
 pub mod features;
 
 pub mod slack_manifest;
