@@ -15,6 +15,7 @@
 //!   Slack. They do not know each other; the wake-up between them is in the store.
 //! - [`channels`]: changes channels in Slack to match the wishes that callers stated.
 //! - [`keep`]: exchanges tokens before they expire, and follows workspaces that move.
+//! - [`doctor`]: checks connections, computes their states, and reports those that are not well.
 //! - [`directory`]: member lists, in memory over the shared store.
 //! - [`workspace`]: a connected installation; the only caller of Slack's methods.
 //! - [`slack`]: the only request path to Slack. [`store`]: everything that must survive a crash.
@@ -56,6 +57,7 @@ pub mod workspace;
 pub mod directory;
 
 pub mod channels;
+pub mod doctor;
 pub mod keep;
 
 pub mod app;

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use herald::config::Settings;
+use herald::domain::ids::TenantId;
 use herald::sandbox::{self, Sandbox};
 use herald::server::RunningServer;
 use herald::store::{Exclusive, SchemaStatus, Store};
@@ -41,7 +42,7 @@ enum Command {
     /// Runs only the fake Slack, with a page that shows the messages that arrive.
     Sandbox(SandboxArgs),
     /// Reports, part by part, whether the configuration can work. Changes nothing.
-    Check(SettingsArgs),
+    Check(CheckArgs),
     /// Prints the manifest of the Slack app that Herald needs, to paste into Slack.
     Manifest(ManifestArgs),
     /// The audit trail.
@@ -65,6 +66,15 @@ struct SettingsArgs {
     /// One setting, such as rpc.address=127.0.0.1:50051. Repeat for more.
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     set: Vec<String>,
+}
+
+#[derive(Args)]
+struct CheckArgs {
+    /// Also checks the connection of this tenant to Slack, part by part.
+    #[arg(long, value_name = "TENANT_ID")]
+    tenant: Option<String>,
+    #[command(flatten)]
+    settings: SettingsArgs,
 }
 
 #[derive(Args)]
@@ -295,8 +305,9 @@ async fn rotate(args: SettingsArgs) -> anyhow::Result<ExitCode> {
     Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn check(args: SettingsArgs) -> anyhow::Result<ExitCode> {
-    let fine = Box::pin(check::run(&load(args)?)).await;
+async fn check(args: CheckArgs) -> anyhow::Result<ExitCode> {
+    let tenant = args.tenant.map(TenantId::parse).transpose().context("--tenant")?;
+    let fine = Box::pin(check::run(&load(args.settings)?, tenant.as_ref())).await;
     Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

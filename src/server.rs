@@ -26,6 +26,7 @@ use crate::channels::Channels;
 use crate::config::Settings;
 use crate::delivery::Delivery;
 use crate::directory::Directory;
+use crate::doctor::Doctor;
 use crate::domain::capacity::slack_method::Method as SlackMethod;
 use crate::keep::Keeper;
 use crate::listen::Port;
@@ -76,6 +77,7 @@ struct Core {
     delivery: Delivery,
     channels: Channels,
     keeper: Keeper,
+    doctor: Doctor,
 }
 
 /// Time allowed for the last writes, and for closing the connections to the database. With the
@@ -209,6 +211,7 @@ impl Core {
             &settings.delivery,
         );
         let keeper = Keeper::new(store.clone(), workspaces.clone(), metrics.clone());
+        let doctor = doctor(settings, &store, &workspaces, metrics)?;
         let channels = Channels::new(
             store.clone(),
             workspaces,
@@ -218,7 +221,7 @@ impl Core {
         );
         // Boxed, because the caller that starts a server holds this in its own future.
         Box::pin(app.keys().refresh()).await?;
-        Ok(Self { store, directory, app, delivery, channels, keeper })
+        Ok(Self { store, directory, app, delivery, channels, keeper, doctor })
     }
 }
 
@@ -242,12 +245,13 @@ impl Parts {
 
     /// Starts the loops. Those that calls depend on run until no new call is taken.
     fn spawn_loops(&mut self, core: Core, issuers: Issuers, watchdog: Watchdog) {
-        let Core { store, directory, app, delivery, channels, keeper } = core;
+        let Core { store, directory, app, delivery, channels, keeper, doctor } = core;
         let (close, stop) = (&self.close, &self.stop);
         let tasks = &mut self.tasks;
         tasks.spawn(background("delivery", delivery.run(stop.clone())));
         tasks.spawn(background("the channels", channels.run(stop.clone())));
         tasks.spawn(background("the tokens", keeper.run(stop.clone())));
+        tasks.spawn(background("the doctor", doctor.run(stop.clone())));
         let follower = directory.clone().run_follower(stop.clone());
         tasks.spawn(background("the directory's follower", follower));
         let inbox = directory.clone().run_inbox(stop.clone());
@@ -314,6 +318,17 @@ fn callers(config: &rpc::Config) -> Result<(rpc::Callers, Issuers), Error> {
     let callers =
         rpc::Callers::new(&config.callers, issuers.clone(), config.insecure, config.address);
     Ok((callers.map_err(Error::Setting)?, issuers))
+}
+
+fn doctor(
+    settings: &Settings,
+    store: &Store,
+    workspaces: &Workspaces,
+    metrics: &Metrics,
+) -> Result<Doctor, Error> {
+    let (store, workspaces, metrics) = (store.clone(), workspaces.clone(), metrics.clone());
+    Doctor::new(store, workspaces, metrics, &settings.doctor, &settings.alerts)
+        .map_err(|sentence| Error::Setting(format!("alerts.{sentence}")))
 }
 
 /// A SQLite file belongs to one process, so that process migrates it. A PostgreSQL database is

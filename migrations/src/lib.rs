@@ -51,6 +51,7 @@ mod m20260101_000032_slack_apps;
 mod m20260101_000033_connections;
 mod m20260101_000034_leaving;
 mod m20260101_000035_keeping;
+mod m20260101_000036_checkups;
 mod m20260101_000037_feed_of_all;
 mod m20260101_000038_identity_links;
 pub mod online;
@@ -105,6 +106,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20260101_000033_connections::Migration),
             Box::new(m20260101_000034_leaving::Migration),
             Box::new(m20260101_000035_keeping::Migration),
+            Box::new(m20260101_000036_checkups::Migration),
             Box::new(m20260101_000037_feed_of_all::Migration),
             Box::new(m20260101_000038_identity_links::Migration),
         ]

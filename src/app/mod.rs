@@ -56,6 +56,7 @@ pub mod trail;
 pub mod watch_notification;
 
 pub mod channels;
+pub mod check_connection;
 mod connect;
 pub mod list_people;
 pub mod preview_template;

@@ -15,6 +15,7 @@ pub mod slack_codes;
 pub mod time;
 pub mod token_life;
 
+pub mod checkup;
 pub mod connection;
 pub mod ids;
 pub mod mapping;
@@ -31,6 +32,7 @@ pub mod channels;
 pub mod delivery;
 pub mod message;
 
+pub mod alert;
 pub mod features;
 
 pub mod slack_manifest;

@@ -70,7 +70,13 @@ async fn take(shared: Shared, app_path: &str, request: Request) -> Response {
         body: &body.bytes,
     };
     match tokio::time::timeout_at(until, app.take_event(request)).await {
-        Ok(Ok(Taken::Acknowledged)) => StatusCode::OK.into_response(),
+        Ok(Ok(Taken::Acknowledged)) => {
+            let retried = header("x-slack-retry-reason");
+            if !retried.is_empty() {
+                note_retry(&app, app_path, retried, until).await;
+            }
+            StatusCode::OK.into_response()
+        }
         Ok(Ok(Taken::Challenge(challenge))) => challenge.into_response(),
         Ok(Ok(Taken::Refused)) if app_path.is_empty() => refused(StatusCode::UNAUTHORIZED),
         // Slack repeats the request after one minute and after five: by then the tenant may have
@@ -83,6 +89,15 @@ async fn take(shared: Shared, app_path: &str, request: Request) -> Response {
             tracing::error!(%error, "an event from Slack was not stored");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
+    }
+}
+
+/// Notes that Slack had to send an event again, for CheckConnection. The event itself is stored.
+async fn note_retry(app: &App, app_path: &str, reason: &str, until: Instant) {
+    match tokio::time::timeout_at(until, app.note_retry(app_path, reason)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "a repetition by Slack was not noted"),
+        Err(_) => tracing::debug!("a repetition by Slack was not noted in time"),
     }
 }
 

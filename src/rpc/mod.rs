@@ -53,6 +53,7 @@ mod leaving;
 
 mod channels;
 mod connections;
+mod doctor;
 mod operators;
 mod slack_apps;
 

@@ -12,6 +12,7 @@ use super::wire::{self, NamedTeam};
 use crate::domain::capacity::slack_method::Method;
 use crate::domain::secret::Secret;
 use crate::domain::slack_app::AppCredentials;
+use crate::domain::time::Timestamp;
 
 /// The parameters of the consent page (Slack's documentation: Installing with OAuth).
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +68,8 @@ pub struct AuthTest {
     pub is_enterprise_install: bool,
     /// The current scopes of the token; None if the answer did not say.
     pub scopes: Option<Vec<String>>,
+    /// Slack's time, to the second; None if the answer did not say.
+    pub at: Option<Timestamp>,
 }
 
 /// Slack's code for a client secret that is not, or no longer, the app's.
@@ -217,6 +220,7 @@ impl Client {
             enterprise_id: wire::some(wire.enterprise_id),
             is_enterprise_install: wire.is_enterprise_install.unwrap_or(false),
             scopes: answer.scopes,
+            at: answer.at,
         })
     }
 }

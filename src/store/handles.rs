@@ -83,6 +83,13 @@ handles! {
     /// Templates of tenants and their versions (`tenancy::templates`).
     templates: Templates,
 
+    /// Checks of connections, and the states of connections as they were computed last
+    /// (`checkups`).
+    checkups: Checkups,
+
+    /// Alerts about connections, until they are delivered (`checkups::alerts`).
+    alerts: Alerts,
+
     /// API keys that are made at run time (`tenancy::api_keys`).
     api_keys: ApiKeys,
 

@@ -15,7 +15,8 @@
 //!   before and after a request to Slack. `budgets`: when requests may start.
 //! - `records`: deliveries and notifications as they are read back. `ends`: canceling, erasing and
 //!   retention. `feed`: the changes of deliveries. `channels`: the channels that Herald keeps in
-//!   Slack, and their feed. `keep`: the tokens of workspaces that are kept connected.
+//!   Slack, and their feed. `keep`: the tokens of workspaces that are kept connected. `checkups`:
+//!   checks of connections, and alerts.
 //! - `audit`: the audit trail. `upkeep`: clock steps, recoveries, health. `leaving`: the end of a
 //!   tenant's connection, and of a tenant.
 
@@ -39,6 +40,7 @@ mod member_lists;
 mod tenancy;
 
 mod channels;
+mod checkups;
 mod keep;
 
 mod ends;
@@ -85,6 +87,9 @@ pub use channels::{
     ChannelSave, ChannelSaved, ChannelTotals, ManagedChannel, MemberCounts, MemberRecord,
     MemberUpdate, MembersChange, NoticePlace, NoticesDue, Released, WishedMember,
 };
+pub use checkups::{
+    CheckEvidence, CheckLease, CheckRun, Judgement, NewAlert, Unjudged, WaitingAlert,
+};
 pub use config::{Config, Pooler};
 pub use database::backend::Backend;
 pub use database::exclusive::Exclusive;
@@ -101,9 +106,10 @@ pub use feed::changes::{ChangePageOfAll, DeliveryChange};
 pub use feed::pages::{ChangePage, ChangeSpan, FeedExtent};
 pub use feed::signals::{FeedReach, FeedWatcher};
 pub use handles::{
-    ApiKeys, Audit, Budgets, ChannelFeed, Channels, Connections, CustomFields, DeliveryFeed, Ends,
-    EventTypes, IdentityLinks, InstallationTokens, Lanes, Leaving, MemberLists, Operators, Outbox,
-    People, Previews, Records, SlackApps, SlackEvents, Templates, Tenancy, Upkeep, Waiting,
+    Alerts, ApiKeys, Audit, Budgets, ChannelFeed, Channels, Checkups, Connections, CustomFields,
+    DeliveryFeed, Ends, EventTypes, IdentityLinks, InstallationTokens, Lanes, Leaving, MemberLists,
+    Operators, Outbox, People, Previews, Records, SlackApps, SlackEvents, Templates, Tenancy,
+    Upkeep, Waiting,
 };
 pub use intake::accept::{Accepted, Before};
 pub use intake::new::{Accept, ForChannel, NewDelivery, NotificationTerms, Target};

@@ -394,6 +394,23 @@ pub(super) const CHANNEL_STEPS: Instrument = Instrument {
     ],
     description: "Requests to Slack about channels, by step and outcome.",
 };
+pub(super) const WORKSPACES: Instrument = Instrument {
+    name: "herald_workspaces",
+    unit: "{connection}",
+    kind: InstrumentKind::Gauge,
+    labels: &[Label {
+        name: "state",
+        values: &["active", "degraded", "migrating", "reconnect_required"],
+    }],
+    description: "Connections of tenants to workspaces, by state, over the whole cluster.",
+};
+pub(super) const ALERTS: Instrument = Instrument {
+    name: "herald_alerts_total",
+    unit: "{attempt}",
+    kind: InstrumentKind::Counter,
+    labels: &[Label { name: "result", values: &["sent", "failed", "given_up"] }],
+    description: "Attempts to post an alert to the webhook, by result.",
+};
 pub(super) const RPC_REQUESTS: Instrument = Instrument {
     name: "herald_rpc_requests_total",
     unit: "{request}",
@@ -472,6 +489,8 @@ pub const INSTRUMENTS: &[Instrument] = &[
     CHANNELS,
     CHANNEL_MEMBERS,
     CHANNEL_STEPS,
+    WORKSPACES,
+    ALERTS,
     RPC_REQUESTS,
     RPC_SECONDS,
     BUILD_INFO,

@@ -59,6 +59,8 @@ struct Recorders {
     channels: Gauge<u64>,
     channel_members: Gauge<u64>,
     channel_steps: Counter<u64>,
+    workspaces: Gauge<u64>,
+    alerts: Counter<u64>,
     refusals: Counter<u64>,
     rpc_requests: Counter<u64>,
     rpc_seconds: Histogram<f64>,
@@ -100,6 +102,8 @@ impl Metrics {
             channels: gauge(meter, &instruments::CHANNELS),
             channel_members: gauge(meter, &instruments::CHANNEL_MEMBERS),
             channel_steps: counter(meter, &instruments::CHANNEL_STEPS),
+            workspaces: gauge(meter, &instruments::WORKSPACES),
+            alerts: counter(meter, &instruments::ALERTS),
             refusals: counter(meter, &instruments::REFUSALS),
             rpc_requests: counter(meter, &instruments::RPC_REQUESTS),
             rpc_seconds: histogram(meter, &instruments::RPC_SECONDS),
@@ -139,6 +143,7 @@ impl Metrics {
             (&self.0.audit_entries, &instruments::AUDIT_ENTRIES, &[]),
             (&self.0.upkeep_failures, &instruments::UPKEEP_FAILURES, &[]),
             (&self.0.channel_steps, &instruments::CHANNEL_STEPS, &[]),
+            (&self.0.alerts, &instruments::ALERTS, &[]),
             (&self.0.refusals, &instruments::REFUSALS, &[]),
             (&self.0.rpc_requests, &instruments::RPC_REQUESTS, rpc),
         ];
@@ -280,6 +285,16 @@ impl Metrics {
     /// One request to Slack about a channel ended.
     pub fn channel_step(&self, step: &'static str, outcome: &'static str) {
         self.0.channel_steps.add(1, &labelled(&instruments::CHANNEL_STEPS, [step, outcome]));
+    }
+
+    /// Connections in `state` (`domain::connection`).
+    pub fn workspaces(&self, state: &'static str, count: u64) {
+        self.0.workspaces.record(count, &labelled(&instruments::WORKSPACES, [state]));
+    }
+
+    /// One attempt to post an alert ended with `result`.
+    pub fn alert(&self, result: &'static str) {
+        self.0.alerts.add(1, &labelled(&instruments::ALERTS, [result]));
     }
 
     /// Something was refused. `limit` is the setting of the limit, or the name of a fixed limit.

@@ -19,6 +19,7 @@ mod posting;
 mod sign_in;
 
 mod config;
+mod examine;
 
 mod moving;
 mod org;

@@ -298,6 +298,7 @@ table! {
     CREATE_SLACK_APP_MANIFEST = "WorkspaceService" / "CreateSlackAppManifest" ADMINISTER;
     DISCONNECT = "WorkspaceService" / "Disconnect" ADMINISTER;
     DELETE_TENANT = "WorkspaceService" / "DeleteTenant" ADMINISTER;
+    CHECK_CONNECTION = "WorkspaceService" / "CheckConnection" ADMINISTER;
 }
 
 #[cfg(test)]

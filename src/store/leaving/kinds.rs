@@ -44,6 +44,8 @@ pub(super) const TABLES: &[TenantTable] = &[
     TenantTable { name: "identity_links", key: "state_hash", order: "expires_at" },
     by_key("slack_apps", "app_id"),
     by_key("slack_app_paths", "tenant"),
+    by_key("alerts", "id"),
+    by_key("connection_checks", "tenant"),
     by_key("connection_changes", "tenant"),
     by_key("person_keys", "person"),
 ];

@@ -17,6 +17,7 @@ fn figures() -> BTreeMap<&'static str, String> {
     BTreeMap::from([
         ("tenant_id", bytes(limits::TENANT_ID_BYTES)),
         ("user_id", bytes(limits::USER_ID_BYTES)),
+        ("test_user_id", bytes(limits::USER_ID_BYTES)),
         ("request_id", bytes(limits::REQUEST_ID_BYTES)),
         ("event_type", bytes(limits::EVENT_TYPE_BYTES)),
         ("content_id", bytes(limits::CONTENT_ID_BYTES)),

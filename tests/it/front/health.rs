@@ -51,12 +51,13 @@ async fn each_service_has_its_status_on_both_ports() {
 
 /// Every background loop of a replica; the issuers of tokens and the health watch itself are not
 /// watched.
-const LOOPS: [&str; 20] = [
+const LOOPS: [&str; 21] = [
     "channel counts",
     "channel notices",
     "channels",
     "claim",
     "clock",
+    "connection states",
     "connections",
     "custom fields",
     "erasures of workspaces",
