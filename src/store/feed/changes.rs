@@ -95,8 +95,11 @@ impl<'a> DeliveryFeed<'a> {
         limit: u32,
     ) -> Result<ChangePage, Error> {
         let text = format!(
-            "SELECT sequence, {} FROM delivery_changes \
-             WHERE tenant = $1 AND sequence > $2 ORDER BY sequence LIMIT {limit}",
+            "SELECT sequence, {}
+                FROM delivery_changes
+                WHERE tenant = $1 AND sequence > $2
+                ORDER BY sequence
+                LIMIT {limit}",
             FeedOf::Deliveries.tables().columns
         );
         let rows = sql::all(self.store.reader(), &text, params![tenant.as_str(), after]).await?;
@@ -113,9 +116,11 @@ impl<'a> DeliveryFeed<'a> {
         limit: u32,
     ) -> Result<ChangePage, Error> {
         let text = format!(
-            "SELECT sequence, {} FROM delivery_changes WHERE tenant = $1 \
-             AND sequence > $2 AND sequence <= $3 AND notification = $4 \
-             ORDER BY sequence LIMIT {limit}",
+            "SELECT sequence, {}
+                FROM delivery_changes
+                WHERE tenant = $1 AND sequence > $2 AND sequence <= $3 AND notification = $4
+                ORDER BY sequence
+                LIMIT {limit}",
             FeedOf::Deliveries.tables().columns
         );
         let values = params![tenant.as_str(), after, until, notification.to_string()];
@@ -132,8 +137,9 @@ impl Store {
         tenant: &TenantId,
     ) -> Result<FeedExtent, Error> {
         let text = format!(
-            "SELECT era.epoch, COALESCE(head, 0), COALESCE(pruned, 0) \
-             FROM (SELECT {ERA} AS epoch) AS era LEFT JOIN {} ON tenant = $1",
+            "SELECT era.epoch, COALESCE(head, 0), COALESCE(pruned, 0)
+                FROM (SELECT {ERA} AS epoch) AS era
+                LEFT JOIN {} ON tenant = $1",
             of.tables().heads
         );
         let row = sql::one(self.reader(), &text, params![tenant.as_str()]).await?;
@@ -198,8 +204,9 @@ impl Store {
             let ids = placeholders(2, chunk.len());
             let from = |table: &str| {
                 format!(
-                    "SELECT id, action FROM {table} WHERE tenant = $1 AND id IN ({ids}) \
-                     AND action IN ({codes})"
+                    "SELECT id, action
+                        FROM {table}
+                        WHERE tenant = $1 AND id IN ({ids}) AND action IN ({codes})"
                 )
             };
             let text = format!("{} UNION ALL {}", from("deliveries"), from("deliveries_history"));
@@ -226,8 +233,9 @@ impl Store {
             let ids = placeholders(2, chunk.len());
             let from = |table: &str| {
                 format!(
-                    "SELECT id, channel_key FROM {table} WHERE tenant = $1 AND id IN ({ids}) \
-                     AND channel_key IS NOT NULL"
+                    "SELECT id, channel_key
+                        FROM {table}
+                        WHERE tenant = $1 AND id IN ({ids}) AND channel_key IS NOT NULL"
                 )
             };
             let text = format!("{} UNION ALL {}", from("deliveries"), from("deliveries_history"));

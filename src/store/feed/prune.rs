@@ -31,9 +31,11 @@ impl Store {
         let remove = &format!("DELETE FROM {changes} WHERE tenant = $1 AND sequence <= $2");
         // Per tenant everything up to a number, so that the rest has no gaps.
         let find = format!(
-            "SELECT tenant, MAX(sequence) FROM (SELECT tenant, sequence FROM {changes} \
-             WHERE sequenced_at <= {{now}} - $1 ORDER BY sequenced_at LIMIT {limit}) AS old \
-             GROUP BY tenant ORDER BY tenant"
+            "SELECT tenant, MAX(sequence)
+                FROM (SELECT tenant, sequence FROM {changes} WHERE sequenced_at <= {{now}} - $1
+                    ORDER BY sequenced_at LIMIT {limit}) AS old
+                GROUP BY tenant
+                ORDER BY tenant"
         );
         let old = sql::all(self.reader(), &find, params![micros(older_than)]).await?;
         let mut removed = 0;

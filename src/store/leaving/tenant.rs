@@ -116,8 +116,9 @@ impl Deletion<'_> {
     /// `lock`: how the tenant's row is locked.
     async fn fence(&self, tx: &Tx, lock: &str) -> Result<Fence, Error> {
         let text = format!(
-            "SELECT CASE WHEN deleting_at <= {{now}} - CAST($3 AS bigint) THEN 1 ELSE 0 END \
-             FROM tenants WHERE tenant = $1 AND deleting_at = $2 {lock}"
+            "SELECT CASE WHEN deleting_at <= {{now}} - CAST($3 AS bigint) THEN 1 ELSE 0 END
+                FROM tenants
+                WHERE tenant = $1 AND deleting_at = $2 {lock}"
         );
         let values = params![self.tenant.as_str(), self.since.0, micros(self.patience)];
         Ok(match sql::one(tx, &text, values).await? {
@@ -138,8 +139,9 @@ impl Deletion<'_> {
             return self.erase_deliveries(tx, table, fence).await.map(Some);
         }
         let text = format!(
-            "DELETE FROM {name} WHERE tenant = $1 AND ({key}) IN (SELECT {key} FROM {name} \
-             WHERE tenant = $1 ORDER BY {order} LIMIT {BATCH})"
+            "DELETE FROM {name}
+                WHERE tenant = $1 AND ({key}) IN (SELECT {key} FROM {name} WHERE tenant = $1
+                    ORDER BY {order} LIMIT {BATCH})"
         );
         sql::execute(tx, &text, params![self.tenant.as_str()]).await.map(Some)
     }
@@ -158,8 +160,11 @@ impl Deletion<'_> {
             Fence::Early | Fence::Over => format!("AND NOT ({IN_FLIGHT})"),
         };
         let find = format!(
-            "SELECT sequence, id FROM {name} WHERE tenant = $1 {which} \
-             ORDER BY {order} LIMIT {BATCH}"
+            "SELECT sequence, id
+                FROM {name}
+                WHERE tenant = $1 {which}
+                ORDER BY {order}
+                LIMIT {BATCH}"
         );
         let rows = sql::all(tx, &find, params![self.tenant.as_str()]).await?;
         if rows.is_empty() {

@@ -19,8 +19,8 @@ impl Leaving<'_> {
     /// ends.
     pub async fn end_waiting(self, tenant: &TenantId) -> Result<u64, Error> {
         let which = &format!(
-            "tenant = $1 AND sequence IN (SELECT sequence FROM deliveries WHERE tenant = $1 \
-             AND {OPEN_OF_TENANT} AND cancel_requested_at IS NULL LIMIT {BATCH})"
+            "tenant = $1 AND sequence IN (SELECT sequence FROM deliveries WHERE tenant = $1
+                    AND {OPEN_OF_TENANT} AND cancel_requested_at IS NULL LIMIT {BATCH})"
         );
         let values = &params![tenant.as_str(), Cancellation::Disconnected.code()];
         let mut ended = 0;
@@ -45,8 +45,9 @@ impl Leaving<'_> {
                 updated_at = {now}
             WHERE tenant = $1 AND user_id > $2 AND user_id <= $3 AND slack_user_id IS NOT NULL";
         let page = format!(
-            "SELECT MAX(user_id) FROM (SELECT user_id FROM people \
-             WHERE tenant = $1 AND user_id > $2 ORDER BY user_id LIMIT {BATCH}) AS page"
+            "SELECT MAX(user_id)
+                FROM (SELECT user_id FROM people WHERE tenant = $1 AND user_id > $2
+                    ORDER BY user_id LIMIT {BATCH}) AS page"
         );
         let (mut forgotten, mut after) = (0, String::new());
         for _ in 0..TRANSACTIONS {

@@ -64,8 +64,10 @@ impl Leaving<'_> {
     /// Up to `limit` workspaces whose data is not erased yet, the oldest erasure first.
     pub async fn unerased(self, limit: u32) -> Result<Vec<InstallationId>, Error> {
         let text = format!(
-            "SELECT installation FROM workspace_erasures \
-             ORDER BY started_at, installation LIMIT {limit}"
+            "SELECT installation
+                FROM workspace_erasures
+                ORDER BY started_at, installation
+                LIMIT {limit}"
         );
         let rows = sql::all(self.store.reader(), &text, params![]).await?;
         rows.iter().map(|row| parse_id(&row.get::<String>(0)?)).collect()
@@ -118,8 +120,9 @@ impl Leaving<'_> {
     async fn erase_part(self, id: &str, part: &'static WorkspacePart) -> Result<PartErased, Error> {
         let WorkspacePart { table, key, at_once } = part;
         let text = &format!(
-            "DELETE FROM {table} WHERE installation = $1 AND ({key}) IN (SELECT {key} \
-             FROM {table} WHERE installation = $1 ORDER BY {key} LIMIT {at_once})"
+            "DELETE FROM {table}
+                WHERE installation = $1 AND ({key}) IN (SELECT {key} FROM {table}
+                    WHERE installation = $1 ORDER BY {key} LIMIT {at_once})"
         );
         let erased = self.store.transaction(|tx| {
             scoped(async move {
@@ -155,8 +158,10 @@ async fn erase_lanes(tx: &Tx, id: &str, after: &str) -> Result<Option<String>, E
     values.extend(lanes.iter().map(|lane| sea_orm::Value::from(lane.as_str())));
     let among = placeholders(2, lanes.len());
     let lock = format!(
-        "SELECT lane FROM lanes WHERE installation = $1 AND lane IN ({among}) \
-         AND lease_token IS NULL ORDER BY lane {{skip_locked}}"
+        "SELECT lane
+            FROM lanes
+            WHERE installation = $1 AND lane IN ({among}) AND lease_token IS NULL
+            ORDER BY lane {{skip_locked}}"
     );
     let locked = sql::all(tx, &lock, values).await?;
     if locked.is_empty() {
@@ -167,9 +172,10 @@ async fn erase_lanes(tx: &Tx, id: &str, after: &str) -> Result<Option<String>, E
         values.push(row.get::<String>(0)?.into());
     }
     let remove = format!(
-        "DELETE FROM lanes WHERE installation = $1 AND lane IN ({}) \
-         AND NOT EXISTS (SELECT 1 FROM deliveries WHERE {IN_LANE} \
-         AND deliveries.installation = lanes.installation AND deliveries.lane = lanes.lane)",
+        "DELETE FROM lanes
+            WHERE installation = $1 AND lane IN ({})
+                AND NOT EXISTS (SELECT 1 FROM deliveries WHERE {IN_LANE}
+                AND deliveries.installation = lanes.installation AND deliveries.lane = lanes.lane)",
         placeholders(2, locked.len())
     );
     sql::execute(tx, &remove, values).await?;
