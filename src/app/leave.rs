@@ -193,6 +193,10 @@ impl App {
                 revocation = Some(self.workspaces.revoke(seen.installation).await?);
             }
             if let Left::Ended { unused } = leaving.end_link(tenant, &seen, departure).await? {
+                if !unused {
+                    // Another tenant may have joined while the token was revoked.
+                    self.confirm_after(&seen, revocation).await;
+                }
                 let unused = unused.then_some(seen.installation);
                 return Ok(Parting::Ended { unused, revocation });
             }
