@@ -74,8 +74,8 @@ async fn a_tenant_has_so_many_open_links_and_no_more() {
         assert!(links.begin(&tenant("other"), &user(), "theirs", HOUR).await.unwrap());
         // One is used, and one expires: they no longer count.
         raw.execute_unprepared(
-            "UPDATE identity_links SET taken_at = 1 \
-             WHERE state_hash IN (SELECT state_hash FROM identity_links WHERE tenant = 'acme' LIMIT 1)",
+            "UPDATE identity_links SET taken_at = 1 WHERE state_hash IN \
+             (SELECT state_hash FROM identity_links WHERE tenant = 'acme' LIMIT 1)",
         )
         .await
         .unwrap();
