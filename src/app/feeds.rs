@@ -182,9 +182,9 @@ impl FeedPlace {
         Ok(self.after)
     }
 
-    /// Moves on by changes of one tenant that were read after the present place; `span`: the numbers
-    /// of the first and the last one, including changes that cannot be read. `None`: there were
-    /// none, and now there may be some.
+    /// Moves on by changes of one tenant that were read after the present place; `span`: the
+    /// numbers of the first and the last one, including changes that cannot be read. `None`: there
+    /// were none, and now there may be some.
     pub(super) async fn take<T>(
         &mut self,
         changes: Vec<T>,

@@ -122,12 +122,16 @@ async fn hot_statements_find_rows_by_their_keys_whatever_the_statistics_say() {
 /// Otherwise erasing a person reads the changes of all tenants.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_persons_changes_are_found_by_their_index() {
-    const DELIVERIES: &str = "INSERT INTO delivery_changes (tenant, sequence, delivery, \
-        notification, user_id, event_type, state, at, sequenced_at) SELECT 'acme', n, 'd' || n, \
-        'n' || n, 'p' || n % 5000, 'task.assigned', 'sent', 1, 1 FROM generate_series(1, 50000) n";
-    const CHANNELS: &str = "INSERT INTO channel_changes (tenant, sequence, channel_key, kind, \
-        user_id, state, at, sequenced_at) SELECT 'acme', n, 'c' || n, 'member', 'p' || n % 5000, \
-        'member', 1, 1 FROM generate_series(1, 50000) n";
+    const DELIVERIES: &str = "
+        INSERT INTO delivery_changes (tenant, sequence, delivery, notification, user_id,
+            event_type, state, at, sequenced_at)
+        SELECT 'acme', n, 'd' || n, 'n' || n, 'p' || n % 5000, 'task.assigned', 'sent', 1, 1
+        FROM generate_series(1, 50000) n";
+    const CHANNELS: &str = "
+        INSERT INTO channel_changes (tenant, sequence, channel_key, kind, user_id, state, at,
+            sequenced_at)
+        SELECT 'acme', n, 'c' || n, 'member', 'p' || n % 5000, 'member', 1, 1
+        FROM generate_series(1, 50000) n";
     let Some((_store, raw)) = fresh("person").await else { return };
     for change in [DELIVERIES, CHANNELS, "VACUUM ANALYZE delivery_changes, channel_changes"] {
         raw.execute_unprepared(change).await.unwrap();
@@ -235,8 +239,9 @@ pub(super) async fn fresh(name: &str) -> Option<(Store, DatabaseConnection)> {
     options.max_connections(1);
     let raw = Database::connect(options).await.unwrap();
     // The statistics must be those that the test takes.
-    let manual = "ALTER TABLE deliveries SET (autovacuum_enabled = off); \
-        ALTER TABLE lanes SET (autovacuum_enabled = off);";
+    let manual = "ALTER TABLE deliveries
+        SET (autovacuum_enabled = off); ALTER TABLE lanes
+        SET (autovacuum_enabled = off);";
     raw.execute_unprepared(manual).await.unwrap();
     Some((store, raw))
 }

@@ -116,8 +116,11 @@ impl Store {
         }
         let (mut last, mut hash) = (chain.floor, chain.floor_hash.clone());
         let text = format!(
-            "SELECT sequence, {COLUMNS}, hash FROM audit_log \
-             WHERE sequence > $1 AND sequence <= $2 ORDER BY sequence LIMIT {PAGE}"
+            "SELECT sequence, {COLUMNS}, hash
+                FROM audit_log
+                WHERE sequence > $1 AND sequence <= $2
+                ORDER BY sequence
+                LIMIT {PAGE}"
         );
         loop {
             let rows = sql::all(self.reader(), &text, params![last, chain.head]).await?;
@@ -166,8 +169,9 @@ impl Chain {
     /// Writes it back; with a new seal if `held`. Otherwise the old seal stays, so that the
     /// alteration continues to show.
     async fn save(&self, tx: &Tx, keys: &ScopeKeys, held: bool) -> Result<(), Error> {
-        const SQL: &str = "UPDATE audit_chain SET head = $1, hash = $2, floor = $3, \
-            floor_hash = $4, seal = $5 WHERE id = 1";
+        const SQL: &str = "UPDATE audit_chain
+            SET head = $1, hash = $2, floor = $3, floor_hash = $4, seal = $5
+            WHERE id = 1";
         let altered = || vec![0];
         let seal = if held { self.sealed(keys)? } else { altered() };
         let values =
@@ -261,8 +265,11 @@ async fn prune(tx: &Tx, keys: &ScopeKeys, older: i64, limit: u32) -> Result<u64,
     let Some(mut chain) = read(tx, "{skip_locked}").await? else { return Ok(0) };
     let held = chain.holds(keys)?;
     let text = format!(
-        "SELECT sequence, hash, CASE WHEN at <= {{now}} - $2 THEN 1 ELSE 0 END FROM audit_log \
-         WHERE sequence > $1 ORDER BY sequence LIMIT {limit}"
+        "SELECT sequence, hash, CASE WHEN at <= {{now}} - $2 THEN 1 ELSE 0 END
+            FROM audit_log
+            WHERE sequence > $1
+            ORDER BY sequence
+            LIMIT {limit}"
     );
     let mut moved = false;
     for row in sql::all(tx, &text, params![chain.floor, older]).await? {

@@ -51,18 +51,21 @@ impl Budgets<'_> {
     ) -> Result<Reservation, Error> {
         let (free, paused) = (clock::next_call(), clock::paused_until("budgets"));
         let when = format!(
-            "SELECT {{greatest}}({free}, {paused}) - {{now}} FROM budgets \
-             WHERE installation = $1 AND method = $2"
+            "SELECT {{greatest}}({free}, {paused}) - {{now}}
+                FROM budgets
+                WHERE installation = $1 AND method = $2"
         );
         let clock = Patience::Shared.clock(self.store.writer().get_database_backend());
         // The clock is read when the row is locked, however long that took.
         let take = format!(
-            "INSERT INTO budgets (installation, method, next_at, paused_until) \
-             SELECT $1, $2, {{now}} + $3, 0 FROM {clock} WHERE TRUE \
-             ON CONFLICT (installation, method) DO UPDATE \
-             SET next_at = {{greatest}}({free}, {paused}, {{now}}) + $3 \
-             WHERE {{greatest}}({free}, {paused}, {{now}}) - {{now}} <= $4 \
-             RETURNING next_at - $3 - {{now}}"
+            "INSERT INTO budgets (installation, method, next_at, paused_until)
+                SELECT $1, $2, {{now}} + $3, 0
+                FROM {clock}
+                WHERE TRUE
+                ON CONFLICT (installation, method) DO UPDATE
+                SET next_at = {{greatest}}({free}, {paused}, {{now}}) + $3
+                WHERE {{greatest}}({free}, {paused}, {{now}}) - {{now}} <= $4
+                RETURNING next_at - $3 - {{now}}"
         );
         let key = params![installation.to_string(), method];
         let mut values = key.clone();
@@ -81,9 +84,11 @@ impl Budgets<'_> {
     pub async fn open(self, id: InstallationId, budget: Budget) -> Result<(), Error> {
         let clock = Patience::Brief.clock(self.store.writer().get_database_backend());
         let text = format!(
-            "INSERT INTO budgets (installation, method, next_at, paused_until) \
-             SELECT $1, $2, 0, 0 FROM {clock} WHERE TRUE \
-             ON CONFLICT (installation, method) DO NOTHING"
+            "INSERT INTO budgets (installation, method, next_at, paused_until)
+                SELECT $1, $2, 0, 0
+                FROM {clock}
+                WHERE TRUE
+                ON CONFLICT (installation, method) DO NOTHING"
         );
         let values = params![id.to_string(), budget.method()];
         sql::execute(self.store.writer(), &text, values).await.map(drop)
@@ -100,8 +105,10 @@ impl Budgets<'_> {
     ) -> Result<(), Error> {
         let clock = Patience::Shared.clock(self.store.writer().get_database_backend());
         let text = format!(
-            "UPDATE budgets SET next_at = $3 FROM {clock} \
-             WHERE installation = $1 AND method = $2 AND next_at = $3 + $4"
+            "UPDATE budgets
+                SET next_at = $3
+                FROM {clock}
+                WHERE installation = $1 AND method = $2 AND next_at = $3 + $4"
         );
         let values = params![id.to_string(), budget.method(), start.0, micros(interval)];
         sql::execute(self.store.writer(), &text, values).await.map(drop)
@@ -117,11 +124,14 @@ impl Budgets<'_> {
     ) -> Result<(), Error> {
         let pause = |clock: &str| {
             format!(
-                "INSERT INTO budgets (installation, method, next_at, paused_until, paused_at) \
-                 SELECT $1, $2, 0, clock.now + $3, clock.now FROM {clock} WHERE TRUE \
-                 ON CONFLICT (installation, method) DO UPDATE \
-                 SET paused_until = {{greatest}}(budgets.paused_until, excluded.paused_until), \
-                 paused_at = {{greatest}}(budgets.paused_at, excluded.paused_at) RETURNING method"
+                "INSERT INTO budgets (installation, method, next_at, paused_until, paused_at)
+                    SELECT $1, $2, 0, clock.now + $3, clock.now
+                    FROM {clock}
+                    WHERE TRUE
+                    ON CONFLICT (installation, method) DO UPDATE
+                    SET paused_until = {{greatest}}(budgets.paused_until, excluded.paused_until),
+                        paused_at = {{greatest}}(budgets.paused_at, excluded.paused_at)
+                    RETURNING method"
             )
         };
         let values = params![installation.to_string(), method, micros(duration)];

@@ -75,12 +75,16 @@ impl Budgets<'_> {
     ) -> Result<(), Error> {
         let clock = Patience::Brief.clock(self.store.writer().get_database_backend());
         let text = format!(
-            "INSERT INTO posting AS posting (installation, current, good, ceiling, \
-             kept, patience, window_at) SELECT $1, $2, $3, $4, $5, $6, clock.now FROM {clock} \
-             WHERE TRUE ON CONFLICT (installation) DO UPDATE SET current = excluded.current, \
-             good = excluded.good, ceiling = excluded.ceiling, kept = excluded.kept, \
-             patience = excluded.patience, window_at = excluded.window_at, window_posts = 0 \
-             WHERE posting.window_at = $7"
+            "INSERT INTO posting AS posting (installation, current, good, ceiling, kept,
+                    patience, window_at)
+                SELECT $1, $2, $3, $4, $5, $6, clock.now
+                FROM {clock}
+                WHERE TRUE
+                ON CONFLICT (installation) DO UPDATE
+                SET current = excluded.current, good = excluded.good, ceiling = excluded.ceiling,
+                    kept = excluded.kept, patience = excluded.patience,
+                    window_at = excluded.window_at, window_posts = 0
+                WHERE posting.window_at = $7"
         );
         let mut values = limit_values(id, limit);
         values.push(window_at.0.into());
@@ -96,8 +100,11 @@ impl Budgets<'_> {
     ) -> Result<(), Error> {
         let clock = Patience::Shared.clock(self.store.writer().get_database_backend());
         let text = format!(
-            "UPDATE posting SET spent_until = spent_until - $2, \
-             window_posts = {{greatest}}(window_posts - 1, 0) FROM {clock} WHERE installation = $1"
+            "UPDATE posting
+                SET spent_until = spent_until - $2,
+                    window_posts = {{greatest}}(window_posts - 1, 0)
+                FROM {clock}
+                WHERE installation = $1"
         );
         let values = params![id.to_string(), micros(interval)];
         sql::execute(self.store.writer(), &text, values).await.map(drop)
@@ -123,8 +130,9 @@ impl Store {
     async fn judge_throttled(&self, throttled: &Throttled<'_>) -> Result<Option<bool>, Error> {
         let id = throttled.installation.to_string();
         let text = format!(
-            "SELECT {}, {{now}}, limited_at, limited_lane, posting.paused_until FROM posting \
-             WHERE installation = $1",
+            "SELECT {}, {{now}}, limited_at, limited_lane, posting.paused_until
+                FROM posting
+                WHERE installation = $1",
             read_posting()
         );
         let Some(row) = sql::one(self.reader(), &text, params![id.as_str()]).await? else {
@@ -171,26 +179,36 @@ const SAME: &str = "installation = $1 AND limited_at = $2 AND window_at = $3 AND
 /// Begins the account of a workspace.
 fn first_row(clock: &str) -> String {
     format!(
-        "INSERT INTO posting (installation, current) SELECT $1, $2 FROM {clock} \
-         WHERE TRUE ON CONFLICT (installation) DO NOTHING RETURNING installation"
+        "INSERT INTO posting (installation, current)
+            SELECT $1, $2
+            FROM {clock}
+            WHERE TRUE
+            ON CONFLICT (installation) DO NOTHING
+            RETURNING installation"
     )
 }
 
 /// Records a 429 about one lane.
 fn limit_of_lane(clock: &str) -> String {
     format!(
-        "UPDATE posting SET limited_at = clock.now, limited_lane = $5 FROM {clock} \
-         WHERE {SAME} RETURNING installation"
+        "UPDATE posting
+            SET limited_at = clock.now, limited_lane = $5
+            FROM {clock}
+            WHERE {SAME}
+            RETURNING installation"
     )
 }
 
 /// Pauses the whole workspace, with its new limit.
 fn pause_of_workspace(clock: &str) -> String {
     format!(
-        "UPDATE posting SET current = $5, good = $6, ceiling = $7, kept = $8, \
-         patience = $9, paused_until = {{greatest}}({}, clock.now + $10), \
-         window_at = clock.now, window_posts = 0, limited_at = 0 FROM {clock} \
-         WHERE {SAME} RETURNING installation",
+        "UPDATE posting
+            SET current = $5, good = $6, ceiling = $7, kept = $8, patience = $9,
+                paused_until = {{greatest}}({}, clock.now + $10), window_at = clock.now,
+                window_posts = 0, limited_at = 0
+            FROM {clock}
+            WHERE {SAME}
+            RETURNING installation",
         clock::posts_paused_until("clock.now")
     )
 }
@@ -202,8 +220,11 @@ async fn worked_since(
     at: Timestamp,
 ) -> Result<bool, Error> {
     let text = format!(
-        "SELECT 1 FROM deliveries WHERE {ENDED} AND updated_at >= $2 AND installation = $1 \
-         AND state = 'sent' AND sending_since > $2 LIMIT 1"
+        "SELECT 1
+            FROM deliveries
+            WHERE {ENDED} AND updated_at >= $2 AND installation = $1 AND state = 'sent'
+                AND sending_since > $2
+            LIMIT 1"
     );
     Ok(sql::one(db, &text, params![installation, at.0]).await?.is_some())
 }

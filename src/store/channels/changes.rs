@@ -68,8 +68,11 @@ impl ChannelFeed<'_> {
         limit: u32,
     ) -> Result<ChannelChangePage, Error> {
         let text = format!(
-            "SELECT sequence, {} FROM channel_changes \
-             WHERE tenant = $1 AND sequence > $2 ORDER BY sequence LIMIT {limit}",
+            "SELECT sequence, {}
+                FROM channel_changes
+                WHERE tenant = $1 AND sequence > $2
+                ORDER BY sequence
+                LIMIT {limit}",
             FeedOf::Channels.tables().columns
         );
         let rows = sql::all(self.store.reader(), &text, params![tenant.as_str(), after]).await?;

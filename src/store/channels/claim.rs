@@ -80,12 +80,15 @@ pub struct ChannelLease {
 /// expression, so that no index of states is searched, whatever the statistics say.
 pub(in crate::store) fn due_first(backend: DbBackend) -> String {
     format!(
-        "SELECT c.id, q.workspace FROM (SELECT COALESCE(l.installation, '') AS workspace, \
-         (SELECT f.id FROM channels f WHERE f.tenant = s.tenant AND f.due_at <= {{now}} \
-         AND f.state || '' IN ({}) ORDER BY f.due_at LIMIT 1) AS first \
-         FROM channel_sweeps s LEFT JOIN tenant_links l ON l.tenant = s.tenant) AS q \
-         JOIN channels c ON {} LEFT JOIN channel_turns w ON w.workspace = q.workspace \
-         ORDER BY COALESCE(w.turn, 0), c.due_at, c.id LIMIT {CANDIDATES}",
+        "SELECT c.id, q.workspace
+            FROM (SELECT COALESCE(l.installation, '') AS workspace,
+                (SELECT f.id FROM channels f WHERE f.tenant = s.tenant AND f.due_at <= {{now}}
+                AND f.state || '' IN ({}) ORDER BY f.due_at LIMIT 1) AS first FROM channel_sweeps s
+                LEFT JOIN tenant_links l ON l.tenant = s.tenant) AS q
+            JOIN channels c ON {}
+            LEFT JOIN channel_turns w ON w.workspace = q.workspace
+            ORDER BY COALESCE(w.turn, 0), c.due_at, c.id
+            LIMIT {CANDIDATES}",
         known(),
         by_key(backend, "c.id", "q.first")
     )
@@ -93,8 +96,11 @@ pub(in crate::store) fn due_first(backend: DbBackend) -> String {
 
 /// The time of the first channel that is due. Its index is of an expression, so that the search
 /// within a tenant never takes it, whatever the statistics say.
-pub(in crate::store) const NEXT_DUE: &str = "SELECT due_at, {now} FROM channels \
-    WHERE due_at IS NOT NULL AND state IN ({known}) ORDER BY due_at + 0 LIMIT 1";
+pub(in crate::store) const NEXT_DUE: &str = "SELECT due_at, {now}
+    FROM channels
+    WHERE due_at IS NOT NULL AND state IN ({known})
+    ORDER BY due_at + 0
+    LIMIT 1";
 
 impl<'a> Channels<'a> {
     /// Takes a channel that is due. Of one workspace the longest due is first, and workspaces take
@@ -117,9 +123,10 @@ impl<'a> Channels<'a> {
     /// Extends a lease from now. `false`: it was lost.
     pub async fn extend(self, lease: &ChannelLease, by: Duration) -> Result<bool, Error> {
         let text = format!(
-            "UPDATE channels SET lease_until = clock.now + $3, due_at = clock.now + $3, \
-             touched_at = clock.now FROM {CLOCK} \
-             WHERE id = $1 AND epoch = $2 AND lease_until > 0"
+            "UPDATE channels
+                SET lease_until = clock.now + $3, due_at = clock.now + $3, touched_at = clock.now
+                FROM {CLOCK}
+                WHERE id = $1 AND epoch = $2 AND lease_until > 0"
         );
         let values = params![lease.id.to_string(), lease.epoch, micros(by)];
         Ok(sql::execute(self.store.writer(), &text, values).await? > 0)
@@ -138,12 +145,14 @@ impl<'a> Channels<'a> {
         stamp_seen: bool,
     ) -> Result<bool, Error> {
         let text = format!(
-            "UPDATE channels SET lease_until = 0, touched_at = {{now}}, \
-             due_at = CASE WHEN wish_version <> $3 OR recheck <> $4 \
-             OR $8 <> {link} OR (waiting > 0 AND $5 <> {stamp}) THEN {{now}} ELSE {{least}}($6, {{now}} + ($6 - $9)) END, \
-             seen = CASE WHEN $7 = 1 THEN $5 ELSE seen END, \
-             rechecked = CASE WHEN $7 = 1 THEN $4 ELSE rechecked END \
-             WHERE id = $1 AND epoch = $2 AND lease_until > 0",
+            "UPDATE channels
+                SET lease_until = 0, touched_at = {{now}},
+                    due_at = CASE WHEN wish_version <> $3 OR recheck <> $4 OR $8 <> {link}
+                    OR (waiting > 0 AND $5 <> {stamp}) THEN {{now}}
+                    ELSE {{least}}($6, {{now}} + ($6 - $9)) END,
+                    seen = CASE WHEN $7 = 1 THEN $5 ELSE seen END,
+                    rechecked = CASE WHEN $7 = 1 THEN $4 ELSE rechecked END
+                WHERE id = $1 AND epoch = $2 AND lease_until > 0",
             link = present(LINK),
             stamp = present(&stamp())
         );
@@ -185,8 +194,11 @@ impl Store {
         const SEEN: &str = "UPDATE channel_sweeps SET seen = $2, link = $3 WHERE tenant = $1";
         let stamp = stamp();
         let find = format!(
-            "SELECT s.tenant, {stamp}, {LINK}, s.link FROM channel_sweeps s \
-             JOIN tenants t ON t.tenant = s.tenant {JOINS} WHERE s.seen <> {stamp} LIMIT {SWEEPS}"
+            "SELECT s.tenant, {stamp}, {LINK}, s.link
+                FROM channel_sweeps s
+                JOIN tenants t ON t.tenant = s.tenant {JOINS}
+                WHERE s.seen <> {stamp}
+                LIMIT {SWEEPS}"
         );
         for row in sql::all(self.reader(), &find, params![]).await? {
             let (tenant, stamp): (String, String) = (row.get(0)?, row.get(1)?);
@@ -204,10 +216,11 @@ impl Store {
     /// Returns whether all are woken. Those on which a holder acted for this stamp are not.
     async fn wake_tenant(&self, tenant: &str, which: &str, stamp: &str) -> Result<bool, Error> {
         let text = &format!(
-            "UPDATE channels SET due_at = {{greatest}}({{now}}, lease_until), \
-             touched_at = {{now}} WHERE id IN (SELECT id FROM channels WHERE tenant = $1 {which} \
-             AND seen <> $2 AND (due_at IS NULL OR due_at > {{greatest}}({{now}}, lease_until)) \
-             ORDER BY id LIMIT {BATCH} {{for_update}})"
+            "UPDATE channels
+                SET due_at = {{greatest}}({{now}}, lease_until), touched_at = {{now}}
+                WHERE id IN (SELECT id FROM channels WHERE tenant = $1 {which} AND seen <> $2
+                    AND (due_at IS NULL OR due_at > {{greatest}}({{now}}, lease_until)) ORDER BY id
+                    LIMIT {BATCH} {{for_update}})"
         );
         let values = &params![tenant, stamp];
         for _ in 0..BATCHES {
@@ -223,13 +236,13 @@ impl Store {
     /// lease died, and nothing shows the effect of its last request: the channel is read again.
     async fn take_channel(&self, id: &str, lease: Duration) -> Result<Option<Row>, Error> {
         let text = format!(
-            "UPDATE channels SET epoch = epoch + 1, recheck = recheck + \
-             CASE WHEN lease_until > 0 AND slack_channel IS NOT NULL THEN 1 ELSE 0 END, \
-             lease_until = clock.now + $2, \
-             due_at = clock.now + $2, touched_at = clock.now \
-             FROM {CLOCK} \
-             WHERE id = $1 AND due_at <= clock.now AND state IN ({}) \
-             RETURNING {COLUMNS}, epoch, recheck, rechecked, seen",
+            "UPDATE channels
+                SET epoch = epoch + 1, recheck = recheck + CASE WHEN lease_until > 0
+                    AND slack_channel IS NOT NULL THEN 1 ELSE 0 END, lease_until = clock.now + $2,
+                    due_at = clock.now + $2, touched_at = clock.now
+                FROM {CLOCK}
+                WHERE id = $1 AND due_at <= clock.now AND state IN ({})
+                RETURNING {COLUMNS}, epoch, recheck, rechecked, seen",
             known()
         );
         sql::one(self.writer(), &text, params![id, micros(lease)]).await
@@ -237,16 +250,20 @@ impl Store {
 
     /// The workspace's next turn comes after those of all others.
     async fn next_turn(&self, workspace: &str) -> Result<(), Error> {
-        const SQL: &str = "INSERT INTO channel_turns (workspace, turn) \
-            SELECT $1, COALESCE(MAX(turn), 0) + 1 FROM channel_turns WHERE TRUE \
-            ON CONFLICT (workspace) DO UPDATE SET turn = excluded.turn";
+        const SQL: &str = "INSERT INTO channel_turns (workspace, turn)
+            SELECT $1, COALESCE(MAX(turn), 0) + 1
+            FROM channel_turns
+            WHERE TRUE
+            ON CONFLICT (workspace) DO UPDATE
+            SET turn = excluded.turn";
         sql::execute(self.writer(), SQL, params![workspace]).await.map(drop)
     }
 
     /// `None`: this release cannot read the row, which is given back for a while.
     async fn read_taken(&self, id: &str, row: &Row) -> Result<Option<ChannelLease>, Error> {
-        const BACK: &str = "UPDATE channels SET lease_until = 0, due_at = {now} + $3, \
-            touched_at = {now} WHERE id = $1 AND epoch = $2";
+        const BACK: &str = "UPDATE channels
+            SET lease_until = 0, due_at = {now} + $3, touched_at = {now}
+            WHERE id = $1 AND epoch = $2";
         let mut columns = Columns::of(row);
         let channel = match SealedChannel::read(&mut columns) {
             Ok(sealed) => match self.open_channel(sealed).await {

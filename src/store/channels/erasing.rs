@@ -19,8 +19,11 @@ pub(in crate::store) async fn erase(
     const MEMBER: &str =
         "DELETE FROM channel_members WHERE channel = $1 AND user_id = $2 AND tenant = $3";
     let lock = format!(
-        "SELECT id FROM channels WHERE id IN (SELECT channel FROM channel_members \
-         WHERE tenant = $1 AND user_id = $2 LIMIT {limit}) ORDER BY id {{for_update}}"
+        "SELECT id
+            FROM channels
+            WHERE id IN (SELECT channel FROM channel_members WHERE tenant = $1 AND user_id = $2
+                LIMIT {limit})
+            ORDER BY id {{for_update}}"
     );
     let locked = sql::all(tx, &lock, params![tenant.as_str(), user.as_str()]).await?;
     for row in &locked {

@@ -59,8 +59,9 @@ pub struct MemberRecord {
 }
 
 /// The columns of [`member`].
-pub(super) const MEMBER: &str = "user_id, roles, state, slack_user, code, \
-    CASE WHEN due_at > {now} THEN due_at END, changed_at, attempts";
+pub(super) const MEMBER: &str = "
+    user_id, roles, state, slack_user, code, CASE WHEN due_at > {now} THEN due_at END, changed_at,
+        attempts";
 
 impl MembersChange {
     /// The people that it names.
@@ -220,8 +221,9 @@ impl MembersOf<'_> {
             for (table, mut values) in given(tx.get_database_backend(), [Column::Text], named) {
                 values.push(self.channel.to_string().into());
                 let text = format!(
-                    "SELECT user_id, roles, state FROM channel_members WHERE channel = ${} \
-                     AND user_id IN (SELECT column1 FROM {table})",
+                    "SELECT user_id, roles, state
+                        FROM channel_members
+                        WHERE channel = ${} AND user_id IN (SELECT column1 FROM {table})",
                     values.len()
                 );
                 rows.extend(sql::all(tx, &text, values).await?);
@@ -270,20 +272,26 @@ impl MembersOf<'_> {
     }
 }
 
-const QUEUE: &str = "INSERT INTO channel_members (channel, user_id, tenant, roles, state, due_at, \
-    touched_at, wish_version, changed_at) \
-    SELECT {channel}, column1, {tenant}, column2, 'queued', {now}, {now}, {version}, {now} \
-    FROM {given} WHERE TRUE ON CONFLICT (channel, user_id) DO UPDATE SET roles = excluded.roles, \
-    state = excluded.state, code = NULL, attempts = 0, due_at = excluded.due_at, \
-    touched_at = excluded.touched_at, wish_version = excluded.wish_version, \
-    changed_at = excluded.changed_at";
-const ROLES: &str = "UPDATE channel_members SET roles = column2 FROM {given} \
+const QUEUE: &str = "
+    INSERT INTO channel_members (channel, user_id, tenant, roles, state, due_at, touched_at,
+        wish_version, changed_at)
+    SELECT {channel}, column1, {tenant}, column2, 'queued', {now}, {now}, {version}, {now}
+    FROM {given}
+    WHERE TRUE
+    ON CONFLICT (channel, user_id) DO UPDATE
+    SET roles = excluded.roles, state = excluded.state, code = NULL, attempts = 0,
+        due_at = excluded.due_at, touched_at = excluded.touched_at,
+        wish_version = excluded.wish_version, changed_at = excluded.changed_at";
+const ROLES: &str = "UPDATE channel_members
+    SET roles = column2
+    FROM {given}
     WHERE channel = {channel} AND user_id = column1";
-const REMOVE: &str = "UPDATE channel_members SET state = 'removing', code = NULL, attempts = 0, \
-    due_at = {now}, touched_at = {now}, wish_version = {version}, changed_at = {now} \
+const REMOVE: &str = "UPDATE channel_members
+    SET state = 'removing', code = NULL, attempts = 0, due_at = {now}, touched_at = {now},
+        wish_version = {version}, changed_at = {now}
     WHERE channel = {channel} AND user_id IN (SELECT column1 FROM {given})";
-const FORGET: &str = "DELETE FROM channel_members WHERE channel = {channel} \
-    AND user_id IN (SELECT column1 FROM {given})";
+const FORGET: &str = "DELETE FROM channel_members
+    WHERE channel = {channel} AND user_id IN (SELECT column1 FROM {given})";
 
 impl Store {
     /// Up to `limit` members of a channel after a person, in the order of their ids. Rows that only
@@ -307,8 +315,11 @@ impl Store {
         loop {
             let left = limit as usize - members.len();
             let text = format!(
-                "SELECT {MEMBER} FROM channel_members WHERE channel = $1 AND user_id > $2 \
-                 {in_states} {due} ORDER BY user_id LIMIT {left}"
+                "SELECT {MEMBER}
+                    FROM channel_members
+                    WHERE channel = $1 AND user_id > $2 {in_states} {due}
+                    ORDER BY user_id
+                    LIMIT {left}"
             );
             let values = params![channel.to_string(), last.as_str()];
             let rows = sql::all(self.reader(), &text, values).await?;

@@ -38,9 +38,12 @@ impl Channels<'_> {
             None => ("", params![]),
         };
         let text = format!(
-            "SELECT {COLUMNS}, notice_due FROM channels WHERE notice_due <= {{now}} \
-             AND state = '{}' AND wants_archived = 0 AND archive_after > {{now}} {later} \
-             ORDER BY notice_due, id LIMIT {limit}",
+            "SELECT {COLUMNS}, notice_due
+                FROM channels
+                WHERE notice_due <= {{now}} AND state = '{}' AND wants_archived = 0
+                    AND archive_after > {{now}} {later}
+                ORDER BY notice_due, id
+                LIMIT {limit}",
             ChannelState::Ready.code()
         );
         let rows = sql::all(self.store.reader(), &text, values).await?;
@@ -55,7 +58,8 @@ impl Channels<'_> {
 
     /// The notice before this end was sent. It changes nothing if the end was moved meanwhile.
     pub async fn note_notice(self, id: ManagedChannelId, end: Timestamp) -> Result<(), Error> {
-        const SQL: &str = "UPDATE channels SET notice_due = NULL, notice_at = {now} \
+        const SQL: &str = "UPDATE channels
+            SET notice_due = NULL, notice_at = {now}
             WHERE id = $1 AND archive_after = $2";
         sql::execute(self.store.writer(), SQL, params![id.to_string(), end.0]).await.map(drop)
     }

@@ -60,12 +60,14 @@ impl Channels<'_> {
         within: Duration,
     ) -> Result<(), Error> {
         let text = &format!(
-            "UPDATE channels SET recheck = recheck + 1, touched_at = {{now}}, \
-             due_at = {{least}}(COALESCE(due_at, {SPREAD}), {SPREAD}) \
-             FROM (SELECT id AS which, ROW_NUMBER() OVER (ORDER BY id) AS place \
-             FROM (SELECT id FROM channels WHERE installation = $1 AND id > $2 \
-             ORDER BY id LIMIT {BATCH} {{for_update}}) AS locked) AS spread \
-             WHERE id = spread.which RETURNING id"
+            "UPDATE channels
+                SET recheck = recheck + 1, touched_at = {{now}},
+                    due_at = {{least}}(COALESCE(due_at, {SPREAD}), {SPREAD})
+                FROM (SELECT id AS which, ROW_NUMBER() OVER (ORDER BY id) AS place
+                    FROM (SELECT id FROM channels WHERE installation = $1 AND id > $2 ORDER BY id
+                    LIMIT {BATCH} {{for_update}}) AS locked) AS spread
+                WHERE id = spread.which
+                RETURNING id"
         );
         let half = micros(within / 2);
         let mut after = String::new();
@@ -89,17 +91,19 @@ const BATCH: usize = 500;
 const SPREAD: &str = "{greatest}({now} + $3 + $3 * spread.place / 500, lease_until)";
 
 async fn locked(tx: &Tx, place: Vec<sea_orm::Value>) -> Result<Option<ManagedChannelId>, Error> {
-    const SQL: &str = "SELECT id FROM channels WHERE installation = $1 AND slack_channel = $2 \
-        {for_update}";
+    const SQL: &str = "SELECT id
+        FROM channels
+        WHERE installation = $1 AND slack_channel = $2 {for_update}";
     let row = sql::one(tx, SQL, place).await?;
     row.map(|row| Columns::of(&row).uuid(ManagedChannelId::parse)).transpose()
 }
 
 async fn apply(tx: &Tx, id: ManagedChannelId, seen: &ChannelObservation) -> Result<(), Error> {
     // A channel that another row has already stays with that row; the turn of this one finds out.
-    const MOVE: &str = "UPDATE channels SET slack_channel = $2, changed_at = {now} WHERE id = $1 \
-        AND NOT EXISTS (SELECT 1 FROM channels other \
-        WHERE other.installation = channels.installation AND other.slack_channel = $2)";
+    const MOVE: &str = "UPDATE channels
+        SET slack_channel = $2, changed_at = {now}
+        WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM channels other
+            WHERE other.installation = channels.installation AND other.slack_channel = $2)";
     match seen {
         ChannelObservation::Changed => recheck(tx, id).await,
         ChannelObservation::IdChanged(new) => {
@@ -112,8 +116,9 @@ async fn apply(tx: &Tx, id: ManagedChannelId, seen: &ChannelObservation) -> Resu
 }
 
 async fn recheck(tx: &Tx, id: ManagedChannelId) -> Result<(), Error> {
-    const RECHECK: &str = "UPDATE channels SET recheck = recheck + 1, touched_at = {now}, \
-        due_at = {greatest}({now}, lease_until) WHERE id = $1";
+    const RECHECK: &str = "UPDATE channels
+        SET recheck = recheck + 1, touched_at = {now}, due_at = {greatest}({now}, lease_until)
+        WHERE id = $1";
     sql::execute(tx, RECHECK, params![id.to_string()]).await.map(drop)
 }
 
@@ -156,13 +161,16 @@ async fn member(
     at: Timestamp,
     movement: Movement,
 ) -> Result<(), Error> {
-    const HEARD: &str = "UPDATE channel_members SET heard_at = $3 WHERE channel = $1 \
-        AND slack_user = $2 AND (heard_at IS NULL OR heard_at < $3)";
+    const HEARD: &str = "UPDATE channel_members
+        SET heard_at = $3
+        WHERE channel = $1 AND slack_user = $2 AND (heard_at IS NULL OR heard_at < $3)";
     let (channel, user) = (id.to_string(), user.as_str());
     let states = codes(movement.changes());
     let older = format!(
-        "SELECT 1 FROM channel_members WHERE channel = $1 AND slack_user = $2 \
-         AND state IN ({states}) AND (heard_at IS NULL OR heard_at <= $3) AND changed_at > $4"
+        "SELECT 1
+            FROM channel_members
+            WHERE channel = $1 AND slack_user = $2 AND state IN ({states})
+                AND (heard_at IS NULL OR heard_at <= $3) AND changed_at > $4"
     );
     let values = params![channel.as_str(), user, at.0, at.plus(CLOCKS).0];
     if sql::one(tx, &older, values).await?.is_some() {
@@ -170,9 +178,11 @@ async fn member(
     }
     let code = (movement == Movement::Left).then_some(LEFT);
     let text = format!(
-        "UPDATE channel_members SET state = '{}', code = $4, attempts = 0, due_at = NULL, \
-         touched_at = {{now}}, changed_at = {{now}} WHERE channel = $1 AND slack_user = $2 \
-         AND state IN ({states}) AND (heard_at IS NULL OR heard_at <= $3)",
+        "UPDATE channel_members
+            SET state = '{}', code = $4, attempts = 0, due_at = NULL, touched_at = {{now}},
+                changed_at = {{now}}
+            WHERE channel = $1 AND slack_user = $2 AND state IN ({states})
+                AND (heard_at IS NULL OR heard_at <= $3)",
         movement.becomes().code(),
     );
     let values = params![channel.as_str(), user, at.0, code.map(str::to_owned)];

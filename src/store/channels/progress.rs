@@ -89,8 +89,9 @@ impl Channels<'_> {
         let mut owned = BTreeSet::new();
         for chunk in channels.chunks(CHUNK) {
             let text = format!(
-                "SELECT slack_channel FROM channels WHERE installation = $1 AND id <> $2 \
-                 AND slack_channel IN ({})",
+                "SELECT slack_channel
+                    FROM channels
+                    WHERE installation = $1 AND id <> $2 AND slack_channel IN ({})",
                 placeholders(3, chunk.len())
             );
             let mut values = params![installation.to_string(), id.to_string()];
@@ -146,8 +147,10 @@ impl Channels<'_> {
             ChannelMemberState::Removing,
         ];
         let text = format!(
-            "SELECT 1 FROM channel_members WHERE channel = $1 AND slack_user = $2 \
-             AND user_id <> $3 AND state IN ({}) LIMIT 1",
+            "SELECT 1
+                FROM channel_members
+                WHERE channel = $1 AND slack_user = $2 AND user_id <> $3 AND state IN ({})
+                LIMIT 1",
             codes(IN)
         );
         let values = params![lease.id.to_string(), member.as_str(), user.as_str()];
@@ -182,8 +185,9 @@ impl Channels<'_> {
     /// lost.
     pub async fn wake_members(self, lease: &ChannelLease) -> Result<bool, Error> {
         let text = &format!(
-            "UPDATE channel_members SET due_at = {{now}}, touched_at = {{now}} \
-             WHERE channel = $1 AND state = '{}'",
+            "UPDATE channel_members
+                SET due_at = {{now}}, touched_at = {{now}}
+                WHERE channel = $1 AND state = '{}'",
             ChannelMemberState::NotInSlack.code()
         );
         let values = &params![lease.id.to_string()];
@@ -202,8 +206,9 @@ impl Channels<'_> {
 
 /// Whether the lease still holds; the row is then locked.
 async fn holds(tx: &Tx, lease: &ChannelLease) -> Result<bool, Error> {
-    const SQL: &str = "SELECT 1 FROM channels WHERE id = $1 AND epoch = $2 AND lease_until > 0 \
-        {for_update}";
+    const SQL: &str = "SELECT 1
+        FROM channels
+        WHERE id = $1 AND epoch = $2 AND lease_until > 0 {for_update}";
     Ok(sql::one(tx, SQL, params![lease.id.to_string(), lease.epoch]).await?.is_some())
 }
 
@@ -214,14 +219,15 @@ async fn save_within(
     lease: &ChannelLease,
     save: &ChannelSave,
 ) -> Result<bool, Error> {
-    const UPDATE: &str = "UPDATE channels SET progress = $2, state = $3, obstacle = $4, \
-        installation = $5, slack_channel = $6, changed_at = CASE WHEN state <> $3 \
-        OR COALESCE(obstacle, '') <> COALESCE($4, '') \
-        OR COALESCE(slack_channel, '') <> COALESCE($6, '') THEN {now} ELSE changed_at END \
+    const UPDATE: &str = "UPDATE channels
+        SET progress = $2, state = $3, obstacle = $4, installation = $5, slack_channel = $6,
+            changed_at = CASE WHEN state <> $3 OR COALESCE(obstacle, '') <> COALESCE($4, '')
+            OR COALESCE(slack_channel, '') <> COALESCE($6, '') THEN {now} ELSE changed_at END
         WHERE id = $1";
     let lock = format!(
-        "SELECT {COLUMNS} FROM channels WHERE id = $1 AND epoch = $2 AND lease_until > 0 \
-         {{for_update}}"
+        "SELECT {COLUMNS}
+            FROM channels
+            WHERE id = $1 AND epoch = $2 AND lease_until > 0 {{for_update}}"
     );
     let values = params![lease.id.to_string(), lease.epoch];
     let Some(row) = sql::one(tx, &lock, values).await? else { return Ok(false) };
@@ -287,12 +293,13 @@ async fn update_members(
         values.push(now.0.into());
         let known = values.len();
         let text = format!(
-            "UPDATE channel_members SET state = column2, slack_user = column3, code = column4, \
-             attempts = column5, touched_at = {{now}}, \
-             due_at = {{least}}(NULLIF(column6, -1), {{now}} + (NULLIF(column6, -1) - ${known})), \
-             changed_at = CASE WHEN state <> column2 THEN {{now}} ELSE changed_at END \
-             FROM {table} WHERE channel = ${channel} AND user_id = column1 \
-             AND wish_version <= ${version}"
+            "UPDATE channel_members
+                SET state = column2, slack_user = column3, code = column4, attempts = column5,
+                    touched_at = {{now}}, due_at = {{least}}(NULLIF(column6, -1),
+                    {{now}} + (NULLIF(column6, -1) - ${known})),
+                    changed_at = CASE WHEN state <> column2 THEN {{now}} ELSE changed_at END
+                FROM {table}
+                WHERE channel = ${channel} AND user_id = column1 AND wish_version <= ${version}"
         );
         sql::execute(tx, &text, values).await?;
     }
@@ -302,8 +309,9 @@ async fn update_members(
         let (channel, version) = (values.len() + 1, values.len() + 2);
         values.extend(of_lease());
         let text = format!(
-            "DELETE FROM channel_members WHERE channel = ${channel} \
-             AND wish_version <= ${version} AND user_id IN (SELECT column1 FROM {table})"
+            "DELETE FROM channel_members
+                WHERE channel = ${channel} AND wish_version <= ${version}
+                    AND user_id IN (SELECT column1 FROM {table})"
         );
         sql::execute(tx, &text, values).await?;
     }

@@ -31,10 +31,12 @@ pub struct ChannelTotals {
 impl Channels<'_> {
     /// The channels of all tenants and their members, by state. It reads the rows of channels only.
     pub async fn totals(self) -> Result<ChannelTotals, Error> {
-        const SQL: &str = "SELECT state, COUNT(*), CAST(SUM(queued) AS bigint), \
-            CAST(SUM(waiting) AS bigint), CAST(SUM(present) AS bigint), \
-            CAST(SUM(departed) AS bigint), CAST(SUM(failed) AS bigint), \
-            CAST(SUM(removing) AS bigint) FROM channels GROUP BY state";
+        const SQL: &str = "
+            SELECT state, COUNT(*), CAST(SUM(queued) AS bigint), CAST(SUM(waiting) AS bigint),
+                CAST(SUM(present) AS bigint), CAST(SUM(departed) AS bigint),
+                CAST(SUM(failed) AS bigint), CAST(SUM(removing) AS bigint)
+            FROM channels
+            GROUP BY state";
         let mut channels: Vec<_> = ChannelState::ALL.iter().map(|state| (*state, 0)).collect();
         let mut members = [
             ChannelMemberState::Queued,
@@ -90,8 +92,11 @@ impl Channels<'_> {
         loop {
             let left = limit as usize - channels.len();
             let text = format!(
-                "SELECT {COLUMNS} FROM channels WHERE tenant = $1 AND channel_key > $2 {in_state} \
-                 ORDER BY channel_key LIMIT {left}"
+                "SELECT {COLUMNS}
+                    FROM channels
+                    WHERE tenant = $1 AND channel_key > $2 {in_state}
+                    ORDER BY channel_key
+                    LIMIT {left}"
             );
             let mut values = params![tenant.as_str(), last.as_str()];
             values.extend(state.map(|state| state.code().into()));

@@ -43,8 +43,9 @@ impl Channels<'_> {
     /// Forgets up to `limit` releases of more than 400 days ago; returns how many.
     pub async fn forget_releases(self, limit: u32) -> Result<u64, Error> {
         let text = format!(
-            "DELETE FROM channel_releases WHERE id IN (SELECT id FROM channel_releases \
-             WHERE released_at <= {{now}} - $1 ORDER BY released_at LIMIT {limit})"
+            "DELETE FROM channel_releases
+                WHERE id IN (SELECT id FROM channel_releases WHERE released_at <= {{now}} - $1
+                    ORDER BY released_at LIMIT {limit})"
         );
         sql::execute(self.store.writer(), &text, params![micros(RELEASES_KEPT)]).await
     }

@@ -119,10 +119,11 @@ impl Channels<'_> {
 
 /// The channel's row goes first: nothing is then reported for its members.
 async fn forget(tx: &Tx, row: Vec<Value>) -> Result<Option<Released>, Error> {
-    const CHANNEL: &str = "DELETE FROM channels WHERE tenant = $1 AND channel_key = $2 \
+    const CHANNEL: &str = "DELETE FROM channels
+        WHERE tenant = $1 AND channel_key = $2
         RETURNING id, slack_channel, tenant";
     const MEMBERS: &str = "DELETE FROM channel_members WHERE channel = $1";
-    const RELEASED: &str = "INSERT INTO channel_releases (id, tenant, released_at) \
+    const RELEASED: &str = "INSERT INTO channel_releases (id, tenant, released_at)
         VALUES ($1, $2, {now})";
     let Some(row) = sql::one(tx, CHANNEL, row).await? else { return Ok(None) };
     let mut columns = Columns::of(&row);
@@ -247,11 +248,13 @@ impl Work<'_> {
     /// [`Error::NotFound`]: the edit states no whole wish, or the tenant has no room.
     /// [`Error::Contended`]: another call has just made it.
     async fn insert(&self, tx: &Tx, now: Timestamp) -> Result<ManagedChannelId, Error> {
-        const INSERT: &str = "INSERT INTO channels (id, tenant, channel_key, wish, progress, \
-            state, archive_after, notice_due, due_at, touched_at, created_at, changed_at) \
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $9, $9) \
+        const INSERT: &str = "
+            INSERT INTO channels (id, tenant, channel_key, wish, progress, state, archive_after,
+                notice_due, due_at, touched_at, created_at, changed_at)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $9, $9)
             ON CONFLICT (tenant, channel_key) DO NOTHING";
-        const SWEEP: &str = "INSERT INTO channel_sweeps (tenant) VALUES ($1) \
+        const SWEEP: &str = "INSERT INTO channel_sweeps (tenant)
+            VALUES ($1)
             ON CONFLICT DO NOTHING";
         // A tenant's new channels take turns, so that each call counts those before it.
         const TURN: &str = "SELECT tenant FROM channel_sweeps WHERE tenant = $1 {for_update}";
@@ -292,10 +295,12 @@ impl Work<'_> {
         now: Timestamp,
     ) -> Result<ManagedChannelId, Error> {
         // A notice that was sent is not sent again for the same end.
-        const UPDATE: &str = "UPDATE channels SET wish = $2, progress = $3, wants_archived = $4, \
-            archive_after = $5, notice_due = CASE WHEN $6 = 1 THEN $7 ELSE notice_due END, \
-            wish_version = wish_version + 1, touched_at = {now}, \
-            due_at = {greatest}({now}, lease_until) WHERE id = $1";
+        const UPDATE: &str = "UPDATE channels
+            SET wish = $2, progress = $3, wants_archived = $4, archive_after = $5,
+                notice_due = CASE WHEN $6 = 1 THEN $7 ELSE notice_due END,
+                wish_version = wish_version + 1, touched_at = {now},
+                due_at = {greatest}({now}, lease_until)
+            WHERE id = $1";
         let before = self.store.open_asked(sealed).await?;
         let (mut wish, mut progress) = (before.wish.clone(), before.progress.clone());
         let mut wants_archived = before.wants_archived;

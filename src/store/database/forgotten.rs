@@ -77,10 +77,12 @@ async fn end_waits(connection: &mut PgConnection) {
 /// The sessions that wait for a row and may do so only briefly, each with its lock.
 fn waiting() -> String {
     format!(
-        "SELECT l.pid, l::text AS lock FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid \
-         WHERE NOT l.granted AND l.locktype IN ('transactionid', 'tuple', 'spectoken') \
-         AND a.datname = current_database() AND a.usename = current_user \
-         AND a.application_name = '{BRIEFLY}'"
+        "SELECT l.pid, l::text AS lock
+            FROM pg_locks l
+            JOIN pg_stat_activity a ON a.pid = l.pid
+            WHERE NOT l.granted AND l.locktype IN ('transactionid', 'tuple', 'spectoken')
+                AND a.datname = current_database() AND a.usename = current_user
+                AND a.application_name = '{BRIEFLY}'"
     )
 }
 
@@ -96,8 +98,9 @@ async fn end(connection: &mut PgConnection, (pid, lock): &Wait) {
     let waiting = waiting();
     // The text of a lock is the server's, and has no quotation marks of this kind.
     let sql = format!(
-        "SELECT pg_cancel_backend(pid) FROM ({waiting}) AS waiting \
-         WHERE pid = {pid} AND lock = '{lock}'"
+        "SELECT pg_cancel_backend(pid)
+            FROM ({waiting}) AS waiting
+            WHERE pid = {pid} AND lock = '{lock}'"
     );
     if let Ok(Ok(Some(_))) = timeout(ANSWER, connection.fetch_optional(text(sql))).await {
         tracing::warn!(

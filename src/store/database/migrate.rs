@@ -159,8 +159,9 @@ async fn record(pool: &DatabaseConnection, name: &str) -> Result<(), Error> {
 
 /// Written as `sea-orm-migration` writes it.
 fn recorded(name: &str) -> sea_orm::Statement {
-    const SQL: &str = "INSERT INTO seaql_migrations (version, applied_at) \
-        VALUES ($1, CAST(extract(epoch FROM now()) AS bigint)) ON CONFLICT DO NOTHING";
+    const SQL: &str = "INSERT INTO seaql_migrations (version, applied_at)
+        VALUES ($1, CAST(extract(epoch FROM now()) AS bigint))
+        ON CONFLICT DO NOTHING";
     sea_orm::Statement::from_sql_and_values(sea_orm::DbBackend::Postgres, SQL, [name.into()])
 }
 

@@ -233,8 +233,8 @@ pub(in crate::store) fn arrays<const N: usize>(
     // keeps a tenth of the rows, so it expects one row, and looks up the joined rows by key instead
     // of reading their whole table.
     let table = format!(
-        "(SELECT {chosen} FROM unnest({types}) AS raw({names}) \
-         LIMIT (SELECT cardinality($1))) AS given"
+        "(SELECT {chosen} FROM unnest({types}) AS raw({names})
+                LIMIT (SELECT cardinality($1))) AS given"
     );
     (table, values)
 }
@@ -316,9 +316,10 @@ mod tests {
         let tables = given(DbBackend::Postgres, columns, rows.clone());
         assert_eq!(
             tables[0].0,
-            "(SELECT c1 AS column1, NULLIF(c2, '') AS column2, c3 AS column3 \
-             FROM unnest((SELECT $1::text[]), (SELECT $2::text[]), (SELECT $3::bigint[])) \
-             AS raw(c1, c2, c3) LIMIT (SELECT cardinality($1))) AS given"
+            "(SELECT c1 AS column1, NULLIF(c2, '') AS column2, c3 AS column3
+                    FROM unnest((SELECT $1::text[]), (SELECT $2::text[]),
+                    (SELECT $3::bigint[])) AS raw(c1, c2, c3)
+                    LIMIT (SELECT cardinality($1))) AS given"
         );
         assert_eq!((tables.len(), tables[0].1.len()), (1, 3));
         let tables = given(DbBackend::Sqlite, columns, rows);

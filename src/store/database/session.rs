@@ -110,12 +110,14 @@ impl Session {
     pub(in crate::store) async fn is_at_work(&self) -> bool {
         // In one message: a pooler may give the parts of a prepared statement to different servers.
         let at_work = format!(
-            "SELECT 1 FROM pg_stat_activity \
-             WHERE datname = current_database() AND usename = current_user \
-             AND application_name IN (current_setting('application_name'), '{BRIEFLY}') \
-             AND client_addr IS NOT DISTINCT FROM inet_client_addr() \
-             AND state = 'active' AND wait_event_type IS DISTINCT FROM 'Client' \
-             AND query_start < clock_timestamp() - interval '500 milliseconds' LIMIT 1"
+            "SELECT 1
+                FROM pg_stat_activity
+                WHERE datname = current_database() AND usename = current_user
+                    AND application_name IN (current_setting('application_name'), '{BRIEFLY}')
+                    AND client_addr IS NOT DISTINCT FROM inet_client_addr() AND state = 'active'
+                    AND wait_event_type IS DISTINCT FROM 'Client'
+                    AND query_start < clock_timestamp() - interval '500 milliseconds'
+                LIMIT 1"
         );
         let Ok(mut connection) = self.options().connect().await else { return false };
         let asked = connection.fetch_optional(AssertSqlSafe(at_work).into_sql_str());

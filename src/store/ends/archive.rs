@@ -22,8 +22,11 @@ impl Ends<'_> {
     /// many. Several replicas may do this at once.
     pub async fn archive(self, older_than: Duration, limit: u32) -> Result<u64, Error> {
         let find = format!(
-            "SELECT sequence FROM deliveries WHERE {ENDED} AND updated_at <= {{now}} - $1 \
-             ORDER BY updated_at LIMIT {limit} {{skip_locked}}"
+            "SELECT sequence
+                FROM deliveries
+                WHERE {ENDED} AND updated_at <= {{now}} - $1
+                ORDER BY updated_at
+                LIMIT {limit} {{skip_locked}}"
         );
         let find = &find;
         self.store.transaction(|tx| scoped(move_found(tx, find, older_than))).await
@@ -33,10 +36,12 @@ impl Ends<'_> {
     /// lane; returns how many. Deliveries being sent or in doubt are left to their worker.
     pub async fn expire_overdue(self, limit: u32) -> Result<u64, Error> {
         let text = format!(
-            "UPDATE deliveries SET state = 'expired', updated_at = {{now}} WHERE {EXPIRING} \
-             AND sequence IN (SELECT sequence FROM deliveries WHERE {OVERDUE} \
-             AND expires_at <= {{now}} ORDER BY expires_at, sequence \
-             LIMIT {limit} {{skip_locked}}) RETURNING id"
+            "UPDATE deliveries
+                SET state = 'expired', updated_at = {{now}}
+                WHERE {EXPIRING} AND sequence IN (SELECT sequence FROM deliveries WHERE {OVERDUE}
+                    AND expires_at <= {{now}} ORDER BY expires_at, sequence
+                    LIMIT {limit} {{skip_locked}})
+                RETURNING id"
         );
         let text = &text;
         let rows = self
@@ -60,8 +65,10 @@ async fn move_found(tx: &Tx, find: &str, older_than: Duration) -> Result<u64, Er
         let numbers = numbers.collect::<Result<Vec<_>, _>>()?;
         let among = placeholders(1, numbers.len());
         let copy = format!(
-            "INSERT INTO deliveries_history ({COLUMNS}) \
-             SELECT {COLUMNS} FROM deliveries WHERE sequence IN ({among})"
+            "INSERT INTO deliveries_history ({COLUMNS})
+                SELECT {COLUMNS}
+                FROM deliveries
+                WHERE sequence IN ({among})"
         );
         let remove = format!("DELETE FROM deliveries WHERE sequence IN ({among})");
         let values: Vec<sea_orm::Value> = numbers.into_iter().map(Into::into).collect();

@@ -76,11 +76,12 @@ pub(in crate::store) async fn cancel_where(
     reason: &str,
 ) -> Result<Vec<(DeliveryId, State)>, Error> {
     let text = format!(
-        "UPDATE deliveries SET cancel_requested_at = {{now}}, \
-         reason = COALESCE({reason}, reason), \
-         updated_at = CASE WHEN {EXPIRING} THEN {{now}} ELSE updated_at END, \
-         state = CASE WHEN {EXPIRING} THEN 'canceled' ELSE state END \
-         WHERE {filter} AND {OPEN} RETURNING id, state"
+        "UPDATE deliveries
+            SET cancel_requested_at = {{now}}, reason = COALESCE({reason}, reason),
+                updated_at = CASE WHEN {EXPIRING} THEN {{now}} ELSE updated_at END,
+                state = CASE WHEN {EXPIRING} THEN 'canceled' ELSE state END
+            WHERE {filter} AND {OPEN}
+            RETURNING id, state"
     );
     let rows = sql::all(tx, &text, values).await?;
     rows.iter()

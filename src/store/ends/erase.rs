@@ -144,12 +144,14 @@ impl Store {
         let last = format!("SELECT MAX(id) FROM {inbox}");
         let (lower, upper) = (whose.len() + 1, whose.len() + 2);
         let change = &format!(
-            "UPDATE {inbox} SET {set} \
-             WHERE tenant = $1 AND user_id = $2 AND id > ${lower} AND id <= ${upper}"
+            "UPDATE {inbox}
+                SET {set}
+                WHERE tenant = $1 AND user_id = $2 AND id > ${lower} AND id <= ${upper}"
         );
         let page = format!(
-            "SELECT MAX(id) FROM (SELECT id FROM {inbox} WHERE id > $1 AND id <= $2 \
-             ORDER BY id LIMIT {BATCH}) AS page"
+            "SELECT MAX(id)
+                FROM (SELECT id FROM {inbox} WHERE id > $1 AND id <= $2 ORDER BY id
+                    LIMIT {BATCH}) AS page"
         );
         let mut after = 0;
         let Some(last) = self.highest(&last, params![]).await? else { return Ok(()) };
@@ -175,9 +177,10 @@ pub(in crate::store) const OF_CHANNEL: &str = "user_id = NULL";
 /// Clears the person (`$2`) in some of the tenant's (`$1`) rows of a feed table.
 pub(in crate::store) fn out_of(table: &str, key: &str, set: &str) -> String {
     format!(
-        "UPDATE {table} SET {set} \
-         WHERE tenant = $1 AND {key} IN (SELECT {key} FROM {table} \
-         WHERE tenant = $1 AND user_id = $2 LIMIT {BATCH})"
+        "UPDATE {table}
+            SET {set}
+            WHERE tenant = $1 AND {key} IN (SELECT {key} FROM {table} WHERE tenant = $1
+                AND user_id = $2 LIMIT {BATCH})"
     )
 }
 
@@ -289,8 +292,9 @@ impl Erasing<'_> {
         let of = all.of("");
         let some = |table: &str, which: &str| {
             format!(
-                "SELECT notification FROM (SELECT notification FROM {table} \
-                 WHERE {of} AND {which} LIMIT {NOTIFICATIONS}) AS {table}_found"
+                "SELECT notification
+                    FROM (SELECT notification FROM {table} WHERE {of} AND {which}
+                        LIMIT {NOTIFICATIONS}) AS {table}_found"
             )
         };
         let text = format!(
@@ -354,11 +358,12 @@ impl Erasing<'_> {
     async fn notifications(&self, tx: &Tx, rows: &PersonRows<'_>) -> Result<(), Error> {
         let of = rows.of("");
         let find = format!(
-            "SELECT id, answer, principal, request_id FROM notifications \
-             WHERE tenant = $1 AND id IN (SELECT notification FROM deliveries WHERE {of} \
-             UNION SELECT notification FROM deliveries_history WHERE {of} \
-             UNION SELECT notification FROM delivery_sharers WHERE {of}) \
-             ORDER BY id {{for_update}}"
+            "SELECT id, answer, principal, request_id
+                FROM notifications
+                WHERE tenant = $1 AND id IN (SELECT notification FROM deliveries WHERE {of} UNION
+                    SELECT notification FROM deliveries_history WHERE {of} UNION
+                    SELECT notification FROM delivery_sharers WHERE {of})
+                ORDER BY id {{for_update}}"
         );
         let mut answers: Vec<[Value; 3]> = Vec::new();
         let mut alone: Vec<[Value; 2]> = Vec::new();
@@ -380,8 +385,10 @@ impl Erasing<'_> {
         for (table, values) in given(backend, [Column::Text, Column::Bytes, Column::Text], answers)
         {
             let text = format!(
-                "UPDATE notifications SET answer = column2, request_id = column3 \
-                 FROM {table} WHERE {row}"
+                "UPDATE notifications
+                    SET answer = column2, request_id = column3
+                    FROM {table}
+                    WHERE {row}"
             );
             sql::execute(tx, &text, values).await?;
         }
@@ -398,9 +405,11 @@ impl Erasing<'_> {
 /// Removes the person, the content and the destination from deliveries that ended.
 async fn erase_deliveries(tx: &Tx, table: &str, rows: &PersonRows<'_>) -> Result<u64, Error> {
     let text = format!(
-        "UPDATE {table} SET user_id = NULL, content = NULL, lane = NULL, slack_channel = NULL, \
-         slack_ts = NULL, trace_context = NULL, trace = NULL, deferred_lane = NULL, \
-         subject_key = NULL, thread_ts = NULL WHERE {} AND NOT ({IN_FLIGHT})",
+        "UPDATE {table}
+            SET user_id = NULL, content = NULL, lane = NULL, slack_channel = NULL, slack_ts = NULL,
+                trace_context = NULL, trace = NULL, deferred_lane = NULL, subject_key = NULL,
+                thread_ts = NULL
+            WHERE {} AND NOT ({IN_FLIGHT})",
         rows.of("")
     );
     sql::execute(tx, &text, rows.values()).await
@@ -413,11 +422,13 @@ pub(in crate::store) async fn lock_lanes(
 ) -> Result<Vec<LaneKey>, Error> {
     let of = rows.of("");
     let theirs = format!(
-        "SELECT installation, lane FROM lanes WHERE (installation, lane) IN \
-         (SELECT installation, COALESCE(lane, deferred_lane) FROM deliveries WHERE {of} \
-         UNION SELECT installation, COALESCE(lane, deferred_lane) FROM deliveries_history \
-         WHERE {of} UNION SELECT installation, slack_user_id FROM people \
-         WHERE tenant = $1 AND user_id = $2) ORDER BY installation, lane {{for_update}}"
+        "SELECT installation, lane
+            FROM lanes
+            WHERE (installation, lane) IN (SELECT installation, COALESCE(lane, deferred_lane)
+                FROM deliveries WHERE {of} UNION SELECT installation, COALESCE(lane, deferred_lane)
+                FROM deliveries_history WHERE {of} UNION SELECT installation, slack_user_id
+                FROM people WHERE tenant = $1 AND user_id = $2)
+            ORDER BY installation, lane {{for_update}}"
     );
     let found = sql::all(tx, &theirs, rows.values()).await?;
     found.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect()
@@ -434,14 +445,16 @@ async fn erase_lanes(tx: &Tx, lanes: &[LaneKey]) -> Result<(), Error> {
     });
     for (table, values) in given(backend, [Column::Text; 2], keys.collect()) {
         let remove = format!(
-            "DELETE FROM lanes WHERE (installation, lane) IN \
-             (SELECT column1, column2 FROM {table}) \
-             AND NOT EXISTS (SELECT 1 FROM deliveries WHERE {IN_LANE} \
-             AND deliveries.installation = lanes.installation AND deliveries.lane = lanes.lane)"
+            "DELETE FROM lanes
+                WHERE (installation, lane) IN (SELECT column1, column2 FROM {table})
+                    AND NOT EXISTS (SELECT 1 FROM deliveries WHERE {IN_LANE}
+                    AND deliveries.installation = lanes.installation
+                    AND deliveries.lane = lanes.lane)"
         );
         let limited = format!(
-            "UPDATE posting SET limited_lane = NULL WHERE (installation, limited_lane) IN \
-             (SELECT column1, column2 FROM {table})"
+            "UPDATE posting
+                SET limited_lane = NULL
+                WHERE (installation, limited_lane) IN (SELECT column1, column2 FROM {table})"
         );
         sql::execute(tx, &remove, values.clone()).await?;
         sql::execute(tx, &limited, values).await?;

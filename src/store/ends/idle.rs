@@ -25,8 +25,11 @@ impl Ends<'_> {
         limit: u32,
     ) -> Result<(u64, Option<LaneKey>), Error> {
         let text = format!(
-            "SELECT installation, lane, CASE WHEN {} THEN 1 ELSE 0 END FROM lanes \
-             WHERE (installation, lane) > ($2, $3) ORDER BY installation, lane LIMIT {limit}",
+            "SELECT installation, lane, CASE WHEN {} THEN 1 ELSE 0 END
+                FROM lanes
+                WHERE (installation, lane) > ($2, $3)
+                ORDER BY installation, lane
+                LIMIT {limit}",
             IDLE.replace("$1", "CAST($1 AS bigint)")
         );
         let (installation, lane) =
@@ -57,13 +60,16 @@ impl Ends<'_> {
         // The sweep's row is locked by now, and a transaction that holds a delivery back keeps a
         // shared lock on it until its commit: a separate statement sees what was committed
         // meanwhile.
-        const REMOVE: &str = "DELETE FROM held_sweeps WHERE tenant = $1 \
-            AND NOT EXISTS (SELECT 1 FROM deliveries WHERE state = 'held' AND tenant = $1)";
+        const REMOVE: &str = "DELETE FROM held_sweeps
+            WHERE tenant = $1 AND NOT EXISTS (SELECT 1 FROM deliveries WHERE state = 'held'
+                AND tenant = $1)";
         let find = format!(
-            "SELECT tenant FROM held_sweeps WHERE lease_until <= {{now}} \
-             AND next_at <= {{now}} - $1 AND NOT EXISTS (SELECT 1 FROM deliveries \
-             WHERE deliveries.state = 'held' \
-             AND deliveries.tenant = held_sweeps.tenant) LIMIT {limit} {{skip_locked}}"
+            "SELECT tenant
+                FROM held_sweeps
+                WHERE lease_until <= {{now}} AND next_at <= {{now}} - $1
+                    AND NOT EXISTS (SELECT 1 FROM deliveries WHERE deliveries.state = 'held'
+                    AND deliveries.tenant = held_sweeps.tenant)
+                LIMIT {limit} {{skip_locked}}"
         );
         let find = &find;
         self.store
@@ -97,20 +103,21 @@ async fn remove(
         values.push(micros(older_than).into());
         let idle = IDLE.replace("$1", &format!("CAST({age} AS bigint)"));
         let lock = format!(
-            "SELECT 1 FROM lanes WHERE (installation, lane) IN \
-             (SELECT column1, column2 FROM {table}) AND {idle} \
-             ORDER BY installation, lane {{skip_locked}}"
+            "SELECT 1
+                FROM lanes
+                WHERE (installation, lane) IN (SELECT column1, column2 FROM {table}) AND {idle}
+                ORDER BY installation, lane {{skip_locked}}"
         );
         if sql::all(tx, &lock, values.clone()).await?.is_empty() {
             continue;
         }
         let delete = format!(
-            "DELETE FROM lanes WHERE (installation, lane) IN \
-             (SELECT installation, lane FROM lanes WHERE (installation, lane) IN \
-             (SELECT column1, column2 FROM {table}) AND {idle} \
-             AND NOT EXISTS (SELECT 1 FROM deliveries WHERE {IN_LANE} \
-             AND deliveries.installation = lanes.installation AND deliveries.lane = lanes.lane) \
-             {{skip_locked}})"
+            "DELETE FROM lanes
+                WHERE (installation, lane) IN (SELECT installation, lane FROM lanes
+                    WHERE (installation, lane) IN (SELECT column1, column2 FROM {table}) AND {idle}
+                    AND NOT EXISTS (SELECT 1 FROM deliveries WHERE {IN_LANE}
+                    AND deliveries.installation = lanes.installation
+                    AND deliveries.lane = lanes.lane) {{skip_locked}})"
         );
         removed += sql::execute(tx, &delete, values).await?;
     }

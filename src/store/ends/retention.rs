@@ -28,11 +28,14 @@ impl Ends<'_> {
         limit: u32,
     ) -> Result<u64, Error> {
         let find = format!(
-            "SELECT n.tenant, n.id, (SELECT COUNT(*) FROM deliveries_history h \
-             WHERE h.tenant = n.tenant AND h.notification = n.id) FROM notifications n \
-             WHERE n.created_at <= {{now}} - $1 AND NOT EXISTS (SELECT 1 FROM deliveries d \
-             WHERE d.tenant = n.tenant AND d.notification = n.id) \
-             ORDER BY n.created_at LIMIT {limit} {{skip_locked}}"
+            "SELECT n.tenant, n.id, (SELECT COUNT(*) FROM deliveries_history h
+                    WHERE h.tenant = n.tenant AND h.notification = n.id)
+                FROM notifications n
+                WHERE n.created_at <= {{now}} - $1
+                    AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.tenant = n.tenant
+                    AND d.notification = n.id)
+                ORDER BY n.created_at
+                LIMIT {limit} {{skip_locked}}"
         );
         let find = &find;
         self.store.transaction(|tx| scoped(forget(tx, find, older_than))).await
@@ -54,12 +57,12 @@ async fn forget(tx: &Tx, find: &str, older_than: Duration) -> Result<u64, Error>
         let old = format!("(tenant, notification) IN (SELECT column1, column2 FROM {table})");
         for text in [
             format!(
-                "DELETE FROM attempts WHERE delivery IN \
-                 (SELECT id FROM deliveries_history WHERE {old})"
+                "DELETE FROM attempts
+                    WHERE delivery IN (SELECT id FROM deliveries_history WHERE {old})"
             ),
             format!(
-                "DELETE FROM delivery_sharers WHERE delivery IN \
-                 (SELECT id FROM deliveries_history WHERE {old})"
+                "DELETE FROM delivery_sharers
+                    WHERE delivery IN (SELECT id FROM deliveries_history WHERE {old})"
             ),
             format!("DELETE FROM deliveries_history WHERE {old}"),
         ] {
@@ -67,9 +70,10 @@ async fn forget(tx: &Tx, find: &str, older_than: Duration) -> Result<u64, Error>
         }
         // Notifications replayed meanwhile are still needed.
         let text = format!(
-            "DELETE FROM notifications WHERE id IN (SELECT column2 FROM {table}) \
-             AND NOT EXISTS (SELECT 1 FROM deliveries d \
-             WHERE d.tenant = notifications.tenant AND d.notification = notifications.id)"
+            "DELETE FROM notifications
+                WHERE id IN (SELECT column2 FROM {table})
+                    AND NOT EXISTS (SELECT 1 FROM deliveries d
+                    WHERE d.tenant = notifications.tenant AND d.notification = notifications.id)"
         );
         forgotten += sql::execute(tx, &text, values).await?;
     }

@@ -193,8 +193,9 @@ impl Succeeding<'_> {
             "SELECT id, content, trace FROM {table} WHERE {which} ORDER BY sequence {{for_update}}"
         );
         let change = format!(
-            "UPDATE {table} SET user_id = $2, content = $3, trace = $4{again} \
-             WHERE id = $1"
+            "UPDATE {table}
+                SET user_id = $2, content = $3, trace = $4{again}
+                WHERE id = $1"
         );
         let found = sql::all(tx, &find, values).await?;
         for row in &found {
@@ -239,8 +240,9 @@ impl Succeeding<'_> {
         let of = rows.of("");
         let some = |table: &str| {
             format!(
-                "SELECT notification FROM (SELECT notification FROM {table} WHERE {of} \
-                 LIMIT {NOTIFICATIONS}) AS {table}_found"
+                "SELECT notification
+                    FROM (SELECT notification FROM {table} WHERE {of}
+                        LIMIT {NOTIFICATIONS}) AS {table}_found"
             )
         };
         let text = format!(
@@ -260,8 +262,10 @@ impl Succeeding<'_> {
         let mut answers: Vec<[Value; 2]> = Vec::new();
         for (table, values) in given(backend, [Column::Text; 2], rows.collect()) {
             let find = format!(
-                "SELECT id, answer FROM notifications WHERE (tenant, id) IN \
-                 (SELECT column1, column2 FROM {table}) ORDER BY id {{for_update}}"
+                "SELECT id, answer
+                    FROM notifications
+                    WHERE (tenant, id) IN (SELECT column1, column2 FROM {table})
+                    ORDER BY id {{for_update}}"
             );
             for row in sql::all(tx, &find, values).await? {
                 let (id, sealed): (String, Vec<u8>) = (row.get(0)?, row.get(1)?);
@@ -290,15 +294,16 @@ impl Succeeding<'_> {
         let (of, to) = (rows.of(""), values.len());
         let named = |table: &str| {
             format!(
-                "EXISTS (SELECT 1 FROM {table} d WHERE d.id = delivery_sharers.delivery \
-                 AND d.tenant = $1 AND d.user_id = ${to})"
+                "EXISTS (SELECT 1 FROM {table} d WHERE d.id = delivery_sharers.delivery
+                        AND d.tenant = $1 AND d.user_id = ${to})"
             )
         };
         let (live, ended) = (named("deliveries"), named("deliveries_history"));
         let twice = format!(
-            "DELETE FROM delivery_sharers WHERE {of} AND ({live} OR {ended} \
-             OR EXISTS (SELECT 1 FROM delivery_sharers o \
-             WHERE o.tenant = $1 AND o.user_id = ${to} AND o.delivery = delivery_sharers.delivery))"
+            "DELETE FROM delivery_sharers
+                WHERE {of} AND ({live} OR {ended}
+                    OR EXISTS (SELECT 1 FROM delivery_sharers o WHERE o.tenant = $1
+                    AND o.user_id = ${to} AND o.delivery = delivery_sharers.delivery))"
         );
         let moved = format!("UPDATE delivery_sharers SET user_id = ${to} WHERE {of}");
         // Those of the second person, whose delivery was the first one's until now.

@@ -45,20 +45,19 @@ const COLUMNS: [Column; 3] = [Column::Text, Column::Text, Column::Bytes];
 
 /// Whether no row refers to a key, given as in [`COLUMNS`]: neither of its person, nor of an entry
 /// of the audit trail, nor of a version of a template.
-const UNREFERENCED: &str = "NOT EXISTS (SELECT 1 FROM people p \
-    WHERE p.tenant = column1 AND p.user_id = column2) \
-    AND NOT EXISTS (SELECT 1 FROM deliveries d \
-    WHERE d.tenant = column1 AND d.user_id = column2) \
-    AND NOT EXISTS (SELECT 1 FROM deliveries_history h \
-    WHERE h.tenant = column1 AND h.user_id = column2) \
-    AND NOT EXISTS (SELECT 1 FROM audit_inbox i \
-    WHERE i.tenant = column1 AND (i.actor_key = column3 OR i.subject_key = column3)) \
-    AND NOT EXISTS (SELECT 1 FROM template_versions v \
-    WHERE v.tenant = column1 AND v.actor_key = column3) \
-    AND NOT EXISTS (SELECT 1 FROM audit_log a \
-    WHERE a.tenant = column1 AND a.actor_key = column3) \
-    AND NOT EXISTS (SELECT 1 FROM audit_log b \
-    WHERE b.tenant = column1 AND b.subject_key = column3)";
+const UNREFERENCED: &str = "
+    NOT EXISTS (SELECT 1 FROM people p WHERE p.tenant = column1 AND p.user_id = column2)
+        AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.tenant = column1
+        AND d.user_id = column2) AND NOT EXISTS (SELECT 1 FROM deliveries_history h
+        WHERE h.tenant = column1 AND h.user_id = column2)
+        AND NOT EXISTS (SELECT 1 FROM audit_inbox i WHERE i.tenant = column1
+        AND (i.actor_key = column3 OR i.subject_key = column3))
+        AND NOT EXISTS (SELECT 1 FROM template_versions v WHERE v.tenant = column1
+        AND v.actor_key = column3)
+        AND NOT EXISTS (SELECT 1 FROM audit_log a WHERE a.tenant = column1
+        AND a.actor_key = column3)
+        AND NOT EXISTS (SELECT 1 FROM audit_log b WHERE b.tenant = column1
+        AND b.subject_key = column3)";
 
 impl Ends<'_> {
     /// Checks up to `limit` keys of people after `after` and removes those that nothing refers to
@@ -70,9 +69,13 @@ impl Ends<'_> {
         limit: u32,
     ) -> Result<(u64, Option<KeyPosition>), Error> {
         let text = format!(
-            "SELECT tenant, person, id, name, CASE WHEN name IS NOT NULL \
-             AND used_at <= {{now}} - CAST($1 AS bigint) THEN 1 ELSE 0 END FROM person_keys \
-             WHERE (tenant, person) > ($2, $3) ORDER BY tenant, person LIMIT {limit}"
+            "SELECT tenant, person, id, name,
+                    CASE WHEN name IS NOT NULL AND used_at <= {{now}} - CAST($1 AS bigint) THEN 1
+                    ELSE 0 END
+                FROM person_keys
+                WHERE (tenant, person) > ($2, $3)
+                ORDER BY tenant, person
+                LIMIT {limit}"
         );
         let (tenant, person) = after.cloned().unwrap_or_default();
         let values = params![micros(KEPT), tenant, person];
@@ -139,10 +142,11 @@ async fn remove(tx: &Tx, unused: &[Unused]) -> Result<u64, Error> {
         let kept = values.len() + 1;
         values.push(micros(KEPT).into());
         let text = format!(
-            "SELECT id FROM person_keys WHERE (tenant, id) IN \
-             (SELECT column1, column3 FROM {table}) \
-             AND used_at <= {{now}} - CAST(${kept} AS bigint) \
-             ORDER BY tenant, person {{skip_locked}}"
+            "SELECT id
+                FROM person_keys
+                WHERE (tenant, id) IN (SELECT column1, column3 FROM {table})
+                    AND used_at <= {{now}} - CAST(${kept} AS bigint)
+                ORDER BY tenant, person {{skip_locked}}"
         );
         for row in sql::all(tx, &text, values).await? {
             locked.insert(row.get::<PersonKeyId>(0)?);
@@ -152,8 +156,8 @@ async fn remove(tx: &Tx, unused: &[Unused]) -> Result<u64, Error> {
     let mut removed = 0;
     for (table, values) in given(backend, COLUMNS, rows.collect()) {
         let text = format!(
-            "DELETE FROM person_keys WHERE (tenant, id) IN \
-             (SELECT column1, column3 FROM {table} WHERE {UNREFERENCED})"
+            "DELETE FROM person_keys
+                WHERE (tenant, id) IN (SELECT column1, column3 FROM {table} WHERE {UNREFERENCED})"
         );
         removed += sql::execute(tx, &text, values).await?;
     }

@@ -115,8 +115,11 @@ impl<'a> DeliveryFeed<'a> {
         limit: u32,
     ) -> Result<ChangePage, Error> {
         let text = format!(
-            "SELECT sequence, position, {} FROM delivery_changes \
-             WHERE tenant = $1 AND sequence > $2 ORDER BY sequence LIMIT {limit}",
+            "SELECT sequence, position, {}
+                FROM delivery_changes
+                WHERE tenant = $1 AND sequence > $2
+                ORDER BY sequence
+                LIMIT {limit}",
             FeedOf::Deliveries.tables().columns
         );
         let rows = sql::all(self.store.reader(), &text, params![tenant.as_str(), after]).await?;
@@ -133,9 +136,11 @@ impl<'a> DeliveryFeed<'a> {
         limit: u32,
     ) -> Result<ChangePage, Error> {
         let text = format!(
-            "SELECT sequence, position, {} FROM delivery_changes WHERE tenant = $1 \
-             AND sequence > $2 AND sequence <= $3 AND notification = $4 \
-             ORDER BY sequence LIMIT {limit}",
+            "SELECT sequence, position, {}
+                FROM delivery_changes
+                WHERE tenant = $1 AND sequence > $2 AND sequence <= $3 AND notification = $4
+                ORDER BY sequence
+                LIMIT {limit}",
             FeedOf::Deliveries.tables().columns
         );
         let values = params![tenant.as_str(), after, until, notification.to_string()];
@@ -155,10 +160,12 @@ impl<'a> DeliveryFeed<'a> {
         let shown: Vec<_> = columns.split(", ").map(|column| format!("c.{column}")).collect();
         // With the last position that was removed as of the same moment.
         let text = format!(
-            "SELECT c.sequence, c.position, {}, h.pruned AS all_pruned FROM feed_heads h \
-             LEFT JOIN (SELECT sequence, position, {columns} FROM delivery_changes \
-             WHERE position > $1 ORDER BY position LIMIT {limit}) AS c ON TRUE \
-             WHERE h.tenant = '{ALL}' ORDER BY c.position",
+            "SELECT c.sequence, c.position, {}, h.pruned AS all_pruned
+                FROM feed_heads h
+                LEFT JOIN (SELECT sequence, position, {columns} FROM delivery_changes
+                    WHERE position > $1 ORDER BY position LIMIT {limit}) AS c ON TRUE
+                WHERE h.tenant = '{ALL}'
+                ORDER BY c.position",
             shown.join(", ")
         );
         let rows = sql::all(self.store.reader(), &text, params![after]).await?;
@@ -186,8 +193,9 @@ impl Store {
         tenant: &str,
     ) -> Result<FeedExtent, Error> {
         let text = format!(
-            "SELECT era.epoch, COALESCE(head, 0), COALESCE(pruned, 0) \
-             FROM (SELECT {ERA} AS epoch) AS era LEFT JOIN {} ON tenant = $1",
+            "SELECT era.epoch, COALESCE(head, 0), COALESCE(pruned, 0)
+                FROM (SELECT {ERA} AS epoch) AS era
+                LEFT JOIN {} ON tenant = $1",
             of.tables().heads
         );
         let row = sql::one(self.reader(), &text, params![tenant]).await?;
@@ -285,8 +293,9 @@ impl Store {
             let (named, values) = among("id", tenant, chunk);
             let from = |table: &str| {
                 format!(
-                    "SELECT id, channel_key FROM {table} \
-                     WHERE {named} AND channel_key IS NOT NULL"
+                    "SELECT id, channel_key
+                        FROM {table}
+                        WHERE {named} AND channel_key IS NOT NULL"
                 )
             };
             let text = format!("{} UNION ALL {}", from("deliveries"), from("deliveries_history"));

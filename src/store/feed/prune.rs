@@ -33,10 +33,11 @@ impl Store {
         // Per tenant everything up to a number, so that the rest has no gaps.
         let position = tables.position.unwrap_or("NULL");
         let find = format!(
-            "SELECT tenant, MAX(sequence), MAX(position) \
-             FROM (SELECT tenant, sequence, {position} AS position FROM {changes} \
-             WHERE sequenced_at <= {{now}} - $1 ORDER BY sequenced_at LIMIT {limit}) AS old \
-             GROUP BY tenant ORDER BY tenant"
+            "SELECT tenant, MAX(sequence), MAX(position)
+                FROM (SELECT tenant, sequence, {position} AS position FROM {changes}
+                    WHERE sequenced_at <= {{now}} - $1 ORDER BY sequenced_at LIMIT {limit}) AS old
+                GROUP BY tenant
+                ORDER BY tenant"
         );
         let old = sql::all(self.reader(), &find, params![micros(older_than)]).await?;
         if tables.position.is_some() {

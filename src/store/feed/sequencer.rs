@@ -104,25 +104,28 @@ fn at_once(tables: &FeedTables, limit: u32, patience: &str) -> String {
             format!("UNION ALL SELECT '{ALL}', COUNT(*) FROM taken HAVING COUNT(*) > 0"),
             format!(", {position}"),
             format!(
-                ", (SELECT head - changes FROM heads JOIN counts USING (tenant) \
-                 WHERE tenant = '{ALL}') + ROW_NUMBER() OVER (ORDER BY id)"
+                ", (SELECT head - changes FROM heads JOIN counts USING (tenant)
+                        WHERE tenant = '{ALL}') + ROW_NUMBER() OVER (ORDER BY id)"
             ),
         ),
     };
     format!(
-        "WITH turn AS MATERIALIZED (SELECT {{now}} AS now, {ERA} AS epoch{patience} \
-         FROM {sequencer} WHERE id = 1 {{skip_locked}}), \
-         taken AS (DELETE FROM {inbox} USING turn WHERE id <= {first} RETURNING id, {columns}), \
-         counts AS (SELECT tenant, COUNT(*) AS changes FROM taken GROUP BY tenant {all}), \
-         heads AS (INSERT INTO {heads} (tenant, head) \
-         SELECT tenant, epoch + changes FROM counts, turn ORDER BY tenant \
-         ON CONFLICT (tenant) DO UPDATE SET head = excluded.head - (SELECT epoch FROM turn) \
-         + GREATEST({heads}.head, (SELECT epoch FROM turn)) RETURNING tenant, head), \
-         written AS (INSERT INTO {changes} (sequence, {columns}{column}, sequenced_at) \
-         SELECT head - changes + ROW_NUMBER() OVER (PARTITION BY tenant ORDER BY id), \
-         {columns}{place}, now FROM taken JOIN counts USING (tenant) JOIN heads USING (tenant) CROSS JOIN turn) \
-         SELECT epoch, tenant, head, changes \
-         FROM turn LEFT JOIN (heads JOIN counts USING (tenant)) ON TRUE"
+        "WITH turn AS MATERIALIZED (SELECT {{now}} AS now, {ERA} AS epoch{patience}
+                FROM {sequencer} WHERE id = 1 {{skip_locked}}),
+                taken AS (DELETE FROM {inbox} USING turn WHERE id <= {first} RETURNING id,
+                {columns}), counts AS (SELECT tenant, COUNT(*) AS changes
+                FROM taken GROUP BY tenant {all}),
+                heads AS (INSERT INTO {heads} (tenant, head) SELECT tenant, epoch + changes
+                FROM counts, turn ORDER BY tenant ON CONFLICT (tenant) DO UPDATE SET head =
+                excluded.head - (SELECT epoch FROM turn) + GREATEST({heads}.head,
+                (SELECT epoch FROM turn)) RETURNING tenant, head),
+                written AS (INSERT INTO {changes} (sequence, {columns}{column}, sequenced_at)
+                SELECT head - changes + ROW_NUMBER() OVER (PARTITION BY tenant ORDER BY id),
+                {columns}{place}, now FROM taken JOIN counts USING (tenant)
+                JOIN heads USING (tenant) CROSS JOIN turn)
+            SELECT epoch, tenant, head, changes
+            FROM turn
+            LEFT JOIN (heads JOIN counts USING (tenant)) ON TRUE"
     )
 }
 
@@ -132,8 +135,8 @@ async fn in_steps(tx: &Tx, tables: &FeedTables, limit: u32) -> Result<Numbered, 
     let FeedTables { inbox, changes, heads, columns, position, .. } = tables;
     let now = turn(tx, tables).await?;
     let text = format!(
-        "SELECT {ERA}, COUNT(*), COALESCE(MAX(id), 0) \
-         FROM (SELECT id FROM {inbox} ORDER BY id LIMIT {limit}) AS first"
+        "SELECT {ERA}, COUNT(*), COALESCE(MAX(id), 0)
+            FROM (SELECT id FROM {inbox} ORDER BY id LIMIT {limit}) AS first"
     );
     let row = sql::one(tx, &text, params![]).await?;
     let row = row.ok_or_else(|| Error::Bug("COUNT without a row".into()))?;
@@ -142,11 +145,14 @@ async fn in_steps(tx: &Tx, tables: &FeedTables, limit: u32) -> Result<Numbered, 
     let last: i64 = found.take()?;
     let mut numbered = Numbered { count, epoch, heads: BTreeMap::new() };
     let advance = format!(
-        "INSERT INTO {heads} (tenant, head) \
-         SELECT tenant, {epoch} + COUNT(*) FROM {inbox} WHERE id <= $1 GROUP BY tenant \
-         ON CONFLICT (tenant) \
-         DO UPDATE SET head = {{greatest}}({heads}.head, {epoch}) + excluded.head - {epoch} \
-         RETURNING tenant, head"
+        "INSERT INTO {heads} (tenant, head)
+            SELECT tenant, {epoch} + COUNT(*)
+            FROM {inbox}
+            WHERE id <= $1
+            GROUP BY tenant
+            ON CONFLICT (tenant) DO UPDATE
+            SET head = {{greatest}}({heads}.head, {epoch}) + excluded.head - {epoch}
+            RETURNING tenant, head"
     );
     for row in sql::all(tx, &advance, params![last]).await? {
         numbered.heads.insert(row.get(0)?, row.get(1)?);
@@ -154,10 +160,11 @@ async fn in_steps(tx: &Tx, tables: &FeedTables, limit: u32) -> Result<Numbered, 
     let (mut column, mut place) = (String::new(), String::new());
     if let Some(position) = position {
         let all = format!(
-            "INSERT INTO {heads} (tenant, head) VALUES ('{ALL}', {epoch} + $1) \
-             ON CONFLICT (tenant) \
-             DO UPDATE SET head = {{greatest}}({heads}.head, {epoch}) + excluded.head - {epoch} \
-             RETURNING head"
+            "INSERT INTO {heads} (tenant, head)
+                VALUES ('{ALL}', {epoch} + $1)
+                ON CONFLICT (tenant) DO UPDATE
+                SET head = {{greatest}}({heads}.head, {epoch}) + excluded.head - {epoch}
+                RETURNING head"
         );
         let row = sql::one(tx, &all, params![i64::from(count)]).await?;
         let head: i64 = row.ok_or_else(|| Error::Bug("a head without a row".into()))?.get(0)?;
@@ -167,10 +174,13 @@ async fn in_steps(tx: &Tx, tables: &FeedTables, limit: u32) -> Result<Numbered, 
     }
     // The last change of a tenant gets the number of the head.
     let write = format!(
-        "INSERT INTO {changes} (sequence, {columns}{column}, sequenced_at) \
-         SELECT head + 1 - ROW_NUMBER() OVER (PARTITION BY tenant ORDER BY id DESC), \
-         {columns}{place}, $2 \
-         FROM {inbox} JOIN {heads} USING (tenant) WHERE id <= $1 ORDER BY id"
+        "INSERT INTO {changes} (sequence, {columns}{column}, sequenced_at)
+            SELECT head + 1 - ROW_NUMBER() OVER (PARTITION BY tenant ORDER BY id DESC),
+                {columns}{place}, $2
+            FROM {inbox}
+            JOIN {heads} USING (tenant)
+            WHERE id <= $1
+            ORDER BY id"
     );
     sql::execute(tx, &write, params![last, now]).await?;
     sql::execute(tx, &format!("DELETE FROM {inbox} WHERE id <= $1"), params![last]).await?;

@@ -155,8 +155,9 @@ impl Store {
         let heads = of.tables().heads;
         for (table, values) in given(self.reader().get_database_backend(), [Column::Text], rows) {
             let text = format!(
-                "SELECT column1, {ERA}, COALESCE({heads}.head, 0) FROM {table} \
-                 LEFT JOIN {heads} ON {heads}.tenant = column1"
+                "SELECT column1, {ERA}, COALESCE({heads}.head, 0)
+                    FROM {table}
+                    LEFT JOIN {heads} ON {heads}.tenant = column1"
             );
             let rows = sql::all(self.reader(), &text, values).await?;
             let watched = self.signals(of).watched();

@@ -106,7 +106,8 @@ impl Outbox<'_> {
         request_id: &RequestId,
         fingerprint: &[u8; 32],
     ) -> Result<Option<Before>, Error> {
-        const SQL: &str = "SELECT fingerprint, id, answer FROM notifications \
+        const SQL: &str = "SELECT fingerprint, id, answer
+            FROM notifications
             WHERE tenant = $1 AND principal = $2 AND request_id IN ($3, $4)";
         let keys = self.store.keys(&KeyScope::Tenant(tenant.clone())).await?;
         let erased = erased_request(&keys, principal.as_str(), request_id.as_str())?;

@@ -112,10 +112,10 @@ struct DeadLetter {
     same: [Value; 8],
 }
 
-const READ: &str = "id, position, sequence, state, replayed_as, \
-    CASE WHEN $superseded THEN 1 ELSE 0 END, reason, user_id, installation, \
-    COALESCE(lane, deferred_lane), content, action, notification, priority, kind, event_type, \
-    trace_context, subject_key, hold, awaits_channel, channel_key";
+const READ: &str = "
+    id, position, sequence, state, replayed_as, CASE WHEN $superseded THEN 1 ELSE 0 END, reason,
+        user_id, installation, COALESCE(lane, deferred_lane), content, action, notification,
+        priority, kind, event_type, trace_context, subject_key, hold, awaits_channel, channel_key";
 
 impl Outbox<'_> {
     /// Replays dead letters, in one transaction; an identical call gets the same answer.
@@ -151,9 +151,10 @@ impl Outbox<'_> {
     /// Deletes up to `limit` calls that were made more than `older_than` ago; returns how many.
     pub async fn prune_replays(self, older_than: Duration, limit: u32) -> Result<u64, Error> {
         let text = format!(
-            "DELETE FROM replays WHERE (tenant, principal, request_id) IN \
-             (SELECT tenant, principal, request_id FROM replays \
-             WHERE created_at <= {{now}} - $1 ORDER BY created_at LIMIT {limit})"
+            "DELETE FROM replays
+                WHERE (tenant, principal, request_id) IN (SELECT tenant, principal, request_id
+                    FROM replays WHERE created_at <= {{now}} - $1 ORDER BY created_at
+                    LIMIT {limit})"
         );
         sql::execute(self.store.writer(), &text, params![micros(older_than)]).await
     }
@@ -167,13 +168,15 @@ impl Store {
         keys: &Arc<ScopeKeys>,
         replay: &Replay,
     ) -> Result<(ReplayOutcome, u64), Error> {
-        const BEGIN: &str = "INSERT INTO replays \
-            (tenant, principal, request_id, fingerprint, answer, created_at) \
-            VALUES ($1, $2, $3, $4, $5, {now}) \
-            ON CONFLICT (tenant, principal, request_id) DO NOTHING RETURNING created_at";
-        const END: &str = "UPDATE replays SET answer = $4 \
+        const BEGIN: &str = "
+            INSERT INTO replays (tenant, principal, request_id, fingerprint, answer, created_at)
+            VALUES ($1, $2, $3, $4, $5, {now})
+            ON CONFLICT (tenant, principal, request_id) DO NOTHING
+            RETURNING created_at";
+        const END: &str = "UPDATE replays
+            SET answer = $4
             WHERE tenant = $1 AND principal = $2 AND request_id = $3";
-        const FORGET: &str = "DELETE FROM replays \
+        const FORGET: &str = "DELETE FROM replays
             WHERE tenant = $1 AND principal = $2 AND request_id = $3";
         let key =
             params![replay.tenant.as_str(), replay.principal.as_str(), replay.request_id.as_str()];
@@ -220,7 +223,8 @@ impl Store {
 
 /// The answer to an earlier identical call.
 async fn before(tx: &Tx, replay: &Replay, key: Vec<Value>) -> Result<ReplayOutcome, Error> {
-    const SQL: &str = "SELECT fingerprint, answer FROM replays \
+    const SQL: &str = "SELECT fingerprint, answer
+        FROM replays
         WHERE tenant = $1 AND principal = $2 AND request_id = $3";
     let Some(row) = sql::one(tx, SQL, key).await? else {
         // It was pruned between the two statements: run again from the start.
@@ -246,8 +250,10 @@ async fn find(tx: &Tx, replay: &Replay) -> Result<(Vec<DeadLetter>, u64), Error>
             ReplaySelection::Deliveries(ids) => {
                 for chunk in ids.chunks(500) {
                     let text = format!(
-                        "SELECT {read_columns} FROM {table} WHERE tenant = $1 AND id IN ({}) \
-                         ORDER BY position, sequence {{for_update}}",
+                        "SELECT {read_columns}
+                            FROM {table}
+                            WHERE tenant = $1 AND id IN ({})
+                            ORDER BY position, sequence {{for_update}}",
                         placeholders(2, chunk.len())
                     );
                     let mut values = params![replay.tenant.as_str()];
@@ -258,8 +264,11 @@ async fn find(tx: &Tx, replay: &Replay) -> Result<(Vec<DeadLetter>, u64), Error>
             ReplaySelection::Matching { filter, limit } => {
                 let (which, values) = filter.which(&replay.tenant);
                 let text = format!(
-                    "SELECT {read_columns} FROM {table} WHERE {which} AND NOT {superseded} \
-                     ORDER BY position, sequence LIMIT {limit} {{for_update}}"
+                    "SELECT {read_columns}
+                        FROM {table}
+                        WHERE {which} AND NOT {superseded}
+                        ORDER BY position, sequence
+                        LIMIT {limit} {{for_update}}"
                 );
                 unread += read(&mut found, table, &sql::all(tx, &text, values).await?);
             }

@@ -52,14 +52,17 @@ impl Outbox<'_> {
     ) -> Result<Vec<SubjectMessage>, Error> {
         let some = |table| {
             format!(
-                "SELECT id, slack_channel, slack_ts, deed, lane, shown, shown_by FROM {table} \
-                 WHERE tenant = $1 AND subject_key = $2 AND installation = $3 \
-                 AND (lane = $4 OR user_id = $5) AND {POSTED}"
+                "SELECT id, slack_channel, slack_ts, deed, lane, shown, shown_by
+                    FROM {table}
+                    WHERE tenant = $1 AND subject_key = $2 AND installation = $3
+                        AND (lane = $4 OR user_id = $5) AND {POSTED}"
             )
         };
         let text = format!(
-            "SELECT * FROM ({} UNION ALL {}) AS every ORDER BY slack_ts DESC \
-             LIMIT {SUBJECT_MESSAGES}",
+            "SELECT *
+                FROM ({} UNION ALL {}) AS every
+                ORDER BY slack_ts DESC
+                LIMIT {SUBJECT_MESSAGES}",
             some("deliveries"),
             some("deliveries_history")
         );
@@ -83,18 +86,20 @@ impl Outbox<'_> {
     ) -> Result<Vec<SubjectConversation>, Error> {
         let some = |table| {
             format!(
-                "SELECT user_id, installation, COALESCE(lane, deferred_lane) AS place, \
-                 channel_key, sequence FROM {table} WHERE tenant = $1 AND subject_key = $2 \
-                 AND (({POSTED}) \
-                 OR {OPEN} \
-                 OR ({DEAD} AND replayed_as IS NULL \
-                 AND COALESCE(action, 'post') IN ('post', 'reply', 'replace')))"
+                "SELECT user_id, installation, COALESCE(lane, deferred_lane) AS place,
+                        channel_key, sequence
+                    FROM {table}
+                    WHERE tenant = $1 AND subject_key = $2
+                        AND (({POSTED}) OR {OPEN} OR ({DEAD} AND replayed_as IS NULL
+                        AND COALESCE(action, 'post') IN ('post', 'reply', 'replace')))"
             )
         };
         let text = format!(
-            "SELECT user_id, installation, place, channel_key, MIN(sequence) \
-             FROM ({} UNION ALL {}) AS every \
-             GROUP BY user_id, installation, place, channel_key ORDER BY 5 LIMIT {}",
+            "SELECT user_id, installation, place, channel_key, MIN(sequence)
+                FROM ({} UNION ALL {}) AS every
+                GROUP BY user_id, installation, place, channel_key
+                ORDER BY 5
+                LIMIT {}",
             some("deliveries"),
             some("deliveries_history"),
             SUBJECT_CONVERSATIONS + 1
@@ -119,8 +124,13 @@ impl Outbox<'_> {
         tenant: &TenantId,
         delivery: DeliveryId,
     ) -> Result<Option<Vec<u8>>, Error> {
-        const SQL: &str = "SELECT content FROM deliveries WHERE tenant = $1 AND id = $2 \
-            UNION ALL SELECT content FROM deliveries_history WHERE tenant = $1 AND id = $2";
+        const SQL: &str = "SELECT content
+            FROM deliveries
+            WHERE tenant = $1 AND id = $2
+            UNION ALL
+            SELECT content
+            FROM deliveries_history
+            WHERE tenant = $1 AND id = $2";
         let id = delivery.to_string();
         let row = sql::one(self.store.reader(), SQL, params![tenant.as_str(), id.as_str()]).await?;
         let sealed = row.map(|row| row.get::<Option<Vec<u8>>>(0)).transpose()?.flatten();
@@ -270,13 +280,13 @@ async fn waiting(
     let channels: Vec<String> = channels.map(|channel| channel.id.to_string()).collect();
     let channels = among(channels.iter().map(String::as_str).collect());
     let text = format!(
-        "SELECT id, user_id, COALESCE(lane, deferred_lane), awaits_channel, action, \
-         CASE WHEN {EXPIRING} THEN 1 ELSE 0 END FROM deliveries \
-         WHERE tenant = $1 AND subject_key = $2 \
-         AND {OPEN} \
-         AND (user_id IN ({users}) OR lane IN ({lanes}) OR deferred_lane IN ({lanes}) \
-         OR awaits_channel IN ({channels})) \
-         ORDER BY position, sequence {{for_update}}"
+        "SELECT id, user_id, COALESCE(lane, deferred_lane), awaits_channel, action,
+                CASE WHEN {EXPIRING} THEN 1 ELSE 0 END
+            FROM deliveries
+            WHERE tenant = $1 AND subject_key = $2 AND {OPEN}
+                AND (user_id IN ({users}) OR lane IN ({lanes}) OR deferred_lane IN ({lanes})
+                OR awaits_channel IN ({channels}))
+            ORDER BY position, sequence {{for_update}}"
     );
     let rows = sql::all(tx, &text, values).await?;
     let waiting: Vec<_> = rows.iter().filter_map(|row| Waiting::of(row).ok()).collect();

@@ -38,17 +38,19 @@ impl Lanes<'_> {
     /// The pending work of a workspace.
     pub async fn workspace_backlog(self, id: InstallationId) -> Result<WorkspaceBacklog, Error> {
         let lanes = format!(
-            "SELECT clock.now, class, budget, COUNT(class), \
-             COALESCE(SUM(CASE WHEN next_at <= clock.now THEN 1 ELSE 0 END), 0) \
-             FROM {CLOCK} LEFT JOIN lanes \
-             ON installation = $1 AND next_at IS NOT NULL GROUP BY clock.now, class, budget"
+            "SELECT clock.now, class, budget, COUNT(class),
+                    COALESCE(SUM(CASE WHEN next_at <= clock.now THEN 1 ELSE 0 END), 0)
+                FROM {CLOCK}
+                LEFT JOIN lanes ON installation = $1 AND next_at IS NOT NULL
+                GROUP BY clock.now, class, budget"
         );
         let accounts = format!(
-            "SELECT {}, {}, {} FROM (SELECT 1) AS once \
-             LEFT JOIN posting ON posting.installation = $1 \
-             LEFT JOIN budgets AS updates ON updates.installation = $1 AND updates.method = $2 \
-             LEFT JOIN budgets AS deletions \
-             ON deletions.installation = $1 AND deletions.method = $3",
+            "SELECT {}, {}, {}
+                FROM (SELECT 1) AS once
+                LEFT JOIN posting ON posting.installation = $1
+                LEFT JOIN budgets AS updates ON updates.installation = $1 AND updates.method = $2
+                LEFT JOIN budgets AS deletions ON deletions.installation = $1
+                    AND deletions.method = $3",
             read_posting(),
             read_booked("updates"),
             read_booked("deletions")
@@ -96,11 +98,13 @@ impl Lanes<'_> {
         let mut found = HashMap::new();
         for chunk in lanes.chunks(CHUNK) {
             let text = format!(
-                "SELECT lane, (SELECT COUNT(*) FROM (SELECT 1 FROM deliveries \
-                 WHERE deliveries.installation = $1 AND deliveries.lane = lanes.lane AND {IN_LANE} \
-                 LIMIT {COUNTED}) AS counted), next_at FROM lanes \
-                 WHERE installation = $1 AND lane IN ({}) \
-                 AND (next_at IS NOT NULL OR asleep = 1 OR lease_token IS NOT NULL)",
+                "SELECT lane, (SELECT COUNT(*)
+                        FROM (SELECT 1 FROM deliveries WHERE deliveries.installation = $1
+                        AND deliveries.lane = lanes.lane AND {IN_LANE}
+                        LIMIT {COUNTED}) AS counted), next_at
+                    FROM lanes
+                    WHERE installation = $1 AND lane IN ({})
+                        AND (next_at IS NOT NULL OR asleep = 1 OR lease_token IS NOT NULL)",
                 placeholders(2, chunk.len())
             );
             let mut values = params![id.to_string()];
@@ -124,8 +128,9 @@ impl Lanes<'_> {
         budget: Budget,
         next_at: Timestamp,
     ) -> Result<u32, Error> {
-        const SQL: &str = "SELECT COUNT(*) FROM lanes WHERE installation = $1 AND budget = $2 \
-            AND next_at < $3 AND next_at <= {now}";
+        const SQL: &str = "SELECT COUNT(*)
+            FROM lanes
+            WHERE installation = $1 AND budget = $2 AND next_at < $3 AND next_at <= {now}";
         let values = params![id.to_string(), budget.code(), next_at.0];
         let row = sql::one(self.store.reader(), SQL, values).await?;
         row.map_or(Ok(0), |row| Columns::of(&row).count())

@@ -175,10 +175,11 @@ impl Store {
         let key = &join_key(backend, "d.tenant", "COALESCE(d.content, d.trace)");
         for (table, values) in given(backend, [Column::Text; 3], rows.collect()) {
             let text = format!(
-                "SELECT {}, clock.now, lanes.paced_until, {}, lanes.ready_at, {}, \
-                 lanes.installation, lanes.lane, lanes.lease_token, {KEY_COLUMNS} \
-                 FROM {CLOCK}, {table} \
-                 JOIN lanes ON {lane} AND lanes.lease_token = column3 JOIN {head} {key}",
+                "SELECT {}, clock.now, lanes.paced_until, {}, lanes.ready_at, {},
+                        lanes.installation, lanes.lane, lanes.lease_token, {KEY_COLUMNS}
+                    FROM {CLOCK}, {table}
+                    JOIN lanes ON {lane} AND lanes.lease_token = column3
+                    JOIN {head} {key}",
                 of_head(READ).replace("d.due_at", &due("d", "clock.now")),
                 of_head(LIFE),
                 doubt("d"),
@@ -323,10 +324,11 @@ async fn release_within(
     }
     if !next.is_zero() {
         let text = format!(
-            "UPDATE deliveries SET due_at = {{now}} + $3, updated_at = {{now}} \
-             WHERE sequence = (SELECT head.sequence FROM deliveries head \
-             WHERE head.installation = $1 AND head.lane = $2 AND head.{IN_LANE} \
-             ORDER BY head.position, head.sequence LIMIT 1)"
+            "UPDATE deliveries
+                SET due_at = {{now}} + $3, updated_at = {{now}}
+                WHERE sequence = (SELECT head.sequence FROM deliveries head
+                    WHERE head.installation = $1 AND head.lane = $2 AND head.{IN_LANE}
+                    ORDER BY head.position, head.sequence LIMIT 1)"
         );
         let installation = claim.installation.to_string();
         let values = params![installation, claim.lane.as_str(), micros(next)];
@@ -343,8 +345,10 @@ pub(in crate::store) async fn extend(
     lease: Duration,
 ) -> Result<bool, Error> {
     let text = format!(
-        "UPDATE lanes SET lease_until = clock.now + $4, next_at = clock.now + $4 FROM {} \
-         WHERE installation = $1 AND lane = $2 AND lease_token = $3",
+        "UPDATE lanes
+            SET lease_until = clock.now + $4, next_at = clock.now + $4
+            FROM {}
+            WHERE installation = $1 AND lane = $2 AND lease_token = $3",
         Patience::Shared.clock(db.get_database_backend())
     );
     let mut values = claim.key();
@@ -359,8 +363,9 @@ pub(in crate::store) async fn lock(
     patience: Patience,
 ) -> Result<bool, Error> {
     let text = format!(
-        "SELECT 1 FROM {}, lanes \
-         WHERE installation = $1 AND lane = $2 AND lease_token = $3 {{for_update}}",
+        "SELECT 1
+            FROM {}, lanes
+            WHERE installation = $1 AND lane = $2 AND lease_token = $3 {{for_update}}",
         patience.clock(tx.get_database_backend())
     );
     Ok(sql::one(tx, &text, claim.key()).await?.is_some())
@@ -414,11 +419,12 @@ pub(in crate::store) async fn unlease(
     // Not if a reconnect came since the claim: its wake-up would be lost.
     const SLEEPS: &str = "$6 = 1 AND woken_at < claimed_at";
     let text = format!(
-        "UPDATE lanes SET {UNLEASE}, paced_until = {PACED}, \
-         channel = COALESCE($5, channel), last_ts = COALESCE($7, last_ts), \
-         asleep = CASE WHEN {SLEEPS} THEN 1 ELSE 0 END, \
-         {} FROM {CLOCK} LEFT JOIN {} \
-         WHERE installation = $1 AND lane = $2 AND lease_token = $3",
+        "UPDATE lanes
+            SET {UNLEASE}, paced_until = {PACED}, channel = COALESCE($5, channel),
+                last_ts = COALESCE($7, last_ts), asleep = CASE WHEN {SLEEPS} THEN 1 ELSE 0 END, {}
+            FROM {CLOCK}
+            LEFT JOIN {}
+            WHERE installation = $1 AND lane = $2 AND lease_token = $3",
         headed(SLEEPS, PACED),
         head()
     );

@@ -56,14 +56,13 @@ pub(in crate::store) fn pace(now: &str) -> String {
 pub(in crate::store) fn headed(sleeps: &str, paced_until: &str) -> String {
     let (budget, due) = (budget(), due("head", "clock.now"));
     format!(
-        "next_at = CASE WHEN {sleeps} OR head.due_at IS NULL THEN NULL \
-         ELSE {{greatest}}({due}, {paced_until}) END, \
-         ready_at = {{greatest}}(COALESCE({due}, 0), {paced_until}), \
-         budget = {budget}, \
-         tenant = COALESCE(head.tenant, lanes.tenant), \
-         class = CASE WHEN head.state = 'unknown' THEN 0 \
-         WHEN head.position <= lanes.urgent_through THEN 1 \
-         WHEN head.position <= lanes.normal_through THEN 2 ELSE 3 END"
+        "next_at = CASE WHEN {sleeps} OR head.due_at IS NULL THEN NULL
+                ELSE {{greatest}}({due}, {paced_until}) END,
+                ready_at = {{greatest}}(COALESCE({due}, 0), {paced_until}), budget = {budget},
+                tenant = COALESCE(head.tenant, lanes.tenant),
+                class = CASE WHEN head.state = 'unknown' THEN 0
+                WHEN head.position <= lanes.urgent_through THEN 1
+                WHEN head.position <= lanes.normal_through THEN 2 ELSE 3 END"
     )
 }
 
@@ -88,8 +87,8 @@ pub(in crate::store) const HEAD: &str = "due_at, updated_at, tenant, state, posi
 /// The head of the lane `$1`, `$2`, to be joined: one row, with NULLs if the lane is empty.
 pub(in crate::store) fn head() -> String {
     format!(
-        "(SELECT {HEAD} FROM deliveries WHERE installation = $1 AND lane = $2 AND {IN_LANE} \
-         ORDER BY position, sequence LIMIT 1) AS head ON TRUE"
+        "(SELECT {HEAD} FROM deliveries WHERE installation = $1 AND lane = $2 AND {IN_LANE}
+                ORDER BY position, sequence LIMIT 1) AS head ON TRUE"
     )
 }
 
@@ -98,8 +97,9 @@ pub(in crate::store) fn head() -> String {
 pub(in crate::store) fn heads(backend: DbBackend, alias: &str, columns: &str) -> String {
     let first = |columns: &str| {
         format!(
-            "(SELECT {columns} FROM deliveries WHERE deliveries.installation = column1 \
-             AND deliveries.lane = column2 AND {IN_LANE} ORDER BY position, sequence LIMIT 1)"
+            "(SELECT {columns} FROM deliveries WHERE deliveries.installation = column1
+                    AND deliveries.lane = column2 AND {IN_LANE} ORDER BY position, sequence
+                    LIMIT 1)"
         )
     };
     match backend {
@@ -179,19 +179,21 @@ pub(in crate::store) async fn fill(
     let pace = pace("{now}");
     for (table, values) in given(tx.get_database_backend(), columns, rows.collect()) {
         let text = format!(
-            "INSERT INTO lanes (installation, lane, next_at, tenant, class, urgent_through, \
-             normal_through, budget, ready_at) SELECT {}, column3 FROM {table} WHERE TRUE \
-             ON CONFLICT (installation, lane) DO UPDATE SET \
-             next_at = CASE WHEN {EMPTY} THEN {{greatest}}(excluded.next_at, {pace}) \
-             ELSE lanes.next_at END, \
-             ready_at = CASE WHEN {EMPTY} THEN {{greatest}}(excluded.next_at, {pace}) \
-             ELSE lanes.ready_at END, \
-             budget = CASE WHEN {EMPTY} THEN excluded.budget ELSE lanes.budget END, \
-             tenant = CASE WHEN {EMPTY} THEN excluded.tenant ELSE lanes.tenant END, \
-             class = CASE WHEN {EMPTY} OR lanes.class > excluded.class THEN excluded.class \
-             ELSE lanes.class END, \
-             urgent_through = {{greatest}}(lanes.urgent_through, excluded.urgent_through), \
-             normal_through = {{greatest}}(lanes.normal_through, excluded.normal_through)",
+            "INSERT INTO lanes (installation, lane, next_at, tenant, class, urgent_through,
+                    normal_through, budget, ready_at)
+                SELECT {}, column3
+                FROM {table}
+                WHERE TRUE
+                ON CONFLICT (installation, lane) DO UPDATE
+                SET next_at = CASE WHEN {EMPTY} THEN {{greatest}}(excluded.next_at, {pace})
+                    ELSE lanes.next_at END, ready_at = CASE
+                    WHEN {EMPTY} THEN {{greatest}}(excluded.next_at, {pace})
+                    ELSE lanes.ready_at END, budget = CASE WHEN {EMPTY} THEN excluded.budget
+                    ELSE lanes.budget END, tenant = CASE WHEN {EMPTY} THEN excluded.tenant
+                    ELSE lanes.tenant END, class = CASE WHEN {EMPTY}
+                    OR lanes.class > excluded.class THEN excluded.class ELSE lanes.class END,
+                    urgent_through = {{greatest}}(lanes.urgent_through, excluded.urgent_through),
+                    normal_through = {{greatest}}(lanes.normal_through, excluded.normal_through)",
             numbered(8)
         );
         sql::execute(tx, &text, values).await?;
@@ -206,10 +208,12 @@ impl Lanes<'_> {
     pub async fn wake(self, installation: InstallationId) -> Result<(), Error> {
         let pace = pace("{now}");
         let text = &format!(
-            "UPDATE lanes SET woken_at = {{now}}, asleep = 0, next_at = CASE \
-             WHEN asleep = 1 THEN {{greatest}}({{now}}, {pace}) ELSE next_at END, ready_at = CASE \
-             WHEN asleep = 1 THEN {{greatest}}({{now}}, {pace}) ELSE ready_at END \
-             WHERE installation = $1"
+            "UPDATE lanes
+                SET woken_at = {{now}}, asleep = 0,
+                    next_at = CASE WHEN asleep = 1 THEN {{greatest}}({{now}}, {pace})
+                    ELSE next_at END, ready_at = CASE
+                    WHEN asleep = 1 THEN {{greatest}}({{now}}, {pace}) ELSE ready_at END
+                WHERE installation = $1"
         );
         let id = &installation.to_string();
         self.store
@@ -224,9 +228,9 @@ impl Lanes<'_> {
     /// The deliveries that wait in one lane.
     pub async fn backlog(self, installation: InstallationId, lane: &str) -> Result<Backlog, Error> {
         let text = format!(
-            "SELECT (SELECT COUNT(*) FROM deliveries WHERE installation = $1 AND lane = $2 \
-             AND {IN_LANE}), \
-             (SELECT next_at FROM lanes WHERE installation = $1 AND lane = $2)"
+            "SELECT (SELECT COUNT(*) FROM deliveries WHERE installation = $1 AND lane = $2
+                    AND {IN_LANE}), (SELECT next_at FROM lanes WHERE installation = $1
+                    AND lane = $2)"
         );
         let values = params![installation.to_string(), lane];
         let Some(row) = sql::one(self.store.reader(), &text, values).await? else {
@@ -259,11 +263,12 @@ pub(in crate::store) async fn positions(
     let (table, mut values) = arrays([Column::Text, Column::Text], rows.collect());
     values.push(wanted.into());
     let text = format!(
-        "WITH locked AS (INSERT INTO lanes (installation, lane) SELECT column1, column2 \
-         FROM {table} WHERE TRUE ON CONFLICT (installation, lane) \
-         DO UPDATE SET lane = excluded.lane RETURNING 1) \
-         SELECT nextval('delivery_positions') FROM generate_series(1, $3) \
-         WHERE (SELECT COUNT(*) FROM locked) >= 0"
+        "WITH locked AS (INSERT INTO lanes (installation, lane) SELECT column1, column2
+                FROM {table} WHERE TRUE ON CONFLICT (installation,
+                lane) DO UPDATE SET lane = excluded.lane RETURNING 1)
+            SELECT nextval('delivery_positions')
+            FROM generate_series(1, $3)
+            WHERE (SELECT COUNT(*) FROM locked) >= 0"
     );
     sql::all(tx, &text, values).await?.iter().map(|row| row.get(0)).collect()
 }

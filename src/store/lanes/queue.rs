@@ -201,18 +201,20 @@ impl Store {
         // By both columns of the key, as for one row that is looked up (see `sql::by_key`).
         let claim = CLAIM.replace(
             "FROM clock WHERE installation = $1",
-            "FROM clock, due WHERE lanes.installation = ANY (ARRAY[due.installation]) \
-             AND lanes.lane = due.lane",
+            "FROM clock, due
+                WHERE lanes.installation = ANY (ARRAY[due.installation]) AND lanes.lane = due.lane",
         );
         let spend = Spend::of(key.budget);
         let patience = Patience::Brief.column(self.writer().get_database_backend());
         let text = format!(
-            "WITH clock AS MATERIALIZED (SELECT {{now}} AS now{patience}), \
-             due AS MATERIALIZED ({due}), \
-             claimed AS ({claim} RETURNING lanes.lane, channel, last_ts), \
-             spent AS (UPDATE {} FROM clock, (SELECT COUNT(*) AS starts FROM claimed) AS taken \
-             WHERE {} AND taken.starts > 0 RETURNING {}) \
-             SELECT lane, channel, last_ts, clock.now, (SELECT * FROM spent) FROM claimed, clock",
+            "WITH clock AS MATERIALIZED (SELECT {{now}} AS now{patience}),
+                    due AS MATERIALIZED ({due}),
+                    claimed AS ({claim} RETURNING lanes.lane, channel, last_ts),
+                    spent AS (UPDATE {} FROM clock,
+                    (SELECT COUNT(*) AS starts FROM claimed) AS taken WHERE {}
+                    AND taken.starts > 0 RETURNING {})
+                SELECT lane, channel, last_ts, clock.now, (SELECT * FROM spent)
+                FROM claimed, clock",
             spend.set, spend.row, spend.until
         );
         let rows = sql::all(self.writer(), &text, values(key, token, lease, pace)).await?;
@@ -244,7 +246,8 @@ impl Store {
 /// Jumps from queue to queue: `$1` to `$4` are the start, `$5` how many. The queues are numbered,
 /// since the join may change their order and the next call continues after the last.
 fn queues_text(backend: Backend) -> String {
-    const NEXT: &str = "SELECT installation, tenant, class, budget, next_at FROM lanes \
+    const NEXT: &str = "SELECT installation, tenant, class, budget, next_at
+        FROM lanes
         WHERE next_at IS NOT NULL AND (installation, tenant, class, budget) > ";
     const ORDER: &str = "ORDER BY installation, tenant, class, budget, next_at LIMIT 1";
     const KEY: &str = "(queue.installation, queue.tenant, queue.class, queue.budget)";
@@ -266,16 +269,17 @@ fn queues_text(backend: Backend) -> String {
     let methods = methods.concat();
     let (posting, booked) = (read_posting(), read_booked("budgets"));
     format!(
-        "WITH RECURSIVE queue AS (SELECT first.*, CAST(1 AS bigint) AS number \
-         FROM ({NEXT} ($1, $2, $3, $4) {ORDER}) AS first \
-         UNION ALL SELECT later.installation, later.tenant, later.class, later.budget, \
-         later.next_at, queue.number + 1 FROM {step} WHERE queue.number < $5) \
-         SELECT queue.installation, queue.tenant, queue.class, queue.budget, queue.next_at, \
-         {{now}}, {posting}, {booked} \
-         FROM queue LEFT JOIN posting ON posting.installation = queue.installation \
-         LEFT JOIN budgets ON budgets.installation = queue.installation \
-         AND budgets.method = CASE queue.budget {methods}END \
-         ORDER BY queue.number"
+        "WITH RECURSIVE queue AS (SELECT first.*, CAST(1 AS bigint) AS number
+                FROM ({NEXT} ($1, $2, $3, $4) {ORDER}) AS first UNION ALL
+                SELECT later.installation, later.tenant, later.class, later.budget, later.next_at,
+                queue.number + 1 FROM {step} WHERE queue.number < $5)
+            SELECT queue.installation, queue.tenant, queue.class, queue.budget, queue.next_at,
+                {{now}}, {posting}, {booked}
+            FROM queue
+            LEFT JOIN posting ON posting.installation = queue.installation
+            LEFT JOIN budgets ON budgets.installation = queue.installation
+                AND budgets.method = CASE queue.budget {methods}END
+            ORDER BY queue.number"
     )
 }
 
@@ -295,8 +299,10 @@ async fn steps(
     }
     let spend = Spend::of(budget);
     let spend = format!(
-        "UPDATE {} FROM {CLOCK}, (SELECT $2 AS starts) AS taken \
-         WHERE {} RETURNING {}",
+        "UPDATE {}
+            FROM {CLOCK}, (SELECT $2 AS starts) AS taken
+            WHERE {}
+            RETURNING {}",
         spend.set, spend.row, spend.until
     );
     if !claimed.lanes.is_empty() {
@@ -311,10 +317,12 @@ async fn steps(
 
 /// `$1` to `$4`: the queue; `$5`: token; `$6`: lease. A pace by a clock that has since stepped back
 /// is moved back with it: the new `claimed_at` would no longer show that it is ahead.
-const CLAIM: &str = "UPDATE lanes SET lease_token = $5, lease_until = clock.now + $6, \
-    next_at = clock.now + $6, claimed_at = clock.now, \
-    paced_until = lanes.paced_until - {greatest}(lanes.claimed_at - clock.now, 0) \
-    FROM clock WHERE installation = $1";
+const CLAIM: &str = "UPDATE lanes
+    SET lease_token = $5, lease_until = clock.now + $6, next_at = clock.now + $6,
+        claimed_at = clock.now, paced_until = lanes.paced_until -
+        {greatest}(lanes.claimed_at - clock.now, 0)
+    FROM clock
+    WHERE installation = $1";
 
 /// Takes starts from a budget. `$1`: the workspace; `$7`: microseconds between two starts; `$8`:
 /// the burst, as a time.
@@ -332,8 +340,9 @@ impl Spend {
         match budget {
             Budget::Posts => Self {
                 set: format!(
-                    "posting SET spent_until = {{greatest}}({}, {SPENT}, \
-                     window_posts = window_posts + taken.starts",
+                    "posting
+                        SET spent_until = {{greatest}}({}, {SPENT},
+                            window_posts = window_posts + taken.starts",
                     clock::spent_until("clock.now")
                 ),
                 row: ROW.into(),
@@ -355,9 +364,12 @@ impl Spend {
 /// The limit is part of the text, so that the planner knows that few rows come.
 fn due(limit: u32) -> String {
     format!(
-        "SELECT lane FROM lanes WHERE installation = $1 AND tenant = $2 AND class = $3 \
-         AND budget = $4 AND next_at <= {{now}} AND lease_until <= {{now}} AND asleep = 0 \
-         ORDER BY next_at LIMIT {limit} {{skip_locked}}"
+        "SELECT lane
+            FROM lanes
+            WHERE installation = $1 AND tenant = $2 AND class = $3 AND budget = $4
+                AND next_at <= {{now}} AND lease_until <= {{now}} AND asleep = 0
+            ORDER BY next_at
+            LIMIT {limit} {{skip_locked}}"
     )
 }
 

@@ -124,23 +124,29 @@ impl Store {
 /// for EXISTS, PostgreSQL would be free to read a whole table.
 pub(in crate::store) fn page(limit: u32) -> String {
     let head = format!(
-        "FROM deliveries head WHERE head.installation = lanes.installation \
-         AND head.lane = lanes.lane AND head.{IN_LANE} \
-         ORDER BY head.position, head.sequence LIMIT 1"
+        "FROM deliveries head
+            WHERE head.installation = lanes.installation AND head.lane = lanes.lane
+                AND head.{IN_LANE}
+            ORDER BY head.position, head.sequence
+            LIMIT 1"
     );
     let (due, pace) = (due("head", "{now}"), pace("{now}"));
     let (late, stranded) = (Fault::Late.code(), Fault::Stranded.code());
     format!(
-        "SELECT lanes.installation, lanes.lane, CASE \
-         WHEN lanes.asleep = 0 AND lanes.lease_token IS NULL \
-         AND (lanes.next_at IS NULL OR lanes.next_at > {{now}}) \
-         AND COALESCE(lanes.next_at, {}) > (SELECT {{greatest}}({due}, {pace}) {head}) THEN {late} \
-         WHEN lanes.asleep = 1 AND (SELECT 1 {head}) = 1 AND ((SELECT i.state FROM installations i \
-         WHERE i.id = lanes.installation) = 'active' OR (SELECT 1 FROM tenant_links t \
-         WHERE t.installation = lanes.installation AND t.tenant = (SELECT head.tenant {head}) \
-         LIMIT 1) IS NULL) THEN {stranded} ELSE 0 END \
-         FROM lanes WHERE (lanes.installation, lanes.lane) > ($1, $2) \
-         ORDER BY lanes.installation, lanes.lane LIMIT {limit}",
+        "SELECT lanes.installation, lanes.lane,
+                CASE WHEN lanes.asleep = 0 AND lanes.lease_token IS NULL
+                AND (lanes.next_at IS NULL OR lanes.next_at > {{now}})
+                AND COALESCE(lanes.next_at,
+                {}) > (SELECT {{greatest}}({due}, {pace}) {head}) THEN {late} WHEN lanes.asleep = 1
+                AND (SELECT 1 {head}) = 1 AND ((SELECT i.state FROM installations i
+                WHERE i.id = lanes.installation) = 'active'
+                OR (SELECT 1 FROM tenant_links t WHERE t.installation = lanes.installation
+                AND t.tenant = (SELECT head.tenant {head}) LIMIT 1) IS NULL) THEN {stranded}
+                ELSE 0 END
+            FROM lanes
+            WHERE (lanes.installation, lanes.lane) > ($1, $2)
+            ORDER BY lanes.installation, lanes.lane
+            LIMIT {limit}",
         i64::MAX
     )
 }
@@ -154,8 +160,11 @@ async fn repair(tx: &Tx, fault: Fault, lanes: &[&LaneKey]) -> Result<(u64, u64),
     let mut locked: Vec<[Value; 2]> = Vec::new();
     for (table, values) in given(backend, [Column::Text; 2], rows(lanes)) {
         let lock = format!(
-            "SELECT lanes.installation, lanes.lane FROM {table} JOIN lanes ON {lane} \
-             WHERE {which} ORDER BY lanes.installation, lanes.lane {{skip_locked}}"
+            "SELECT lanes.installation, lanes.lane
+                FROM {table}
+                JOIN lanes ON {lane}
+                WHERE {which}
+                ORDER BY lanes.installation, lanes.lane {{skip_locked}}"
         );
         for row in sql::all(tx, &lock, values).await? {
             locked.push([row.get::<String>(0)?.into(), row.get::<String>(1)?.into()]);
@@ -171,8 +180,11 @@ async fn repair(tx: &Tx, fault: Fault, lanes: &[&LaneKey]) -> Result<(u64, u64),
     let mut repaired = 0;
     for (table, values) in given(backend, [Column::Text; 2], locked) {
         let text = format!(
-            "UPDATE lanes SET {woken}{set} FROM {CLOCK}, \
-             {table} JOIN {head} WHERE {lane} AND {wrong}"
+            "UPDATE lanes
+                SET {woken}{set}
+                FROM {CLOCK}, {table}
+                JOIN {head}
+                WHERE {lane} AND {wrong}"
         );
         repaired += sql::execute(tx, &text, values).await?;
     }

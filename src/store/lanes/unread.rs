@@ -60,17 +60,21 @@ async fn leave(
     newer: bool,
     patience: Patience,
 ) -> Result<bool, Error> {
-    const PARK: &str = "UPDATE deliveries SET state = 'parked', reason = $2, code = $3, \
-        updated_at = {now} WHERE id = $1";
+    const PARK: &str = "UPDATE deliveries
+        SET state = 'parked', reason = $2, code = $3, updated_at = {now}
+        WHERE id = $1";
     if !lock(tx, claim, patience).await? {
         return Ok(false);
     }
     let mut parked = !newer;
     if newer {
         let rest = format!(
-            "UPDATE deliveries SET due_at = {{greatest}}({}, clock.now + $2), code = $3, \
-             updated_at = CASE WHEN code = $3 THEN updated_at ELSE clock.now END \
-             FROM {CLOCK} WHERE id = $1 RETURNING {{now}}, updated_at",
+            "UPDATE deliveries
+                SET due_at = {{greatest}}({}, clock.now + $2), code = $3,
+                    updated_at = CASE WHEN code = $3 THEN updated_at ELSE clock.now END
+                FROM {CLOCK}
+                WHERE id = $1
+                RETURNING {{now}}, updated_at",
             due("deliveries", "clock.now")
         );
         let row = sql::one(tx, &rest, params![id, micros(REST), MARK]).await?;
@@ -115,9 +119,10 @@ impl Upkeep<'_> {
     /// Counts deliveries waiting outside of lanes that are left to newer releases, up to a limit.
     pub async fn count_unread(self) -> Result<(), Error> {
         let text = format!(
-            "SELECT COUNT(*) FROM (SELECT 1 FROM deliveries WHERE (state = 'resolving' \
-             OR (state = 'pending' AND lane IS NULL)) AND due_at <= {{now}} \
-             AND NOT ({}) LIMIT 1000) AS unread",
+            "SELECT COUNT(*)
+                FROM (SELECT 1 FROM deliveries
+                    WHERE (state = 'resolving' OR (state = 'pending' AND lane IS NULL))
+                    AND due_at <= {{now}} AND NOT ({}) LIMIT 1000) AS unread",
             known()
         );
         let Some(row) = sql::one(self.store.reader(), &text, params![]).await? else {

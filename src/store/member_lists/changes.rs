@@ -173,8 +173,10 @@ async fn newest_applied(
         return Ok(HashMap::new());
     }
     let text = format!(
-        "SELECT slack_user_id, MAX(updated) FROM seen_events WHERE installation = $1 \
-         AND state = 'done' AND slack_user_id IN ({}) GROUP BY slack_user_id",
+        "SELECT slack_user_id, MAX(updated)
+            FROM seen_events
+            WHERE installation = $1 AND state = 'done' AND slack_user_id IN ({})
+            GROUP BY slack_user_id",
         sql::placeholders(2, changes.len())
     );
     let mut values = params![id];

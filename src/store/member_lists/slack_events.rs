@@ -122,19 +122,17 @@ impl<'a> SlackEvents<'a> {
     /// Claims events of one installation, the longest due first.
     pub async fn claim(self, lease: Duration) -> Result<Vec<ClaimedEvent>, Error> {
         let text = format!(
-            "WITH due AS MATERIALIZED (SELECT e.installation, e.event_id FROM seen_events e, \
-               (SELECT installation, event_id, attempts FROM seen_events \
-                WHERE state = 'waiting' AND due_at <= {{now}} AND {KNOWN} \
-                ORDER BY due_at LIMIT 1) AS f \
-             WHERE e.state = 'waiting' AND e.due_at <= {{now}} AND e.{KNOWN} \
-               AND e.installation = f.installation AND e.attempts = f.attempts \
-               AND (f.attempts = 0 OR e.event_id = f.event_id) \
-             ORDER BY e.due_at LIMIT {BATCH} {skip}) \
-             UPDATE seen_events SET lease_token = $1, due_at = {{now}} + $2, \
-               attempts = attempts + 1 \
-             WHERE (installation, event_id) IN (SELECT installation, event_id FROM due) \
-               AND state = 'waiting' \
-             RETURNING installation, event_id, kind, happened_at, attempts, body",
+            "WITH due AS MATERIALIZED (SELECT e.installation, e.event_id FROM seen_events e,
+                    (SELECT installation, event_id, attempts FROM seen_events
+                    WHERE state = 'waiting' AND due_at <= {{now}} AND {KNOWN} ORDER BY due_at
+                    LIMIT 1) AS f WHERE e.state = 'waiting' AND e.due_at <= {{now}} AND e.{KNOWN}
+                    AND e.installation = f.installation AND e.attempts = f.attempts
+                    AND (f.attempts = 0 OR e.event_id = f.event_id) ORDER BY e.due_at
+                    LIMIT {BATCH} {skip}) UPDATE seen_events
+                SET lease_token = $1, due_at = {{now}} + $2, attempts = attempts + 1
+                WHERE (installation, event_id) IN (SELECT installation, event_id FROM due)
+                    AND state = 'waiting'
+                RETURNING installation, event_id, kind, happened_at, attempts, body",
             skip = if self.store.backend() == Backend::Postgres {
                 "FOR UPDATE OF e SKIP LOCKED"
             } else {

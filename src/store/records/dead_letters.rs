@@ -61,8 +61,9 @@ impl Records<'_> {
         }
         let page = |table| {
             format!(
-                "SELECT * FROM (SELECT id, updated_at FROM {table} WHERE {which} \
-                 ORDER BY updated_at DESC, id DESC LIMIT {}) AS {table}_page",
+                "SELECT *
+                    FROM (SELECT id, updated_at FROM {table} WHERE {which}
+                        ORDER BY updated_at DESC, id DESC LIMIT {}) AS {table}_page",
                 limit + 1
             )
         };
@@ -131,10 +132,11 @@ impl FailedFilter {
 pub(in crate::store) fn superseded(table: &str) -> String {
     let by = |later| {
         format!(
-            "EXISTS (SELECT 1 FROM {later} AS later WHERE later.tenant = {table}.tenant \
-             AND later.subject_key = {table}.subject_key AND later.sequence > {table}.sequence \
-             AND later.action IN ('replace', 'retract', 'done') \
-             AND (later.user_id = {table}.user_id OR later.lane = {table}.lane))"
+            "EXISTS (SELECT 1 FROM {later} AS later WHERE later.tenant = {table}.tenant
+                    AND later.subject_key = {table}.subject_key
+                    AND later.sequence > {table}.sequence
+                    AND later.action IN ('replace', 'retract', 'done')
+                    AND (later.user_id = {table}.user_id OR later.lane = {table}.lane))"
         )
     };
     let speaks = format!("COALESCE({table}.action, 'post') IN ('post', 'reply', 'replace')");

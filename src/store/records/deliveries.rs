@@ -165,8 +165,9 @@ impl Records<'_> {
     /// means more than that.
     pub async fn count_waiting(self, tenant: &TenantId, most: u64) -> Result<u64, Error> {
         let text = format!(
-            "SELECT COUNT(*) FROM (SELECT 1 FROM deliveries \
-             WHERE tenant = $1 AND {OPEN_OF_TENANT} LIMIT $2) AS waiting"
+            "SELECT COUNT(*)
+                FROM (SELECT 1 FROM deliveries WHERE tenant = $1 AND {OPEN_OF_TENANT}
+                    LIMIT $2) AS waiting"
         );
         let most = i64::try_from(most).unwrap_or(i64::MAX).saturating_add(1);
         let row = sql::one(self.store.reader(), &text, params![tenant.as_str(), most]).await?;
@@ -184,8 +185,14 @@ impl Store {
         values: Vec<Value>,
     ) -> Result<Vec<DeliveryRecord>, Error> {
         let text = format!(
-            "SELECT {READ} FROM deliveries WHERE {filter} \
-             UNION ALL SELECT {READ} FROM deliveries_history WHERE {filter} ORDER BY sequence"
+            "SELECT {READ}
+                FROM deliveries
+                WHERE {filter}
+                UNION ALL
+                SELECT {READ}
+                FROM deliveries_history
+                WHERE {filter}
+                ORDER BY sequence"
         );
         let rows = sql::all(self.reader(), &text, values.clone()).await?;
         let mut records = rows.iter().map(record).collect::<Result<Vec<_>, _>>()?;
@@ -196,9 +203,11 @@ impl Store {
             record.trace = self.open_trace(tenant, record.id, sealed.as_deref(), keys).await?;
         }
         let text = format!(
-            "SELECT delivery, number, started_at, ended_at, outcome, code, method, took \
-             FROM attempts WHERE delivery IN (SELECT id FROM deliveries WHERE {filter} \
-             UNION ALL SELECT id FROM deliveries_history WHERE {filter}) ORDER BY sequence"
+            "SELECT delivery, number, started_at, ended_at, outcome, code, method, took
+                FROM attempts
+                WHERE delivery IN (SELECT id FROM deliveries WHERE {filter} UNION ALL SELECT id
+                    FROM deliveries_history WHERE {filter})
+                ORDER BY sequence"
         );
         let mut attempts = HashMap::<DeliveryId, Vec<AttemptRecord>>::new();
         for row in sql::all(self.reader(), &text, values.clone()).await? {

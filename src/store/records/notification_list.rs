@@ -96,15 +96,15 @@ impl Store {
                 which.push_str(&theirs);
                 // Or one of the few that the person shares.
                 let user = values.len();
-                let shared = "id IN (SELECT delivery FROM delivery_sharers \
-                    WHERE tenant = $1 AND user_id =";
+                let shared = "
+                    id IN (SELECT delivery FROM delivery_sharers WHERE tenant = $1 AND user_id =";
                 which.extend([" OR ", shared, " $", &user.to_string(), "))"]);
             }
             let text = format!(
-                "SELECT notification, state, COUNT(*) FROM \
-                 (SELECT notification, state FROM deliveries WHERE {which} \
-                  UNION ALL SELECT notification, state FROM deliveries_history WHERE {which}) \
-                 AS every GROUP BY notification, state"
+                "SELECT notification, state, COUNT(*)
+                    FROM (SELECT notification, state FROM deliveries WHERE {which} UNION ALL
+                        SELECT notification, state FROM deliveries_history WHERE {which}) AS every
+                    GROUP BY notification, state"
             );
             for row in sql::all(self.reader(), &text, values).await? {
                 let mut columns = Columns::of(&row);
@@ -146,8 +146,11 @@ fn list(
         (None, None) => {}
     }
     let text = format!(
-        "SELECT n.id, n.request_id, n.event_type, n.created_at, n.expires_at FROM notifications n \
-         WHERE {which} ORDER BY n.created_at DESC, n.id DESC LIMIT {limit}"
+        "SELECT n.id, n.request_id, n.event_type, n.created_at, n.expires_at
+            FROM notifications n
+            WHERE {which}
+            ORDER BY n.created_at DESC, n.id DESC
+            LIMIT {limit}"
     );
     (text, values)
 }
@@ -166,13 +169,14 @@ fn with_user(user: &UserId, state: Option<State>, values: &mut Vec<Value>) -> St
     let state = state.map_or_else(String::new, |state| {
         let is = bind(values, "state =", state.code());
         format!(
-            " AND (EXISTS (SELECT 1 FROM deliveries WHERE id = s.delivery AND {is}) \
-             OR EXISTS (SELECT 1 FROM deliveries_history WHERE id = s.delivery AND {is}))"
+            " AND (EXISTS (SELECT 1 FROM deliveries WHERE id = s.delivery AND {is})
+                    OR EXISTS (SELECT 1 FROM deliveries_history WHERE id = s.delivery AND {is}))"
         )
     });
     let shared = format!(
-        "SELECT s.notification FROM delivery_sharers s \
-         WHERE s.tenant = $1 AND s.user_id = ${user}{state}"
+        "SELECT s.notification
+            FROM delivery_sharers s
+            WHERE s.tenant = $1 AND s.user_id = ${user}{state}"
     );
     format!(" AND n.id IN ({hot} UNION ALL {history} UNION ALL {shared})")
 }
@@ -183,8 +187,8 @@ fn with_state(state: State, values: &mut Vec<Value>) -> String {
     let delivery = bind(values, " AND d.state =", state.code());
     let any = |table| {
         format!(
-            "EXISTS (SELECT 1 FROM {table} d WHERE d.tenant = $1 \
-             AND d.notification = n.id{delivery})"
+            "EXISTS (SELECT 1 FROM {table} d WHERE d.tenant = $1
+                    AND d.notification = n.id{delivery})"
         )
     };
     let (hot, history) = (any("deliveries"), any("deliveries_history"));

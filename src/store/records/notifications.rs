@@ -40,8 +40,10 @@ impl Records<'_> {
         tenant: &TenantId,
         id: NotificationId,
     ) -> Result<Option<NotificationRecord>, Error> {
-        const SQL: &str = "SELECT principal, request_id, event_type, data, link, answer, \
-            created_at, expires_at FROM notifications WHERE tenant = $1 AND id = $2";
+        const SQL: &str = "
+            SELECT principal, request_id, event_type, data, link, answer, created_at, expires_at
+            FROM notifications
+            WHERE tenant = $1 AND id = $2";
         let key = id.to_string();
         let values = params![tenant.as_str(), key.as_str()];
         let Some(row) = sql::one(self.store.reader(), SQL, values.clone()).await? else {
@@ -75,9 +77,9 @@ impl Records<'_> {
     /// are absent. The sum is all accepted deliveries minus those that retention removed (invariant
     /// I1).
     pub async fn counts(self, tenant: &TenantId) -> Result<BTreeMap<&'static str, i64>, Error> {
-        const SQL: &str = "SELECT state, COUNT(*) FROM \
-            (SELECT state FROM deliveries WHERE tenant = $1 \
-             UNION ALL SELECT state FROM deliveries_history WHERE tenant = $1) AS every \
+        const SQL: &str = "SELECT state, COUNT(*)
+            FROM (SELECT state FROM deliveries WHERE tenant = $1 UNION ALL SELECT state
+                FROM deliveries_history WHERE tenant = $1) AS every
             GROUP BY state";
         let mut counts = BTreeMap::new();
         for row in sql::all(self.store.reader(), SQL, params![tenant.as_str()]).await? {

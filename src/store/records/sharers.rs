@@ -55,9 +55,11 @@ impl Store {
         values: Vec<Value>,
     ) -> Result<HashMap<DeliveryId, Vec<UserId>>, Error> {
         let text = format!(
-            "SELECT delivery, user_id FROM delivery_sharers WHERE delivery IN \
-             (SELECT id FROM deliveries WHERE {filter} \
-             UNION ALL SELECT id FROM deliveries_history WHERE {filter}) ORDER BY user_id"
+            "SELECT delivery, user_id
+                FROM delivery_sharers
+                WHERE delivery IN (SELECT id FROM deliveries WHERE {filter} UNION ALL SELECT id
+                    FROM deliveries_history WHERE {filter})
+                ORDER BY user_id"
         );
         let mut shared = HashMap::<DeliveryId, Vec<UserId>>::new();
         for row in sql::all(self.reader(), &text, values).await? {
@@ -116,15 +118,18 @@ pub(in crate::store) async fn leave(
     theirs: Option<&Arc<ScopeKeys>>,
     rows: &PersonRows<'_>,
 ) -> Result<(), Error> {
-    const GONE: &str = "DELETE FROM delivery_sharers WHERE tenant = $1 AND delivery = $2 \
-        AND user_id = $3";
+    const GONE: &str = "DELETE FROM delivery_sharers
+        WHERE tenant = $1 AND delivery = $2 AND user_id = $3";
     let (tenant, user, values) = (rows.tenant, rows.user, rows.values());
     let leave = format!("DELETE FROM delivery_sharers WHERE {}", rows.of(""));
     sql::execute(tx, &leave, values.clone()).await?;
     for table in ["deliveries", "deliveries_history"] {
         let find = format!(
-            "SELECT s.delivery, MIN(s.user_id) FROM delivery_sharers s JOIN {table} d \
-             ON d.id = s.delivery WHERE {} AND s.tenant = $1 GROUP BY s.delivery",
+            "SELECT s.delivery, MIN(s.user_id)
+                FROM delivery_sharers s
+                JOIN {table} d ON d.id = s.delivery
+                WHERE {} AND s.tenant = $1
+                GROUP BY s.delivery",
             rows.of("d.")
         );
         for row in sql::all(tx, &find, values.clone()).await? {

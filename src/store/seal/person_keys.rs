@@ -356,9 +356,10 @@ async fn find(
     let mut found = Vec::new();
     for (table, values) in given(backend, [Column::Text, Column::Bytes], named) {
         let text = format!(
-            "SELECT {KEY_COLUMNS}, CASE WHEN k.name IS NOT NULL \
-             AND k.used_at > {{now}} - {noted} THEN 0 ELSE 1 END AS key_unnoted \
-             FROM {table} JOIN person_keys k ON k.tenant = column1 AND {key} {lock}"
+            "SELECT {KEY_COLUMNS}, CASE WHEN k.name IS NOT NULL
+                    AND k.used_at > {{now}} - {noted} THEN 0 ELSE 1 END AS key_unnoted
+                FROM {table}
+                JOIN person_keys k ON k.tenant = column1 AND {key} {lock}"
         );
         for row in sql::all(db, &text, values).await? {
             let unnoted = row.named::<i32>("key_unnoted")? != 0;
@@ -391,11 +392,13 @@ async fn insert(
     for (table, values) in given(db.get_database_backend(), columns, rows.collect()) {
         // The update returns the row that was there, and locks it.
         let text = format!(
-            "INSERT INTO person_keys (tenant, person, id, wrapped, name, created_at, used_at) \
-             SELECT column1, column2, column3, column4, column5, clock.now, clock.now \
-             FROM {clock}, {table} WHERE TRUE \
-             ON CONFLICT (tenant, person) DO UPDATE SET used_at = excluded.used_at, \
-             name = COALESCE(person_keys.name, excluded.name) {RETURNING}"
+            "INSERT INTO person_keys (tenant, person, id, wrapped, name, created_at, used_at)
+                SELECT column1, column2, column3, column4, column5, clock.now, clock.now
+                FROM {clock}, {table}
+                WHERE TRUE
+                ON CONFLICT (tenant, person) DO UPDATE
+                SET used_at = excluded.used_at,
+                    name = COALESCE(person_keys.name, excluded.name) {RETURNING}"
         );
         for row in sql::all(db, &text, values).await? {
             stored.extend(WrappedKey::joined(&row)?.map(|key| (key.person, key)));
@@ -440,8 +443,8 @@ pub(in crate::store) async fn stored(
 /// condition. The key's row is then locked until the commit, so that it cannot be erased before.
 pub(in crate::store) fn key_exists(tenant: &str, id: &str) -> String {
     format!(
-        "EXISTS (SELECT 1 FROM person_keys k WHERE k.tenant = {tenant} AND k.id = {id} \
-         {{for_key_share}})"
+        "EXISTS (SELECT 1 FROM person_keys k WHERE k.tenant = {tenant}
+                AND k.id = {id} {{for_key_share}})"
     )
 }
 

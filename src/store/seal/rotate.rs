@@ -27,8 +27,11 @@ impl Upkeep<'_> {
     pub async fn rotate_keys(self, told: impl Fn(&Rotated)) -> Result<Rotated, Error> {
         const COUNT: &str = "SELECT COUNT(*) FROM data_keys";
         let find = format!(
-            "SELECT scope, key_id, wrapped FROM data_keys WHERE (scope, key_id) > ($1, $2) \
-             ORDER BY scope, key_id LIMIT {BATCH}"
+            "SELECT scope, key_id, wrapped
+                FROM data_keys
+                WHERE (scope, key_id) > ($1, $2)
+                ORDER BY scope, key_id
+                LIMIT {BATCH}"
         );
         let mut done = Rotated::default();
         if let Some(row) = sql::one(self.store.reader(), COUNT, params![]).await? {
@@ -61,7 +64,8 @@ impl Store {
     /// Returns whether it was wrapped again. One that another run exchanged meanwhile is left to
     /// that run.
     async fn rotate_key(&self, scope: &str, key_id: i32, wrapped: &[u8]) -> Result<bool, Error> {
-        const SQL: &str = "UPDATE data_keys SET wrapped = $3 \
+        const SQL: &str = "UPDATE data_keys
+            SET wrapped = $3
             WHERE scope = $1 AND key_id = $2 AND wrapped = $4";
         let id = u32::try_from(key_id).map_err(|_| Error::Sealed("a data key".into()))?;
         let Some(anew) = self.inner.keyring.rewrap(scope, id, wrapped).await? else {

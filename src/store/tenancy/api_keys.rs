@@ -133,7 +133,8 @@ impl ApiKeys<'_> {
         tenant: Option<&TenantId>,
         id: ApiKeyId,
     ) -> Result<Option<ApiKey>, Error> {
-        const REVOKE: &str = "UPDATE api_keys SET revoked_at = {now}, version = $3 \
+        const REVOKE: &str = "UPDATE api_keys
+            SET revoked_at = {now}, version = $3
             WHERE tenant = $1 AND id = $2 AND revoked_at IS NULL";
         let find = format!("SELECT {COLUMNS} FROM api_keys k WHERE tenant = $1 AND id = $2");
         let (find, home) = (&find, &home(tenant));
@@ -170,10 +171,12 @@ impl ApiKeys<'_> {
             }
         };
         let text = format!(
-            "SELECT {COLUMNS}, (SELECT u.seen_at FROM key_uses u \
-             WHERE u.principal = k.principal AND u.key = k.fingerprint) \
-             FROM api_keys k WHERE k.tenant = $1{beyond} \
-             ORDER BY k.created_at DESC, k.id DESC LIMIT {}",
+            "SELECT {COLUMNS}, (SELECT u.seen_at FROM key_uses u WHERE u.principal = k.principal
+                    AND u.key = k.fingerprint)
+                FROM api_keys k
+                WHERE k.tenant = $1{beyond}
+                ORDER BY k.created_at DESC, k.id DESC
+                LIMIT {}",
             limit + 1
         );
         let mut rows = sql::all(self.store.reader(), &text, values).await?;
@@ -201,8 +204,11 @@ impl ApiKeys<'_> {
         limit: u32,
     ) -> Result<ChangedApiKeys, Error> {
         let text = format!(
-            "SELECT k.hash, k.version, {COLUMNS} FROM api_keys k \
-             WHERE (k.version, k.id) > ($1, $2) ORDER BY k.version, k.id LIMIT {limit}"
+            "SELECT k.hash, k.version, {COLUMNS}
+                FROM api_keys k
+                WHERE (k.version, k.id) > ($1, $2)
+                ORDER BY k.version, k.id
+                LIMIT {limit}"
         );
         // No UUID sorts after this, in any collation.
         let id = after.id.as_deref().unwrap_or("z");
@@ -239,8 +245,9 @@ impl ApiKeys<'_> {
     /// Removes up to `limit` keys that ended more than `older` ago; returns how many.
     pub async fn forget(self, older: Duration, limit: u32) -> Result<u64, Error> {
         let text = format!(
-            "DELETE FROM api_keys WHERE id IN (SELECT id FROM api_keys \
-             WHERE COALESCE(revoked_at, expires_at) <= {{now}} - $1 LIMIT {limit})"
+            "DELETE FROM api_keys
+                WHERE id IN (SELECT id FROM api_keys
+                    WHERE COALESCE(revoked_at, expires_at) <= {{now}} - $1 LIMIT {limit})"
         );
         sql::execute(self.store.writer(), &text, params![micros(older)]).await
     }
@@ -284,8 +291,9 @@ async fn next_version(tx: &Tx) -> Result<i64, Error> {
 }
 
 async fn create(tx: &Tx, new: &NewApiKey<'_>) -> Result<ApiKeyMade, Error> {
-    const INSERT: &str = "INSERT INTO api_keys (id, hash, fingerprint, tenant, principal, role, \
-        user_id, reach, acts, created_at, created_by, expires_at, version) \
+    const INSERT: &str = "
+        INSERT INTO api_keys (id, hash, fingerprint, tenant, principal, role, user_id, reach, acts,
+            created_at, created_by, expires_at, version)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
     let version = next_version(tx).await?;
     let home = home(new.tenant);
@@ -333,8 +341,10 @@ async fn create(tx: &Tx, new: &NewApiKey<'_>) -> Result<ApiKeyMade, Error> {
 /// The caller's keys that work, oldest first.
 async fn occupied(tx: &Tx, home: &str, caller: &Caller) -> Result<Vec<ApiKeyId>, Error> {
     let text = format!(
-        "SELECT id FROM api_keys WHERE tenant = $1 AND principal = $2 AND {LIVE} \
-         ORDER BY created_at, id"
+        "SELECT id
+            FROM api_keys
+            WHERE tenant = $1 AND principal = $2 AND {LIVE}
+            ORDER BY created_at, id"
     );
     let rows = sql::all(tx, &text, params![home, caller.principal.as_str()]).await?;
     rows.iter().map(|row| Columns::of(row).uuid(ApiKeyId::parse)).collect()

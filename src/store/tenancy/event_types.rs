@@ -47,9 +47,13 @@ impl EventTypes<'_> {
     pub async fn list(self, tenant: &TenantId) -> Result<Option<DefinedTypes>, Error> {
         // One statement, so that types and version belong together.
         let text = format!(
-            "SELECT t.settings, t.version, (SELECT COUNT(*) FROM templates p \
-             WHERE p.tenant = t.tenant AND p.live = 1) AS templates, {} FROM tenants t \
-             LEFT JOIN event_types e ON e.tenant = t.tenant WHERE t.tenant = $1 ORDER BY e.name",
+            "SELECT t.settings, t.version,
+                    (SELECT COUNT(*) FROM templates p WHERE p.tenant = t.tenant
+                    AND p.live = 1) AS templates, {}
+                FROM tenants t
+                LEFT JOIN event_types e ON e.tenant = t.tenant
+                WHERE t.tenant = $1
+                ORDER BY e.name",
             sql::columns::<event_type::Entity>("e")
         );
         let rows = sql::all(self.store.reader(), &text, params![tenant.as_str()]).await?;

@@ -42,8 +42,9 @@ impl IdentityLinks<'_> {
                 (tenant, state_hash, user_id, created_at, expires_at)
             VALUES ($1, $2, $3, {now}, {now} + $4)";
         let count = &format!(
-            "SELECT COUNT(*) FROM (SELECT 1 FROM identity_links WHERE tenant = $1 \
-             AND expires_at > {{now}} AND taken_at IS NULL LIMIT {IDENTITY_LINKS}) AS open"
+            "SELECT COUNT(*)
+                FROM (SELECT 1 FROM identity_links WHERE tenant = $1 AND expires_at > {{now}}
+                    AND taken_at IS NULL LIMIT {IDENTITY_LINKS}) AS open"
         );
         let values = &params![tenant.as_str(), hash(state), user.as_str(), micros(life)];
         let begun = self.store.transaction(|tx| {

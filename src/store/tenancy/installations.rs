@@ -241,9 +241,10 @@ impl Store {
         let mut tokens = HashMap::new();
         for (table, values) in given(self.reader().get_database_backend(), [Column::Text], rows) {
             let text = format!(
-                "SELECT id, token, token_version, token_expires_at, state, \
-                 COALESCE(state_reason, 'token_revoked') FROM {table} \
-                 JOIN installations ON id = column1"
+                "SELECT id, token, token_version, token_expires_at, state,
+                        COALESCE(state_reason, 'token_revoked')
+                    FROM {table}
+                    JOIN installations ON id = column1"
             );
             for row in sql::all(self.reader(), &text, values).await? {
                 let mut columns = Columns::of(&row);

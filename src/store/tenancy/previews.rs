@@ -114,8 +114,9 @@ impl Previews<'_> {
     /// Deletes up to `limit` previews that have ended; returns how many.
     pub async fn forget(self, limit: u32) -> Result<u64, Error> {
         let text = format!(
-            "DELETE FROM previews WHERE id_hash IN \
-             (SELECT id_hash FROM previews WHERE expires_at <= {{now}} LIMIT {limit})"
+            "DELETE FROM previews
+                WHERE id_hash IN (SELECT id_hash FROM previews WHERE expires_at <= {{now}}
+                    LIMIT {limit})"
         );
         sql::execute(self.store.writer(), &text, params![]).await
     }
@@ -161,9 +162,9 @@ async fn are_there(tx: &Tx, tenant: &TenantId, people: &BTreeSet<UserId>) -> Res
 async fn make_room(tx: &Tx, tenant: &TenantId) -> Result<(), Error> {
     // SQLite knows OFFSET only after a LIMIT.
     let text = format!(
-        "DELETE FROM previews WHERE tenant = $1 AND id_hash IN \
-         (SELECT id_hash FROM previews WHERE tenant = $1 \
-         ORDER BY created_at DESC, id_hash DESC LIMIT 1000000 OFFSET {})",
+        "DELETE FROM previews
+            WHERE tenant = $1 AND id_hash IN (SELECT id_hash FROM previews WHERE tenant = $1
+                ORDER BY created_at DESC, id_hash DESC LIMIT 1000000 OFFSET {})",
         KEPT - 1
     );
     sql::execute(tx, &text, params![tenant.as_str()]).await.map(drop)

@@ -131,10 +131,11 @@ impl Store {
         let mut found = HashMap::new();
         for (table, values) in given(self.reader().get_database_backend(), [Column::Text], rows) {
             let text = format!(
-                "SELECT t.tenant, t.settings, t.version, {{now}}, {} FROM {table} \
-                 JOIN tenants t ON t.tenant = column1 \
-                 LEFT JOIN tenant_links l ON l.tenant = t.tenant \
-                 LEFT JOIN installations i ON i.id = l.installation",
+                "SELECT t.tenant, t.settings, t.version, {{now}}, {}
+                    FROM {table}
+                    JOIN tenants t ON t.tenant = column1
+                    LEFT JOIN tenant_links l ON l.tenant = t.tenant
+                    LEFT JOIN installations i ON i.id = l.installation",
                 sql::columns::<installation::Entity>("i")
             );
             for row in sql::all(self.reader(), &text, values).await? {
@@ -177,16 +178,18 @@ impl Store {
         let mut answers: Vec<Rows> = asked.iter().map(|_| Rows::default()).collect();
         for (table, values) in given(backend, columns, rows) {
             let people = format!(
-                "SELECT column1, column2, {}, {}, {KEY_COLUMNS} FROM {table} \
-                 LEFT JOIN people p ON p.tenant = column1 AND p.user_id = column2 \
-                 LEFT JOIN person_keys k ON k.tenant = column1 AND {}",
+                "SELECT column1, column2, {}, {}, {KEY_COLUMNS}
+                    FROM {table}
+                    LEFT JOIN people p ON p.tenant = column1 AND p.user_id = column2
+                    LEFT JOIN person_keys k ON k.tenant = column1 AND {}",
                 behind("column1", "column2"),
                 sql::columns::<person::Entity>("p"),
                 by_key(backend, "k.person", "column3")
             );
             let choices = format!(
-                "SELECT {} FROM {table} JOIN preferences p \
-                 ON p.tenant = column1 AND p.user_id = column2",
+                "SELECT {}
+                    FROM {table}
+                    JOIN preferences p ON p.tenant = column1 AND p.user_id = column2",
                 sql::columns::<preference::Entity>("p")
             );
             let (people, choices) = tokio::try_join!(

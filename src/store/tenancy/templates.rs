@@ -107,8 +107,9 @@ impl Templates<'_> {
         content: Option<&ContentId>,
     ) -> Result<TemplatesOf, Error> {
         let text = format!(
-            "{} WHERE t.tenant = $1 AND t.event_type = $2 AND t.content_id IN ('', $3) \
-             AND t.live = 1 AND v.version = t.version",
+            "{}
+                WHERE t.tenant = $1 AND t.event_type = $2 AND t.content_id IN ('', $3)
+                    AND t.live = 1 AND v.version = t.version",
             rows::select()
         );
         let content = content.map_or("", ContentId::as_str);

@@ -147,10 +147,11 @@ struct Crashing {
 impl Crashing {
     async fn read(tx: &Tx, claim: &LaneClaim) -> Result<Option<Self>, Error> {
         let text = format!(
-            "SELECT id, state, attempt, crashes, sending_since, {{now}}, deed \
-             FROM deliveries \
-             WHERE installation = $1 AND lane = $2 AND {IN_LANE} \
-             ORDER BY position, sequence LIMIT 1 {{for_update}}"
+            "SELECT id, state, attempt, crashes, sending_since, {{now}}, deed
+                FROM deliveries
+                WHERE installation = $1 AND lane = $2 AND {IN_LANE}
+                ORDER BY position, sequence
+                LIMIT 1 {{for_update}}"
         );
         let key = params![claim.installation.to_string(), claim.lane.as_str()];
         let Some(row) = sql::one(tx, &text, key).await? else { return Ok(None) };
@@ -169,10 +170,11 @@ impl Crashing {
     /// A request that was under way is now in doubt; a delivery without one waits as before, until
     /// it has killed too many workers.
     async fn crash(&self, tx: &Tx, rest: Duration) -> Result<RecoverOutcome, Error> {
-        const WRITE: &str = "UPDATE deliveries SET state = $2, crashes = $3, \
-            reason = COALESCE($4, reason), code = 'crashed', \
-            probes = CASE WHEN $2 = 'unknown' THEN 0 ELSE probes END, \
-            due_at = $5, updated_at = $6 WHERE id = $1";
+        const WRITE: &str = "UPDATE deliveries
+            SET state = $2, crashes = $3, reason = COALESCE($4, reason), code = 'crashed',
+                probes = CASE WHEN $2 = 'unknown' THEN 0 ELSE probes END, due_at = $5,
+                updated_at = $6
+            WHERE id = $1";
         let (id, crashes) = (self.delivery.to_string(), self.crashes + 1);
         let event = LifeEvent::Crashed { crashes: u32::try_from(crashes).unwrap_or(u32::MAX) };
         let state = transition(self.state, event).ok_or_else(|| {

@@ -187,8 +187,9 @@ impl Store {
         settle: &Settle,
         now: Timestamp,
     ) -> Result<(), Error> {
-        const LEAVE: &str = "UPDATE deliveries SET installation = NULL, lane = NULL, \
-            due_at = $2 WHERE id = $1";
+        const LEAVE: &str = "UPDATE deliveries
+            SET installation = NULL, lane = NULL, due_at = $2
+            WHERE id = $1";
         match settle {
             Settle::Resolve => sql::execute(tx, LEAVE, params![delivery, now.0]).await.map(drop),
             Settle::Moved { installation, lane } => {
@@ -208,8 +209,10 @@ impl Store {
         lane: &str,
         now: Timestamp,
     ) -> Result<(), Error> {
-        const SQL: &str = "UPDATE deliveries SET installation = $2, lane = $3, position = $4, \
-            due_at = $5 WHERE id = $1 RETURNING tenant, priority, deed, action";
+        const SQL: &str = "UPDATE deliveries
+            SET installation = $2, lane = $3, position = $4, due_at = $5
+            WHERE id = $1
+            RETURNING tenant, priority, deed, action";
         let position = lane::position(tx, &[(installation, lane)].into()).await?;
         let values = params![delivery, installation.to_string(), lane, position, now.0];
         let Some(row) = sql::one(tx, SQL, values).await? else { return Ok(()) };

@@ -107,8 +107,11 @@ impl Ahead {
         let Self { table, which, .. } = self;
         let (key, after) = (self.key.names(), self.compared(">", 0));
         format!(
-            "SELECT {key}, CASE WHEN {which} THEN 1 ELSE 0 END FROM {table} WHERE {after} \
-             ORDER BY {key} LIMIT {PAGE}"
+            "SELECT {key}, CASE WHEN {which} THEN 1 ELSE 0 END
+                FROM {table}
+                WHERE {after}
+                ORDER BY {key}
+                LIMIT {PAGE}"
         )
     }
 
@@ -119,9 +122,11 @@ impl Ahead {
         let (key, after) = (self.key.names(), self.compared(">", 0));
         let page = format!("{after} AND {}", self.compared("<=", self.key.count()));
         format!(
-            "UPDATE {table} SET {set} FROM {CLOCK} WHERE {page} \
-             AND ({key}) IN (SELECT {key} FROM {table} WHERE {page} AND ({which}) \
-             ORDER BY {key} LIMIT {BATCH} {{skip_locked}})"
+            "UPDATE {table}
+                SET {set}
+                FROM {CLOCK}
+                WHERE {page} AND ({key}) IN (SELECT {key} FROM {table} WHERE {page} AND ({which})
+                    ORDER BY {key} LIMIT {BATCH} {{skip_locked}})"
         )
     }
 

@@ -22,12 +22,14 @@ pub struct OutboxHealth {
 impl Upkeep<'_> {
     /// The health of the table of deliveries.
     pub async fn health(self) -> Result<OutboxHealth, Error> {
-        const READY: &str = "SELECT MIN(next_at), {now} FROM lanes \
+        const READY: &str = "SELECT MIN(next_at), {now}
+            FROM lanes
             WHERE next_at IS NOT NULL AND asleep = 0";
         const SQLITE: &str = "SELECT COUNT(*), NULL, NULL FROM deliveries";
-        const POSTGRES: &str = "SELECT n_live_tup, n_dead_tup, \
-            (SELECT CAST(COALESCE(MAX(age(backend_xmin)), 0) AS bigint) FROM pg_stat_activity) \
-            FROM pg_stat_user_tables WHERE relid = 'deliveries'::regclass";
+        const POSTGRES: &str = "SELECT n_live_tup, n_dead_tup,
+                (SELECT CAST(COALESCE(MAX(age(backend_xmin)), 0) AS bigint) FROM pg_stat_activity)
+            FROM pg_stat_user_tables
+            WHERE relid = 'deliveries'::regclass";
         let mut health = OutboxHealth::default();
         if let Some(row) = sql::one(self.store.reader(), READY, params![]).await? {
             let mut columns = Columns::of(&row);

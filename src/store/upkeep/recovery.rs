@@ -21,8 +21,8 @@ use crate::store::{Error, Upkeep};
 const FEEDS: [FeedOf; 2] = [FeedOf::Deliveries, FeedOf::Channels];
 
 /// Channels may have been changed in the lost time: each is inspected as after an event.
-const CHANNELS: &str = "UPDATE channels SET recheck = recheck + 1, touched_at = {now}, \
-    due_at = {greatest}({now}, lease_until)";
+const CHANNELS: &str = "UPDATE channels
+    SET recheck = recheck + 1, touched_at = {now}, due_at = {greatest}({now}, lease_until)";
 
 /// The result of a recovery.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -89,8 +89,8 @@ impl Waiting<'_> {
         code: &str,
     ) -> Result<u32, Error> {
         let which = format!(
-            "id IN (SELECT id FROM deliveries WHERE awaits_channel = $1 AND {AWAITS} \
-             AND tenant = $2 ORDER BY position, sequence LIMIT {AT_ONCE})"
+            "id IN (SELECT id FROM deliveries WHERE awaits_channel = $1 AND {AWAITS}
+                    AND tenant = $2 ORDER BY position, sequence LIMIT {AT_ONCE})"
         );
         let values = params![id.to_string(), tenant.as_str(), code];
         let (which, values) = (&which, &values);
@@ -112,9 +112,12 @@ impl Waiting<'_> {
     /// this at once.
     pub async fn line_up_due(self, limit: u32) -> Result<u32, Error> {
         let text = format!(
-            "SELECT id, awaits_channel FROM deliveries WHERE state = 'pending' AND lane IS NULL \
-             AND awaits_channel IS NOT NULL AND due_at <= {{now}} AND due_at < expires_at AND {} \
-             ORDER BY due_at, sequence LIMIT {limit}",
+            "SELECT id, awaits_channel
+                FROM deliveries
+                WHERE state = 'pending' AND lane IS NULL AND awaits_channel IS NOT NULL
+                    AND due_at <= {{now}} AND due_at < expires_at AND {}
+                ORDER BY due_at, sequence
+                LIMIT {limit}",
             known()
         );
         let rows = sql::all(self.store.reader(), &text, params![]).await?;
@@ -149,18 +152,21 @@ impl Waiting<'_> {
     ) -> Result<Option<ManagedChannelId>, Error> {
         let next = |after: &str| {
             format!(
-                "(SELECT MIN(awaits_channel) FROM deliveries WHERE awaits_channel > {after} \
-                 AND {AWAITS})"
+                "(SELECT MIN(awaits_channel) FROM deliveries WHERE awaits_channel > {after}
+                        AND {AWAITS})"
             )
         };
         // One search of the index for each channel, however many deliveries wait for it. Every id
         // is larger than the empty text.
         let text = format!(
-            "WITH RECURSIVE awaited (channel, number) AS (SELECT {}, 1 UNION ALL \
-             SELECT {}, number + 1 FROM awaited WHERE channel IS NOT NULL AND number < {limit}) \
-             SELECT awaited.channel, CASE WHEN c.id IS NULL THEN 1 WHEN l.tenant IS NULL THEN 0 \
-             ELSE {} END FROM awaited LEFT JOIN channels c ON c.id = awaited.channel {READY} \
-             WHERE awaited.channel IS NOT NULL ORDER BY awaited.channel",
+            "WITH RECURSIVE awaited (channel, number) AS (SELECT {}, 1 UNION ALL SELECT {},
+                    number + 1 FROM awaited WHERE channel IS NOT NULL AND number < {limit})
+                SELECT awaited.channel, CASE WHEN c.id IS NULL THEN 1 WHEN l.tenant IS NULL THEN 0
+                    ELSE {} END
+                FROM awaited
+                LEFT JOIN channels c ON c.id = awaited.channel {READY}
+                WHERE awaited.channel IS NOT NULL
+                ORDER BY awaited.channel",
             next("$1"),
             next("awaited.channel"),
             behind("awaited.channel", "c.slack_channel"),
@@ -209,8 +215,9 @@ impl Store {
         let mut channels = BTreeSet::new();
         for chunk in deliveries.chunks(AT_ONCE) {
             let text = format!(
-                "SELECT DISTINCT awaits_channel FROM deliveries WHERE id IN ({}) \
-                 AND awaits_channel IS NOT NULL AND lane IS NULL",
+                "SELECT DISTINCT awaits_channel
+                    FROM deliveries
+                    WHERE id IN ({}) AND awaits_channel IS NOT NULL AND lane IS NULL",
                 placeholders(1, chunk.len())
             );
             let ids = chunk.iter().map(|id| sea_orm::Value::from(id.to_string()));
@@ -257,8 +264,8 @@ async fn serve_batch(tx: &Tx, id: ManagedChannelId) -> Result<ServedBatch, Error
 /// The channel was released between an acceptance and the end of its line.
 async fn end_released(tx: &Tx, channel: &str) -> Result<ServedBatch, Error> {
     let which = format!(
-        "id IN (SELECT id FROM deliveries WHERE awaits_channel = $1 AND {AWAITS} \
-         ORDER BY position, sequence LIMIT {AT_ONCE})"
+        "id IN (SELECT id FROM deliveries WHERE awaits_channel = $1 AND {AWAITS}
+                ORDER BY position, sequence LIMIT {AT_ONCE})"
     );
     let values = params![channel, Cancellation::ChannelReleased.code()];
     let ended = cancel_where(tx, &which, values, "$2").await?;
@@ -271,8 +278,9 @@ async fn of_other_lanes(tx: &Tx, channel: &str, lane: &str) -> Result<Vec<Row>, 
     let known = known();
     let some = |which: &str| {
         format!(
-            "SELECT {READ} FROM deliveries WHERE awaits_channel = $1 AND {FOLLOWS} AND {which} \
-             AND {known}"
+            "SELECT {READ}
+                FROM deliveries
+                WHERE awaits_channel = $1 AND {FOLLOWS} AND {which} AND {known}"
         )
     };
     let text = format!(
@@ -285,8 +293,11 @@ async fn of_other_lanes(tx: &Tx, channel: &str, lane: &str) -> Result<Vec<Row>, 
 
 async fn in_line(tx: &Tx, channel: &str) -> Result<Vec<Row>, Error> {
     let text = format!(
-        "SELECT {READ} FROM deliveries WHERE awaits_channel = $1 AND {AWAITS} AND {IN_LINE} \
-         AND {} ORDER BY position, sequence LIMIT {AT_ONCE}",
+        "SELECT {READ}
+            FROM deliveries
+            WHERE awaits_channel = $1 AND {AWAITS} AND {IN_LINE} AND {}
+            ORDER BY position, sequence
+            LIMIT {AT_ONCE}",
         known()
     );
     sql::all(tx, &text, params![channel]).await
@@ -347,8 +358,11 @@ async fn join(
     for (table, values) in given(backend, columns, rows.collect()) {
         // One that was canceled, expired or begun meanwhile stays as it is.
         let text = format!(
-            "UPDATE deliveries SET installation = column3, lane = column4, position = column2, \
-             due_at = column5, updated_at = column5 FROM {table} WHERE {} AND {STATE} = 'pending'",
+            "UPDATE deliveries
+                SET installation = column3, lane = column4, position = column2, due_at = column5,
+                    updated_at = column5
+                FROM {table}
+                WHERE {} AND {STATE} = 'pending'",
             by_key(backend, "deliveries.id", "column1")
         );
         joined += sql::execute(tx, &text, values).await?;
@@ -369,9 +383,11 @@ async fn line_up(tx: &Tx, due: &[String]) -> Result<(), Error> {
     let columns = [Column::Text, Column::Number, Column::Number];
     for (table, values) in given(backend, columns, rows.collect()) {
         let text = format!(
-            "UPDATE deliveries SET position = column2, due_at = {}, updated_at = column3 \
-             FROM {table} WHERE {} AND {STATE} = 'pending' AND deliveries.lane IS NULL \
-             AND deliveries.due_at < deliveries.expires_at",
+            "UPDATE deliveries
+                SET position = column2, due_at = {}, updated_at = column3
+                FROM {table}
+                WHERE {} AND {STATE} = 'pending' AND deliveries.lane IS NULL
+                    AND deliveries.due_at < deliveries.expires_at",
             NEVER.0,
             by_key(backend, "deliveries.id", "column1")
         );

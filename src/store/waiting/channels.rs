@@ -39,8 +39,9 @@ pub(in crate::store) type ChannelTurns = HashMap<ManagedChannelId, ChannelTurn>;
 
 /// The link of the tenant of the channel `c` to the workspace that has the channel, to be joined as
 /// `l`: NULLs unless the channel is ready there and the tenant is connected to it.
-pub(super) const READY: &str = "LEFT JOIN tenant_links l ON l.tenant = c.tenant \
-    AND l.installation = c.installation AND c.state = 'ready' AND c.slack_channel IS NOT NULL";
+pub(super) const READY: &str = "
+    LEFT JOIN tenant_links l ON l.tenant = c.tenant AND l.installation = c.installation
+        AND c.state = 'ready' AND c.slack_channel IS NOT NULL";
 
 /// In no lane, and for a channel with a key; the condition of the index `deliveries_awaiting`,
 /// verbatim.
@@ -55,9 +56,9 @@ pub(super) const IN_LINE: &str = "(CASE WHEN due_at >= expires_at THEN 1 ELSE 0 
 
 /// In a lane, and to go wherever the channel is; the condition of the index
 /// `deliveries_of_channel`. Deletions and crossings-out stay where their messages are.
-pub(super) const FOLLOWS: &str = "(CASE WHEN state = 'pending' AND lane IS NOT NULL \
-    AND COALESCE(action, 'post') IN ('post', 'reply', 'replace') \
-    THEN awaits_channel END) IS NOT NULL";
+pub(super) const FOLLOWS: &str = "(CASE WHEN state = 'pending' AND lane IS NOT NULL
+        AND COALESCE(action, 'post') IN ('post', 'reply',
+        'replace') THEN awaits_channel END) IS NOT NULL";
 
 /// Whether a delivery for the channel with the id `channel` stands before a new one that would join
 /// the lane `lane` (both expressions): in line, or in another lane. 1 or 0.
@@ -65,8 +66,8 @@ pub(super) fn behind(channel: &str, lane: &str) -> String {
     let known = known();
     let first = |which: String| {
         format!(
-            "(SELECT 1 FROM deliveries WHERE awaits_channel = {channel} AND {which} AND {known} \
-             LIMIT 1)"
+            "(SELECT 1 FROM deliveries WHERE awaits_channel = {channel} AND {which} AND {known}
+                    LIMIT 1)"
         )
     };
     let (line, before, after) = (
@@ -89,8 +90,9 @@ impl Waiting<'_> {
         let mut found = HashMap::with_capacity(keys.len());
         for (table, values) in given(backend, [Column::Text; 2], rows.collect()) {
             let text = format!(
-                "SELECT c.channel_key, c.id, l.installation, c.slack_channel FROM {table} \
-                 JOIN channels c ON {} AND c.channel_key = column2 {READY}",
+                "SELECT c.channel_key, c.id, l.installation, c.slack_channel
+                    FROM {table}
+                    JOIN channels c ON {} AND c.channel_key = column2 {READY}",
                 by_key(backend, "c.tenant", "column1")
             );
             for row in sql::all(self.store.reader(), &text, values).await? {
@@ -137,8 +139,9 @@ pub(in crate::store) async fn channel_turns(
             format!("SELECT id FROM channels WHERE id IN ({among}) ORDER BY id {{for_share}}");
         sql::all(tx, &lock, chunk.to_vec()).await?;
         let text = format!(
-            "SELECT c.id, l.installation, c.slack_channel, {} FROM channels c {READY} \
-             WHERE c.id IN ({among})",
+            "SELECT c.id, l.installation, c.slack_channel, {}
+                FROM channels c {READY}
+                WHERE c.id IN ({among})",
             behind("c.id", "c.slack_channel")
         );
         for row in sql::all(tx, &text, chunk.to_vec()).await? {

@@ -35,9 +35,11 @@ impl Waiting<'_> {
     /// Several replicas may do this at once.
     pub async fn join_due(self, limit: u32) -> Result<u32, Error> {
         let text = format!(
-            "SELECT id, installation, deferred_lane, tenant, priority, action FROM deliveries \
-             WHERE {DEFERRED} AND deferred_lane IS NOT NULL \
-             AND due_at <= {{now}} AND {} ORDER BY due_at, sequence LIMIT {limit}",
+            "SELECT id, installation, deferred_lane, tenant, priority, action
+                FROM deliveries
+                WHERE {DEFERRED} AND deferred_lane IS NOT NULL AND due_at <= {{now}} AND {}
+                ORDER BY due_at, sequence
+                LIMIT {limit}",
             known()
         );
         let rows = sql::all(self.store.reader(), &text, params![]).await?;
@@ -101,9 +103,10 @@ impl Store {
         let mut joined = 0;
         for chunk in due.chunks(256) {
             let text = format!(
-                "UPDATE deliveries SET lane = deferred_lane, deferred_lane = NULL, position = $1, \
-                 due_at = $2, updated_at = $2 WHERE {DEFERRED} AND deferred_lane IS NOT NULL \
-                 AND id IN ({})",
+                "UPDATE deliveries
+                    SET lane = deferred_lane, deferred_lane = NULL, position = $1, due_at = $2,
+                        updated_at = $2
+                    WHERE {DEFERRED} AND deferred_lane IS NOT NULL AND id IN ({})",
                 placeholders(3, chunk.len())
             );
             let mut values = params![position, now];

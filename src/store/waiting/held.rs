@@ -48,9 +48,11 @@ impl Waiting<'_> {
         const TAKE: &str = "UPDATE held_sweeps SET lease_token = $2, lease_until = {now} + $3
             WHERE tenant = $1 AND lease_until <= {now} AND next_at <= {now}";
         let find = format!(
-            "SELECT h.tenant, {STAMP} {JOINS} WHERE h.next_at <= {{now}} \
-                 AND h.lease_until <= {{now}}
-                 AND h.seen <> {STAMP} ORDER BY h.next_at LIMIT 1"
+            "SELECT h.tenant, {STAMP} {JOINS}
+                WHERE h.next_at <= {{now}} AND h.lease_until <= {{now}}
+                    AND h.seen <> {STAMP}
+                ORDER BY h.next_at
+                LIMIT 1"
         );
         let Some(row) = sql::one(self.store.reader(), &find, params![]).await? else {
             return Ok(None);

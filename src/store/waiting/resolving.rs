@@ -110,14 +110,14 @@ impl Waiting<'_> {
         lease: Duration,
     ) -> Result<Vec<Resolving>, Error> {
         let text = format!(
-            "WITH due AS MATERIALIZED (SELECT sequence AS number FROM deliveries AS one \
-             WHERE {RESOLVES_DUE} AND due_at <= {{now}} AND {known} AND NOT ({behind}) \
-             ORDER BY due_at, sequence LIMIT {limit} {{skip_locked}}) \
-             UPDATE deliveries SET lease_token = $1, due_at = clock.now + $2 \
-             FROM {CLOCK} \
-             WHERE sequence IN (SELECT number FROM due) AND {STILL_RESOLVES} \
-             RETURNING id, notification, tenant, user_id, event_type, kind, created_at, \
-             expires_at, trace_context, due_at, hold, action, trace, sequence",
+            "WITH due AS MATERIALIZED (SELECT sequence AS number FROM deliveries AS one
+                    WHERE {RESOLVES_DUE} AND due_at <= {{now}} AND {known} AND NOT ({behind})
+                    ORDER BY due_at, sequence LIMIT {limit} {{skip_locked}}) UPDATE deliveries
+                SET lease_token = $1, due_at = clock.now + $2
+                FROM {CLOCK}
+                WHERE sequence IN (SELECT number FROM due) AND {STILL_RESOLVES}
+                RETURNING id, notification, tenant, user_id, event_type, kind, created_at,
+                    expires_at, trace_context, due_at, hold, action, trace, sequence",
             known = known(),
             behind = waits_behind("one")
         );
@@ -292,8 +292,9 @@ impl Store {
         prepared: &Prepared,
     ) -> Result<Option<State>, Error> {
         let lock = format!(
-            "SELECT {{now}} FROM deliveries \
-             WHERE id = $1 AND {STILL_RESOLVES} AND lease_token = $2 {{for_update}}"
+            "SELECT {{now}}
+                FROM deliveries
+                WHERE id = $1 AND {STILL_RESOLVES} AND lease_token = $2 {{for_update}}"
         );
         let id = delivery.to_string();
         let Some(row) = sql::one(tx, &lock, params![id.as_str(), token.to_string()]).await? else {
@@ -367,9 +368,10 @@ async fn write(
     prepared: &Prepared,
     resolves: bool,
 ) -> Result<(), Error> {
-    const WRITE: &str = "UPDATE deliveries SET state = $2, reason = $3, due_at = $4, \
-        updated_at = $5, lease_token = NULL, content = COALESCE($6, content), \
-        trace = COALESCE($7, trace) WHERE id = $1";
+    const WRITE: &str = "UPDATE deliveries
+        SET state = $2, reason = $3, due_at = $4, updated_at = $5, lease_token = NULL,
+            content = COALESCE($6, content), trace = COALESCE($7, trace)
+        WHERE id = $1";
     values.extend(params![
         prepared.content.clone().filter(|_| resolves),
         prepared.trace.clone().filter(|_| resolves)
@@ -389,8 +391,9 @@ async fn write(
 /// and find each row by its number, even if it believes that the table is empty. They also keep it
 /// from compiling the claim, which takes half a second each time.
 async fn by_index(tx: &Tx) -> Result<(), Error> {
-    const SQL: &str = "SELECT set_config('enable_sort', 'off', true), \
-        set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true)";
+    const SQL: &str = "
+        SELECT set_config('enable_sort', 'off', true), set_config('enable_seqscan', 'off', true),
+            set_config('jit', 'off', true)";
     if tx.get_database_backend() == DbBackend::Postgres {
         sql::one(tx, SQL, params![]).await?;
     }
@@ -445,13 +448,18 @@ async fn has_twin(
     installation: InstallationId,
     lane: &str,
 ) -> Result<bool, Error> {
-    const LOCK: &str = "INSERT INTO lanes (installation, lane) VALUES ($1, $2) \
-        ON CONFLICT (installation, lane) DO UPDATE SET lane = excluded.lane";
+    const LOCK: &str = "INSERT INTO lanes (installation, lane)
+        VALUES ($1, $2)
+        ON CONFLICT (installation, lane) DO UPDATE
+        SET lane = excluded.lane";
     // The person is compared in words that no index by person has: a notification has few rows.
     let twin = format!(
-        "SELECT 1 FROM deliveries WHERE tenant = $1 AND notification = \
-         (SELECT notification FROM deliveries WHERE id = $2) AND id <> $2 \
-         AND COALESCE(user_id, '') <> '' AND installation = $3 AND lane = $4 AND {} LIMIT 1",
+        "SELECT 1
+            FROM deliveries
+            WHERE tenant = $1 AND notification = (SELECT notification FROM deliveries
+                WHERE id = $2) AND id <> $2 AND COALESCE(user_id, '') <> '' AND installation = $3
+                AND lane = $4 AND {}
+            LIMIT 1",
         StateIn("state", State::IN_LANE_OR_SENT)
     );
     let installation = installation.to_string();

@@ -150,13 +150,13 @@ async fn insert_notifications(
             .join(" AND ");
     for (table, values) in given(backend, columns, rows.collect()) {
         let text = format!(
-            "INSERT INTO notifications (id, tenant, principal, request_id, fingerprint, \
-                 event_type, data, link, answer, created_at, expires_at) \
-                 SELECT {}, clock.now, clock.now + column10 \
-                 FROM {clock}, {table} WHERE NOT EXISTS (SELECT 1 FROM notifications e \
-                 WHERE {erased}) \
-                 ON CONFLICT (tenant, principal, request_id) DO NOTHING \
-                 RETURNING id, created_at, expires_at",
+            "INSERT INTO notifications (id, tenant, principal, request_id, fingerprint,
+                    event_type, data, link, answer, created_at, expires_at)
+                SELECT {}, clock.now, clock.now + column10
+                FROM {clock}, {table}
+                WHERE NOT EXISTS (SELECT 1 FROM notifications e WHERE {erased})
+                ON CONFLICT (tenant, principal, request_id) DO NOTHING
+                RETURNING id, created_at, expires_at",
             numbered(9)
         );
         for row in sql::all(tx, &text, values).await? {
@@ -263,8 +263,10 @@ async fn before(
     let mut found = BTreeMap::new();
     for (table, values) in given(tx.get_database_backend(), columns, rows.collect()) {
         let text = format!(
-            "SELECT column1, fingerprint, id, answer FROM {table} JOIN notifications \
-             ON tenant = column2 AND principal = column3 AND request_id IN (column4, column5)"
+            "SELECT column1, fingerprint, id, answer
+                FROM {table}
+                JOIN notifications ON tenant = column2 AND principal = column3
+                    AND request_id IN (column4, column5)"
         );
         for row in sql::all(tx, &text, values).await? {
             let mut columns = Columns::of(&row);
@@ -327,9 +329,10 @@ async fn insert_deliveries(
     let mut stored = 0;
     for (table, parameters) in rows.tables {
         let text = format!(
-            "INSERT INTO deliveries ({names}, updated_at, attempt, probes, crashes) \
-             SELECT {values}, {created_at}, 0, 0, 0 FROM {table} \
-             WHERE {sealed} IS NULL OR {alive}"
+            "INSERT INTO deliveries ({names}, updated_at, attempt, probes, crashes)
+                SELECT {values}, {created_at}, 0, 0, 0
+                FROM {table}
+                WHERE {sealed} IS NULL OR {alive}"
         );
         stored += sql::execute(tx, &text, parameters).await?;
     }
@@ -355,8 +358,9 @@ async fn insert_sharers(tx: &Tx, calls: &[SealedCall], new: &New) -> Result<(), 
     }
     for (table, values) in given(tx.get_database_backend(), [Column::Text; 4], rows) {
         let text = format!(
-            "INSERT INTO delivery_sharers (tenant, user_id, delivery, notification) \
-             SELECT {} FROM {table}",
+            "INSERT INTO delivery_sharers (tenant, user_id, delivery, notification)
+                SELECT {}
+                FROM {table}",
             numbered(4)
         );
         sql::execute(tx, &text, values).await?;

@@ -71,8 +71,10 @@ pub(super) async fn replays(
     }
     for (table, values) in given(tx.get_database_backend(), KINDS, rows) {
         let text = format!(
-            "INSERT INTO deliveries ({COLUMNS}, created_at, updated_at, attempt, probes, crashes) \
-             SELECT {}, column23, column23, 0, 0, 0 FROM {table}",
+            "INSERT INTO deliveries ({COLUMNS}, created_at, updated_at, attempt, probes,
+                    crashes)
+                SELECT {}, column23, column23, 0, 0, 0
+                FROM {table}",
             numbered(OWN)
         );
         sql::execute(tx, &text, values).await?;
@@ -121,9 +123,10 @@ async fn sharers(tx: &Tx, chosen: &[(DeadLetter, DeliveryId)]) -> Result<(), Err
     let rows = rows.map(|(dead, by)| [dead.id.to_string().into(), by.to_string().into()]);
     for (table, values) in given(tx.get_database_backend(), [Column::Text; 2], rows.collect()) {
         let text = format!(
-            "INSERT INTO delivery_sharers (tenant, user_id, delivery, notification) \
-             SELECT s.tenant, s.user_id, column2, s.notification FROM {table} \
-             JOIN delivery_sharers s ON s.delivery = column1"
+            "INSERT INTO delivery_sharers (tenant, user_id, delivery, notification)
+                SELECT s.tenant, s.user_id, column2, s.notification
+                FROM {table}
+                JOIN delivery_sharers s ON s.delivery = column1"
         );
         sql::execute(tx, &text, values).await?;
     }

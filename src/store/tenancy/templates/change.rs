@@ -115,8 +115,11 @@ async fn put(tx: &Tx, prepared: &Prepared) -> Result<Timestamp, Error> {
 /// is kept.
 async fn forget_oldest(tx: &Tx, tenant: &TenantId) -> Result<(), Error> {
     let text = format!(
-        "SELECT event_type, content_id, locale FROM templates WHERE tenant = $1 AND live = 0 \
-         ORDER BY updated_at DESC, event_type, content_id, locale LIMIT {BATCH} OFFSET {}",
+        "SELECT event_type, content_id, locale
+            FROM templates
+            WHERE tenant = $1 AND live = 0
+            ORDER BY updated_at DESC, event_type, content_id, locale
+            LIMIT {BATCH} OFFSET {}",
         limits::RESET_TEMPLATES
     );
     for row in sql::all(tx, &text, params![tenant.as_str()]).await? {
@@ -125,8 +128,8 @@ async fn forget_oldest(tx: &Tx, tenant: &TenantId) -> Result<(), Error> {
         let values = params![tenant.as_str(), event, content, locale];
         for table in ["templates", "template_versions"] {
             let text = format!(
-                "DELETE FROM {table} WHERE tenant = $1 AND event_type = $2 AND content_id = $3 \
-                 AND locale = $4"
+                "DELETE FROM {table}
+                    WHERE tenant = $1 AND event_type = $2 AND content_id = $3 AND locale = $4"
             );
             sql::execute(tx, &text, values.clone()).await?;
         }

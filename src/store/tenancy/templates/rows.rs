@@ -30,9 +30,10 @@ pub(super) struct ReadVersion {
 /// The templates `t` with their versions `v`.
 pub(super) fn select() -> String {
     format!(
-        "SELECT {} FROM templates t \
-         JOIN template_versions v ON v.tenant = t.tenant AND v.event_type = t.event_type \
-         AND v.content_id = t.content_id AND v.locale = t.locale",
+        "SELECT {}
+            FROM templates t
+            JOIN template_versions v ON v.tenant = t.tenant AND v.event_type = t.event_type
+                AND v.content_id = t.content_id AND v.locale = t.locale",
         sql::columns::<template_version::Entity>("v")
     )
 }

@@ -22,8 +22,9 @@ pub(in crate::store) struct Log {
 }
 
 pub(in crate::store) async fn log(tx: &Tx, delivery: &str, entry: &Log) -> Result<(), Error> {
-    const SQL: &str = "INSERT INTO attempts (delivery, number, started_at, ended_at, outcome, \
-        code, method, took) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+    const SQL: &str = "
+        INSERT INTO attempts (delivery, number, started_at, ended_at, outcome, code, method, took)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
     let values = params![
         delivery,
         entry.number,

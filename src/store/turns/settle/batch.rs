@@ -98,10 +98,10 @@ async fn lock(tx: &Tx, sent: &[SentMessage]) -> Result<HashSet<Held>, Error> {
     let (clock, lane) = (Patience::Shared.clock(backend), given_lane(backend));
     for (table, values) in given(backend, [TEXT; 3], rows.collect()) {
         let text = format!(
-            "SELECT lanes.installation, lanes.lane, lanes.lease_token \
-             FROM {clock}, {table} JOIN lanes \
-             ON {lane} AND lanes.lease_token = column3 \
-             ORDER BY lanes.installation, lanes.lane {{for_update}}"
+            "SELECT lanes.installation, lanes.lane, lanes.lease_token
+                FROM {clock}, {table}
+                JOIN lanes ON {lane} AND lanes.lease_token = column3
+                ORDER BY lanes.installation, lanes.lane {{for_update}}"
         );
         for row in sql::all(tx, &text, values).await? {
             held.insert([row.get(0)?, row.get(1)?, row.get(2)?]);
@@ -135,11 +135,12 @@ async fn end(tx: &Tx, held: &[&SentMessage]) -> Result<HashMap<DeliveryId, Reque
     let row = by_key(backend, "id", "column1");
     for (table, values) in given(backend, columns, rows.collect()) {
         let text = format!(
-            "UPDATE deliveries SET state = 'sent', reason = NULL, slack_channel = column4, \
-             slack_ts = column5, updated_at = clock.now, \
-             trace = COALESCE(column6, trace) FROM {CLOCK}, {table} \
-             WHERE {row} AND installation = column2 AND lane = column3 \
-             AND {STATE} = 'sending' RETURNING id, attempt, sending_since, updated_at"
+            "UPDATE deliveries
+                SET state = 'sent', reason = NULL, slack_channel = column4, slack_ts = column5,
+                    updated_at = clock.now, trace = COALESCE(column6, trace)
+                FROM {CLOCK}, {table}
+                WHERE {row} AND installation = column2 AND lane = column3 AND {STATE} = 'sending'
+                RETURNING id, attempt, sending_since, updated_at"
         );
         for row in sql::all(tx, &text, values).await? {
             let mut columns = Columns::of(&row);
@@ -173,9 +174,11 @@ async fn log(
     let columns = [TEXT, NUMBER, NUMBER, NUMBER, Column::OptionalText, NUMBER];
     for (table, values) in given(tx.get_database_backend(), columns, rows.collect()) {
         let text = format!(
-            "INSERT INTO attempts (delivery, number, started_at, ended_at, outcome, code, method, \
-             took) SELECT column1, column2, column3, column4, 'sent', NULL, column5, \
-             NULLIF(column6, -1) FROM {table}"
+            "INSERT INTO attempts (delivery, number, started_at, ended_at, outcome, code,
+                    method, took)
+                SELECT column1, column2, column3, column4, 'sent', NULL, column5,
+                    NULLIF(column6, -1)
+                FROM {table}"
         );
         sql::execute(tx, &text, values).await?;
     }
@@ -205,9 +208,12 @@ async fn unlease(tx: &Tx, ended: &[&SentMessage]) -> Result<(), Error> {
     let (lane, head) = (given_lane(backend), heads(backend, "head", HEAD));
     for (table, values) in given(backend, columns, rows.collect()) {
         let text = format!(
-            "UPDATE lanes SET {unlease}, paced_until = {paced}, channel = column5, \
-             last_ts = column6, asleep = 0, {} FROM {CLOCK}, {table} \
-             LEFT JOIN {head} WHERE {lane} AND lanes.lease_token = column3",
+            "UPDATE lanes
+                SET {unlease}, paced_until = {paced}, channel = column5, last_ts = column6,
+                    asleep = 0, {}
+                FROM {CLOCK}, {table}
+                LEFT JOIN {head}
+                WHERE {lane} AND lanes.lease_token = column3",
             headed("FALSE", &paced)
         );
         sql::execute(tx, &text, values).await?;

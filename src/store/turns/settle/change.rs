@@ -30,9 +30,10 @@ pub(super) async fn planned(
 
 async fn read(tx: &Tx, claim: &LaneClaim, id: &str) -> Result<Option<Unsettled>, Error> {
     let text = format!(
-        "SELECT state, attempt, probes, {}, sending_since, \
-         cancel_requested_at IS NOT NULL, reason, {{now}} FROM deliveries \
-         WHERE installation = $1 AND lane = $2 AND id = $3 {{for_update}}",
+        "SELECT state, attempt, probes, {}, sending_since, cancel_requested_at IS NOT NULL,
+                reason, {{now}}
+            FROM deliveries
+            WHERE installation = $1 AND lane = $2 AND id = $3 {{for_update}}",
         due("deliveries", "{now}")
     );
     let values = params![claim.installation.to_string(), claim.lane.as_str(), id];
@@ -63,11 +64,12 @@ pub(super) async fn write(
     change: &SettleChange,
     trace: Option<&Vec<u8>>,
 ) -> Result<(), Error> {
-    const SQL: &str = "UPDATE deliveries SET state = $2, attempt = $3, probes = $4, \
-        due_at = $5, reason = $6, code = COALESCE($7, code), \
-        slack_channel = COALESCE($8, slack_channel), slack_ts = COALESCE($9, slack_ts), \
-        sending_since = $10, updated_at = $11, deed = COALESCE($12, deed), \
-        trace = COALESCE($13, trace) WHERE id = $1";
+    const SQL: &str = "UPDATE deliveries
+        SET state = $2, attempt = $3, probes = $4, due_at = $5, reason = $6,
+            code = COALESCE($7, code), slack_channel = COALESCE($8, slack_channel),
+            slack_ts = COALESCE($9, slack_ts), sending_since = $10, updated_at = $11,
+            deed = COALESCE($12, deed), trace = COALESCE($13, trace)
+        WHERE id = $1";
     let (channel, ts) = change.sent.clone().unzip();
     let values = params![
         id,
