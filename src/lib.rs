@@ -6,8 +6,8 @@
 //! Imports point down this list; `tests/architecture.rs` enforces it.
 //!
 //! - [`server`]: build, start, ready, drain. The only file that knows every part. [`demo`],
-//!   [`keys`], [`check`], [`manifest`] and [`templates`] are small commands beside it; [`config`]
-//!   composes the modules' own settings.
+//!   [`keys`], [`check`], [`manifest`], [`templates`] and [`people`] are small commands beside it;
+//!   [`config`] composes the modules' own settings.
 //! - [`rpc`], [`http`]: the front doors, gRPC and HTTP. They do not know the store. [`listen`]:
 //!   connections, which both need before they read a request. [`tokens`]: how a caller is
 //!   identified by an issuer's token. `web`: requests to issuers and to Vault, and bounded answers.
@@ -76,3 +76,5 @@ pub mod demo;
 pub mod check;
 pub mod keys;
 pub mod templates;
+
+pub mod people;

@@ -14,7 +14,7 @@ use herald::domain::ids::TenantId;
 use herald::sandbox::{self, Sandbox};
 use herald::server::RunningServer;
 use herald::store::{Exclusive, SchemaStatus, Store};
-use herald::{check, demo, keys, manifest, telemetry, templates};
+use herald::{check, demo, keys, manifest, people, telemetry, templates};
 
 /// Herald delivers a platform's notifications to Slack.
 #[derive(Parser)]
@@ -54,6 +54,9 @@ enum Command {
     /// A tenant's templates as files.
     #[command(subcommand)]
     Templates(templates::Command),
+    /// People of a tenant, from files.
+    #[command(subcommand)]
+    People(people::Command),
     /// Prints all settings as Markdown: docs/settings.md of this version.
     Settings,
 }
@@ -172,6 +175,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Templates(command) => Box::pin(templates::run(command, key())).await,
+        Command::People(command) => Box::pin(people::run(command, key())).await,
         Command::Audit(Audit::Verify(args)) => verify_audit(args).await,
         Command::Keys(Keys::Rotate(args)) => rotate(args).await,
         Command::Keys(Keys::Issue(grant)) => {

@@ -13,9 +13,8 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use url::Url;
 
-use super::connect::{Cookie, LinkUse, Unusable};
 use super::refresh_directory::not_connected;
-use super::{App, Call, Error};
+use super::{App, Call, Cookie, Error, Unusable};
 use crate::domain::access;
 use crate::domain::access::audit::{AuditOutcome, AuditPerson, Entry, PROVE_IDENTITY};
 use crate::domain::directory::member::{Member, MemberKind};
@@ -83,6 +82,13 @@ pub enum Proved {
     NoAnswer,
 }
 
+/// A link, or Slack's redirect, that is looked at.
+#[derive(Debug)]
+pub enum IdentityUse<T> {
+    Usable(T),
+    Unusable(Unusable),
+}
+
 /// A link that can be used.
 struct OpenLink {
     tenant: TenantId,
@@ -90,14 +96,14 @@ struct OpenLink {
     left: Duration,
 }
 
-fn usable(found: FoundIdentityLink) -> LinkUse<OpenLink> {
+fn usable(found: FoundIdentityLink) -> IdentityUse<OpenLink> {
     match found {
         FoundIdentityLink::Open { tenant, user, left } => {
-            LinkUse::Usable(OpenLink { tenant, user, left })
+            IdentityUse::Usable(OpenLink { tenant, user, left })
         }
-        FoundIdentityLink::Used => LinkUse::Unusable(Unusable::AlreadyUsed),
-        FoundIdentityLink::Expired => LinkUse::Unusable(Unusable::Expired),
-        FoundIdentityLink::Unknown => LinkUse::Unusable(Unusable::UnknownState),
+        FoundIdentityLink::Used => IdentityUse::Unusable(Unusable::AlreadyUsed),
+        FoundIdentityLink::Expired => IdentityUse::Unusable(Unusable::Expired),
+        FoundIdentityLink::Unknown => IdentityUse::Unusable(Unusable::UnknownState),
     }
 }
 
@@ -137,17 +143,17 @@ impl App {
     }
 
     /// The page that a link opens. Opening it does not use the link up.
-    pub async fn start_identity(&self, state: &str) -> Result<LinkUse<IdentityStart>, Error> {
+    pub async fn start_identity(&self, state: &str) -> Result<IdentityUse<IdentityStart>, Error> {
         let link = match usable(self.store.identity_links().find(state).await?) {
-            LinkUse::Usable(link) => link,
-            LinkUse::Unusable(unusable) => return Ok(LinkUse::Unusable(unusable)),
+            IdentityUse::Usable(link) => link,
+            IdentityUse::Unusable(unusable) => return Ok(IdentityUse::Unusable(unusable)),
         };
         let installation = self.store.tenancy().installation_of(&link.tenant).await?;
         let installation = installation.ok_or_else(not_connected)?;
         let (redirect, nonce) = (self.identity_redirect(&installation, state), nonce_of(state));
         let terms = terms(&installation, &redirect, &nonce);
         let sign_in_url = self.workspaces.sign_in_url(terms, state).await?;
-        Ok(LinkUse::Usable(IdentityStart {
+        Ok(IdentityUse::Usable(IdentityStart {
             tenant: link.tenant,
             workspace: installation.team_name,
             sign_in_url,
@@ -166,8 +172,8 @@ impl App {
         let browser = callback.browser.unwrap_or_default();
         let links = self.store.identity_links();
         let link = match usable(links.find(&state).await?) {
-            LinkUse::Unusable(unusable) => return Ok(Proved::Unusable(unusable)),
-            LinkUse::Usable(link) => link,
+            IdentityUse::Unusable(unusable) => return Ok(Proved::Unusable(unusable)),
+            IdentityUse::Usable(link) => link,
         };
         if !bool::from(browser.as_bytes().ct_eq(state.as_bytes())) {
             tracing::warn!(tenant = %link.tenant, "Slack redirected a browser that did not open \
@@ -181,7 +187,7 @@ impl App {
         if callback.app_path != installation.app_path {
             return Ok(Proved::Unusable(Unusable::UnknownState));
         }
-        if let LinkUse::Unusable(unusable) = usable(links.take(&state).await?) {
+        if let IdentityUse::Unusable(unusable) = usable(links.take(&state).await?) {
             return Ok(Proved::Unusable(unusable));
         }
         let proved = match (callback.code, callback.error) {

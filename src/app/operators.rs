@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use super::caller::may_beyond_tenants;
+use super::get_workspace::Workspace;
 use super::{App, Caller, Error};
 use crate::domain::access;
 use crate::domain::connection::{self, ConnectionState};
-use crate::domain::features::{self, Feature, FeatureState};
+use crate::domain::features::Feature;
 use crate::domain::ids::{InstallationId, TenantId};
 use crate::store::{ListedTenant, ListedWorkspace, WorkspaceFilter};
 
@@ -20,7 +21,8 @@ pub struct TenantShown {
 pub struct WorkspaceShown {
     pub listed: ListedWorkspace,
     pub state: ConnectionState,
-    pub features: Vec<(&'static Feature, FeatureState)>,
+    /// Without its member list.
+    pub workspace: Workspace,
 }
 
 /// One page of tenants.
@@ -65,8 +67,8 @@ impl App {
         let more = found.len() > limit as usize;
         let shown = found.into_iter().take(limit as usize).map(|listed| {
             let installation = listed.connection.installation.as_ref();
-            let features = installation.map(|installation| self.features(&installation.scopes));
-            let facts = listed.connection.facts(lacking(&features.unwrap_or_default()));
+            let scopes = installation.map(|installation| installation.scopes.as_slice());
+            let facts = listed.connection.facts(self.lacking_names(scopes.unwrap_or_default()));
             TenantShown { state: connection::state(&facts).0, listed }
         });
         let tenants: Vec<_> = shown.collect();
@@ -116,22 +118,17 @@ impl App {
         if wish.lacks.is_some_and(|feature| feature.scopes.iter().all(has)) {
             return None;
         }
-        let features = self.features(scopes);
-        let state = connection::state(&listed.facts(lacking(&features))).0;
-        let right = wish.state.is_none_or(|wished| wished == state);
-        right.then_some(WorkspaceShown { listed, state, features })
+        let state = connection::state(&listed.facts(self.lacking_names(scopes))).0;
+        if wish.state.is_some_and(|wished| wished != state) {
+            return None;
+        }
+        let others = listed.users.saturating_sub(1);
+        let workspace = self.bare_workspace(listed.installation.clone(), others);
+        Some(WorkspaceShown { listed, state, workspace })
     }
 
-    fn features(&self, scopes: &[String]) -> Vec<(&'static Feature, FeatureState)> {
-        features::states(scopes, self.workspaces.features_off())
+    /// The names of the features that must have scopes which are not among these.
+    fn lacking_names(&self, scopes: &[String]) -> Vec<&'static str> {
+        self.lacking(scopes).into_iter().map(|feature| feature.name).collect()
     }
-}
-
-/// The names of the features that wait for scopes and must have them.
-fn lacking(features: &[(&'static Feature, FeatureState)]) -> Vec<&'static str> {
-    let waits = |(feature, state): &(&'static Feature, FeatureState)| {
-        let waits = matches!(state, FeatureState::WaitsForScopes(_)) && !feature.optional;
-        waits.then_some(feature.name)
-    };
-    features.iter().filter_map(waits).collect()
 }

@@ -17,8 +17,8 @@ use super::config::{APPS_PATH, CALLBACK_PATH, IDENTITY_PATH};
 use super::cookies::Cookies;
 use super::outcome;
 use super::page::{Page, Tone, tidy};
-use crate::app::identity_link::{IdentityCallback, IdentityStart, Proved};
-use crate::app::{self, App, LinkUse, Unusable};
+use crate::app::identity_link::{IdentityCallback, IdentityStart, IdentityUse, Proved};
+use crate::app::{self, App, Unusable};
 
 /// How long the browser waits for Slack's answer, as in `connect`.
 const PATIENCE: Duration = Duration::from_secs(25);
@@ -71,14 +71,15 @@ async fn looked() -> impl IntoResponse {
 
 async fn start(State(shared): State<Shared>, link: Result<Query<Link>, QueryRejection>) -> Page {
     let state = link.ok().and_then(|Query(link)| link.state).unwrap_or_default();
-    match shared.app.start_identity(&state).await {
-        Ok(LinkUse::Usable(start)) => {
+    let page = match shared.app.start_identity(&state).await {
+        Ok(IdentityUse::Usable(start)) => {
             let cookie = shared.cookies.set(&start.cookie);
             first(&start).with_cookie(cookie)
         }
-        Ok(LinkUse::Unusable(why)) => unusable(why),
+        Ok(IdentityUse::Unusable(why)) => unusable(why),
         Err(error) => told(Err(error)),
-    }
+    };
+    page.of_platform(shared.app.display_name())
 }
 
 async fn callback(
@@ -88,7 +89,7 @@ async fn callback(
     redirect: Result<Query<Redirect>, QueryRejection>,
 ) -> Page {
     let Ok(Query(Redirect { code, state, error })) = redirect else {
-        return unusable(Unusable::UnknownState);
+        return unusable(Unusable::UnknownState).of_platform(shared.app.display_name());
     };
     let browser = shared.cookies.get(&headers, &attempt);
     let clear = browser.as_ref().and_then(|_| shared.cookies.clear(&attempt));
@@ -106,7 +107,7 @@ async fn callback(
         }
         Err(_) => slow(),
     };
-    page.with_cookie(clear)
+    page.with_cookie(clear).of_platform(shared.app.display_name())
 }
 
 fn told(answer: Result<Proved, app::Error>) -> Page {

@@ -4,14 +4,13 @@ use std::time::Duration;
 
 use super::call::{Inbound, Server};
 use super::decode::Fields;
-use super::encode::{small, time};
+use super::encode::time;
 use super::page::{self, List};
-use super::pb;
+use super::{encode_records, pb};
 use crate::app::Error;
 use crate::app::operators::{TenantShown, WorkspaceShown, WorkspaceWish};
-use crate::app::records::InstallationState;
 use crate::domain::connection::ConnectionState;
-use crate::domain::features::{FEATURES, Feature, FeatureState};
+use crate::domain::features::{self, Feature};
 use crate::domain::ids::{InstallationId, TenantId};
 use crate::domain::limits;
 
@@ -85,7 +84,7 @@ impl Fields {
 
     /// An empty code means any.
     fn feature(&mut self, field: &str, code: &str) -> Option<&'static Feature> {
-        let found = FEATURES.iter().find(|feature| feature.code == code);
+        let found = features::find(code);
         if found.is_none() && !code.is_empty() {
             self.bad(field, "is not the code of a feature; GetWorkspace lists them");
         }
@@ -110,38 +109,9 @@ fn tenant(shown: TenantShown) -> pb::TenantSummary {
 }
 
 fn workspace(shown: WorkspaceShown) -> pb::WorkspaceSummary {
-    let WorkspaceShown { listed, state: now, features } = shown;
-    let missing = |(feature, state): (&'static Feature, FeatureState)| match state {
-        FeatureState::WaitsForScopes(scopes) => Some(pb::MissingScopes {
-            feature: feature.name.into(),
-            scopes: scopes.into_iter().map(Into::into).collect(),
-        }),
-        FeatureState::On | FeatureState::Off => None,
-    };
-    let installation = listed.installation;
-    let workspace = pb::Workspace {
-        workspace_id: installation.id.to_string(),
-        team_id: installation.team_id.unwrap_or_default(),
-        enterprise_id: installation.enterprise_id.unwrap_or_default(),
-        name: installation.team_name,
-        app_id: installation.app_id,
-        bot_user_id: installation.bot_user_id,
-        bot_name: installation.bot_name,
-        state: match installation.state {
-            InstallationState::Active => pb::WorkspaceState::Active,
-            InstallationState::Dead => pb::WorkspaceState::ReconnectRequired,
-        }
-        .into(),
-        state_reason: installation.state_reason.unwrap_or_default(),
-        scopes: installation.scopes,
-        missing_scopes: features.into_iter().filter_map(missing).collect(),
-        connected_at: Some(time(installation.installed_at)),
-        installed_by: installation.installed_by.unwrap_or_default(),
-        other_tenants: small(listed.users.saturating_sub(1)),
-        ..pb::Workspace::default()
-    };
+    let WorkspaceShown { listed, state: now, workspace } = shown;
     pb::WorkspaceSummary {
-        workspace: Some(workspace),
+        workspace: Some(encode_records::installation(workspace)),
         state: state(now).into(),
         tenant_ids: listed.tenants.into_iter().map(Into::into).collect(),
         token_issued_at: Some(time(listed.token_issued_at)),

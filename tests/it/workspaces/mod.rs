@@ -1,4 +1,5 @@
-//! The life of a connection: the tenant's Slack app, the workspace, its tokens, its checks, its end.
+//! The life of a connection: the tenant's Slack app, the workspace, its tokens, its checks, its
+//! end.
 
 mod apps;
 mod connect;

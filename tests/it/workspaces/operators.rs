@@ -1,0 +1,213 @@
+//! What an operator sees of all tenants: lists of tenants and workspaces, and one feed.
+
+use std::collections::BTreeMap;
+
+use herald::rpc::pb::{self, ConnectionState, DeliveryState as State};
+use herald::rpc::{CallerConfig, RoleConfig};
+use tonic::{Code, Streaming};
+
+use crate::support::client::{Client, bad_fields, demo_person, reason, task};
+use crate::support::world::{PATIENCE, Plan, TENANT, World, caller};
+
+/// Shares the workspace of the first tenant.
+const OTHER: &str = "zenith";
+/// Has no workspace.
+const BARE: &str = "bare";
+
+fn plan() -> Plan {
+    let callers: Vec<CallerConfig> = vec![
+        caller("operator", RoleConfig::Administrator, &["*"]),
+        caller("platform", RoleConfig::Service, &["*"]),
+        caller("of-one", RoleConfig::Service, &[TENANT]),
+    ];
+    Plan { callers, ready: false, ..Plan::default() }
+}
+
+/// Two tenants that are connected and may send, and one that is neither.
+async fn tenants(world: &mut World) {
+    world.client = world.client(0, Some("operator")).await;
+    world.make_ready().await;
+    world.connect(OTHER).await;
+    world.client.switch_sending(OTHER, true).await;
+    for tenant in [TENANT, OTHER, BARE] {
+        world.client.upsert(tenant, vec![demo_person("ben")]).await;
+    }
+}
+
+/// Sends one message of a tenant and waits for its end.
+async fn sent(world: &World, tenant: &str, text: &str) -> String {
+    let request = pb::NotifyRequest { tenant_id: tenant.into(), ..task(text, &["ben"]) };
+    let id = world.client.notify(request).await.unwrap().notification_id;
+    world.client.ended(tenant, &id).await;
+    id
+}
+
+/// Reads the feed of all tenants until these notifications are reported as sent.
+async fn read_to(
+    stream: &mut Streaming<pb::WatchDeliveriesResponse>,
+    wanted: &[&str],
+) -> Vec<pb::DeliveryChange> {
+    let mut changes: Vec<pb::DeliveryChange> = Vec::new();
+    let is_sent = |id: &&str, changes: &[pb::DeliveryChange]| {
+        changes.iter().any(|one| one.notification_id == **id && one.state() == State::Sent)
+    };
+    while !wanted.iter().all(|id| is_sent(id, &changes)) {
+        let next = tokio::time::timeout(PATIENCE, stream.message()).await.unwrap();
+        let next = next.unwrap().unwrap();
+        assert!(next.changes.len() <= 100);
+        let last = next.changes.last().map(|change| change.position);
+        assert!(last.is_none_or(|last| last <= next.last_sequence), "{next:?}");
+        changes.extend(next.changes);
+    }
+    changes
+}
+
+#[tokio::test]
+async fn one_stream_has_the_changes_of_all_tenants() {
+    plan()
+        .run(async |world| {
+            tenants(world).await;
+            let platform = world.client(0, Some("platform")).await;
+            let mut stream = platform.watch_deliveries("", Some(0)).await.unwrap();
+            let first = sent(world, TENANT, "one").await;
+            let second = sent(world, OTHER, "two").await;
+            let before = read_to(&mut stream, &[&first, &second]).await;
+            drop(stream);
+            // While no one reads.
+            let third = sent(world, OTHER, "three").await;
+            let last = before.last().unwrap().position;
+            let mut stream = platform.watch_deliveries("", Some(last)).await.unwrap();
+            let after = read_to(&mut stream, &[&third]).await;
+            let all: Vec<_> = before.iter().chain(&after).collect();
+            let positions: Vec<i64> = all.iter().map(|change| change.position).collect();
+            assert_eq!(positions, (1..=6).collect::<Vec<_>>());
+            let mut of: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
+            for change in &all {
+                of.entry(&change.tenant_id).or_default().push(change.sequence);
+            }
+            assert_eq!(of, BTreeMap::from([(TENANT, vec![1, 2]), (OTHER, vec![1, 2, 3, 4])]));
+            // Live, too.
+            let fourth = sent(world, TENANT, "four").await;
+            read_to(&mut stream, &[&fourth]).await;
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_caller_of_one_tenant_reads_only_its_changes() {
+    plan()
+        .run(async |world| {
+            tenants(world).await;
+            let theirs = sent(world, OTHER, "not yours").await;
+            let mine = sent(world, TENANT, "yours").await;
+            let restricted = world.client(0, Some("of-one")).await;
+            let mut stream = restricted.watch_deliveries("", Some(0)).await.unwrap();
+            let told = read_to(&mut stream, &[&mine]).await;
+            assert!(told.iter().all(|change| change.tenant_id == TENANT), "{told:?}");
+            assert!(told.iter().all(|change| change.notification_id != theirs), "{told:?}");
+            let beyond = restricted.watch_deliveries("", Some(1_000)).await.unwrap_err();
+            assert_eq!(
+                (beyond.code(), reason(&beyond).as_str()),
+                (Code::OutOfRange, "FEED_POSITION_UNKNOWN")
+            );
+        })
+        .await;
+}
+
+async fn listed(client: &Client, size: i32) -> Vec<pb::TenantSummary> {
+    let mut all = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let request = pb::ListTenantsRequest { page_size: size, page_token };
+        let page = client.list_tenants(request).await.unwrap();
+        assert!(page.tenants.len() <= usize::try_from(size).unwrap());
+        all.extend(page.tenants);
+        if page.next_page_token.is_empty() {
+            return all;
+        }
+        page_token = page.next_page_token;
+    }
+}
+
+#[tokio::test]
+async fn tenants_are_listed_by_name_with_their_state() {
+    plan()
+        .run(async |world| {
+            tenants(world).await;
+            for size in [1, 2, 100] {
+                let all = listed(&world.client, size).await;
+                let told: Vec<_> = all
+                    .iter()
+                    .map(|one| (one.tenant_id.as_str(), one.state(), one.sending_allowed))
+                    .collect();
+                let wanted = [
+                    (TENANT, ConnectionState::Active, true),
+                    (BARE, ConnectionState::Disconnected, false),
+                    (OTHER, ConnectionState::Active, true),
+                ];
+                assert_eq!(told, wanted, "{size}");
+                assert!(all[1].workspace_id.is_empty() && !all[0].workspace_id.is_empty());
+                assert!(all.iter().all(|one| !one.deleting));
+            }
+            let restricted = world.client(0, Some("of-one")).await;
+            let only: Vec<_> = listed(&restricted, 1).await;
+            assert_eq!(only.iter().map(|one| one.tenant_id.as_str()).collect::<Vec<_>>(), [TENANT]);
+            let token = "AAAA".to_owned();
+            let bad = pb::ListTenantsRequest { page_size: -1, page_token: token };
+            let bad = world.client.list_tenants(bad).await.unwrap_err();
+            assert_eq!(bad_fields(&bad), ["page_size", "page_token"]);
+        })
+        .await;
+}
+
+async fn workspaces(
+    client: &Client,
+    request: pb::ListWorkspacesRequest,
+) -> Vec<pb::WorkspaceSummary> {
+    let page = client.list_workspaces(request).await.unwrap();
+    assert_eq!(page.next_page_token, "");
+    page.workspaces
+}
+
+#[tokio::test]
+async fn workspaces_are_listed_with_their_tenants_and_filtered() {
+    plan()
+        .run(async |world| {
+            tenants(world).await;
+            let client = &world.client;
+            let all = workspaces(client, pb::ListWorkspacesRequest::default()).await;
+            assert_eq!(all.len(), 1);
+            assert_eq!(all[0].tenant_ids, [TENANT, OTHER]);
+            assert_eq!(all[0].state(), ConnectionState::Active);
+            let own = client.workspace(TENANT).await.unwrap().workspace.unwrap();
+            let shown = all[0].workspace.as_ref().unwrap();
+            assert_eq!(
+                (&shown.workspace_id, &shown.team_id, &shown.name, &shown.scopes),
+                (&own.workspace_id, &own.team_id, &own.name, &own.scopes)
+            );
+            assert!(all[0].token_issued_at.is_some());
+            let of = |request: pb::ListWorkspacesRequest| async move {
+                workspaces(client, request).await.len()
+            };
+            let empty = pb::ListWorkspacesRequest::default;
+            let dead = ConnectionState::ReconnectRequired.into();
+            let active = ConnectionState::Active.into();
+            assert_eq!(of(pb::ListWorkspacesRequest { state: dead, ..empty() }).await, 0);
+            assert_eq!(of(pb::ListWorkspacesRequest { state: active, ..empty() }).await, 1);
+            let feature = "messages".to_owned();
+            let lacks = pb::ListWorkspacesRequest { lacks_feature: feature, ..empty() };
+            assert_eq!(of(lacks).await, 0);
+            let hour = prost_types::Duration { seconds: 3600, nanos: 0 };
+            let old = pb::ListWorkspacesRequest { token_older_than: Some(hour), ..empty() };
+            assert_eq!(of(old).await, 0);
+            let bad = pb::ListWorkspacesRequest { lacks_feature: "sorcery".into(), ..empty() };
+            let bad = client.list_workspaces(bad).await.unwrap_err();
+            assert_eq!(bad_fields(&bad), ["lacks_feature"]);
+            // The token dies.
+            let dies = "UPDATE installations SET state = 'dead', state_reason = 'token_revoked'";
+            world.execute(dies).await.unwrap();
+            assert_eq!(of(pb::ListWorkspacesRequest { state: dead, ..empty() }).await, 1);
+            assert_eq!(of(pb::ListWorkspacesRequest { state: active, ..empty() }).await, 0);
+        })
+        .await;
+}
