@@ -3,9 +3,7 @@
 
 use super::{App, Error};
 use crate::domain::ids::TenantId;
-use crate::store::{
-    ChangePageOfAll, ChangeSpan, DeliveryChange, FeedExtent, FeedWatcher, Store,
-};
+use crate::store::{ChangePageOfAll, ChangeSpan, DeliveryChange, FeedExtent, FeedWatcher, Store};
 
 /// Most changes sent at once.
 pub(super) const BATCH: u32 = 100;

@@ -1,6 +1,6 @@
-//! Requests from Slack to the addresses of events: verified as Slack's, stored, acknowledged. Events are
-//! not applied here: Slack waits three seconds at most, and a replica that dies must not lose
-//! events that it acknowledged.
+//! Requests from Slack to the addresses of events: verified as Slack's, stored, acknowledged.
+//! Events are not applied here: Slack waits three seconds at most, and a replica that dies must not
+//! lose events that it acknowledged.
 
 use super::{App, Error};
 use crate::domain::slack_app::is_path;

@@ -8,8 +8,8 @@
 //!   are; it leads to *Sign in with Slack*.
 //! - `GET /slack/preview/…` ([`preview`]): a message that PreviewTemplate rendered.
 //! - `POST /slack/events` ([`events`]): Slack reports changes of members and the app's removal.
-//! - `/slack/apps/…`: the same callback and events for the Slack apps of tenants, each at a path of
-//!   its own.
+//! - `/slack/apps/…`: the same callback and events for the Slack apps of tenants, each at a path
+//!   of its own.
 //! - `GET /`: a description of this server. It names no tenant and no workspace.
 //! - `GET /healthz`, `/readyz`, `/metrics` ([`probes`]). An ingress needs to publish only
 //!   `/slack/`. These three paths are internal, and do not exist for requests through a trusted

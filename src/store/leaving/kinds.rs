@@ -51,8 +51,8 @@ pub(super) const TABLES: &[TenantTable] = &[
 ];
 
 /// The rows that the last transaction erases, in its order: the API keys, because the caller that
-/// deletes the tenant may use one; the workspace that no other tenant wants; the tenant's data keys;
-/// and the tenant itself.
+/// deletes the tenant may use one; the workspace that no other tenant wants; the tenant's data
+/// keys; and the tenant itself.
 pub(super) const LAST: &[&str] = &["api_keys", "installations", "data_keys", "tenants"];
 
 #[cfg(test)]
