@@ -56,7 +56,7 @@ enum Command {
     Templates(templates::Command),
     /// People of a tenant, from files.
     #[command(subcommand)]
-    People(people::Command),
+    People(people::PeopleCommand),
     /// Prints all settings as Markdown: docs/settings.md of this version.
     Settings,
 }

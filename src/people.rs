@@ -11,7 +11,7 @@ use crate::templates::{ServerAddress, TemplatesClient};
 
 /// The commands.
 #[derive(Debug, clap::Subcommand)]
-pub enum Command {
+pub enum PeopleCommand {
     /// Pins people to Slack members, from a CSV file.
     Pin(Pin),
 }
@@ -43,8 +43,8 @@ const FILE_BYTES: u64 = 64 << 20;
 const HEAD: &str = "user_id,slack_user_id";
 
 /// Runs a command with this API key.
-pub async fn run(command: Command, key: Option<String>) -> anyhow::Result<ExitCode> {
-    let Command::Pin(Pin { file, server }) = command;
+pub async fn run(command: PeopleCommand, key: Option<String>) -> anyhow::Result<ExitCode> {
+    let PeopleCommand::Pin(Pin { file, server }) = command;
     let lines = lines(&read(&file)?)?;
     let mut client = TemplatesClient::connect(&server, key).await?;
     let (mut pinned, mut refused) = (0, 0);

@@ -8,7 +8,7 @@ use crate::slack::audience::EventAudience;
 use crate::slack::events::{self, Event, Incoming, What};
 use crate::slack::signature::{self, SignatureError};
 use crate::store::NewEvent;
-use crate::workspace::AppRef;
+use crate::workspace::{AppRef, Authenticity};
 
 /// A request as it was received.
 #[derive(Clone, Copy)]
@@ -33,6 +33,13 @@ pub enum Taken {
     Refused,
 }
 
+/// Who signed a request.
+enum Signer {
+    App(AppRef),
+    /// It is not from Slack, or too old.
+    Unknown(SignatureError),
+}
+
 /// Most bytes of Slack's check of an address; one has about 150.
 const CHECK_BYTES: usize = 1024;
 
@@ -42,8 +49,8 @@ impl App {
     /// looked up before.
     pub async fn take_event(&self, request: SignedRequest<'_>) -> Result<Taken, Error> {
         let app = match self.signer(request).await? {
-            Ok(app) => app,
-            Err(error) => {
+            Signer::App(app) => app,
+            Signer::Unknown(error) => {
                 if let Some(challenge) = self.check_of_address(request).await? {
                     return Ok(Taken::Challenge(challenge));
                 }
@@ -84,21 +91,20 @@ impl App {
         })
     }
 
-    /// The app whose secret signed the request, or why it is not from Slack, or is too old.
-    async fn signer(
-        &self,
-        request: SignedRequest<'_>,
-    ) -> Result<Result<AppRef, SignatureError>, Error> {
+    /// The app whose secret signed the request.
+    async fn signer(&self, request: SignedRequest<'_>) -> Result<Signer, Error> {
         let SignedRequest { app_path, timestamp, signature, body } = request;
         let app = AppRef { path: app_path.to_owned(), app_id: None };
         let signed = match self.workspaces.signed(&app, timestamp, body, signature).await? {
-            Ok(signed) => signed,
-            Err(error) => return Ok(Err(error)),
+            Authenticity::OfSlack(signed) => signed,
+            Authenticity::Refused(error) => return Ok(Signer::Unknown(error)),
         };
         // The database's clock: a replica's own may be wrong.
         let now = self.store.now().await?;
-        let fresh = signature::fresh(signed.at, now.0.div_euclid(1_000_000));
-        Ok(fresh.map(|()| signed.app))
+        Ok(match signature::fresh(signed.at, now.0.div_euclid(1_000_000)) {
+            Ok(()) => Signer::App(signed.app),
+            Err(error) => Signer::Unknown(error),
+        })
     }
 
     /// Stores an event that `app` signed. Its installations are only those of that app at its own

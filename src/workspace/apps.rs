@@ -38,6 +38,13 @@ pub struct Signed {
     pub app: AppRef,
 }
 
+/// The judgement on a request's signature.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Authenticity {
+    OfSlack(Signed),
+    Refused(SignatureError),
+}
+
 impl Workspaces {
     /// The app that new links of a tenant use.
     pub async fn app_of_tenant(&self, tenant: &TenantId) -> Result<AppRef, Error> {
@@ -79,7 +86,7 @@ impl Workspaces {
         credentials.ok_or_else(|| Error::Reconnect { code: "app_not_configured".to_owned() })
     }
 
-    /// Verifies that a request which arrived at the path of `app` is Slack's: signed with a secret
+    /// Judges whether a request which arrived at the path of `app` is Slack's: signed with a secret
     /// of an app at this path.
     pub async fn signed(
         &self,
@@ -87,17 +94,17 @@ impl Workspaces {
         timestamp: &str,
         body: &[u8],
         signature: &str,
-    ) -> Result<Result<Signed, SignatureError>, Error> {
+    ) -> Result<Authenticity, Error> {
         let mut refused = SignatureError::NoSecret;
         for (app, secrets) in self.signing_secrets(app).await? {
             for secret in std::iter::once(&secrets.current).chain(&secrets.previous) {
                 match signature::authentic(secret, timestamp, body, signature) {
-                    Ok(at) => return Ok(Ok(Signed { at, app })),
+                    Ok(at) => return Ok(Authenticity::OfSlack(Signed { at, app })),
                     Err(error) => refused = error,
                 }
             }
         }
-        Ok(Err(refused))
+        Ok(Authenticity::Refused(refused))
     }
 
     /// The secrets of the apps whose requests arrive at a path: the one in use, and those before it

@@ -31,7 +31,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub use crate::domain::capacity::slack_method::Method;
-pub use apps::{AppRef, Signed};
+pub use apps::{AppRef, Authenticity, Signed};
 pub use config::Config;
 pub use confirm_alive::Alive;
 pub use connect::{ConnectError, Exchange, Granted};

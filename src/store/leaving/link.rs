@@ -20,7 +20,8 @@ pub const DISCONNECTED: &str = "disconnected";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeenLink {
     pub installation: InstallationId,
-    /// Whether no other tenant uses the workspace with the same app.
+    /// Whether no other tenant uses the workspace with the same app. Never for a workspace of an
+    /// organization, because the organization's other workspaces use the same token.
     pub is_last: bool,
     linked_at: Timestamp,
     token_version: i64,
@@ -66,7 +67,7 @@ impl Leaving<'_> {
     /// The tenant's connection; `None`: it has none.
     pub async fn link_of(self, tenant: &TenantId) -> Result<Option<SeenLink>, Error> {
         const SQL: &str = "SELECT l.installation, l.linked_at, i.token_version,
-                CASE WHEN EXISTS (SELECT 1 FROM tenant_links m
+                CASE WHEN i.org IS NOT NULL OR EXISTS (SELECT 1 FROM tenant_links m
                     JOIN installations o ON o.id = m.installation
                     WHERE m.tenant <> l.tenant AND o.app_id = i.app_id AND o.team_id = i.team_id
                         AND (o.team_id <> '' OR o.enterprise_id = i.enterprise_id))
@@ -180,7 +181,8 @@ async fn leave(
 async fn abandon(tx: &Tx, id: &str, no_token: &[u8]) -> Result<(), Error> {
     const END: &str = "UPDATE installations SET state = 'dead', state_reason = $3,
             state_changed_at = {now}, token = $2, refresh_token = NULL, token_expires_at = NULL,
-            token_version = token_version + 1, installed_by = NULL
+            token_version = token_version + 1, installed_by = NULL, org = NULL,
+            refresh_due_at = NULL, migrating_since = NULL
         WHERE id = $1";
     const SLEEP: &str = "UPDATE lanes SET asleep = 1, next_at = NULL
         WHERE installation = $1 AND next_at IS NOT NULL AND lease_token IS NULL";

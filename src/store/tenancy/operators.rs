@@ -53,6 +53,12 @@ pub struct WorkspaceFilter {
     pub token_older_than: Option<Duration>,
 }
 
+/// The part of a tenant's list entry that is not about its connection.
+struct TenantMarks {
+    sending_allowed: bool,
+    deleting: bool,
+}
+
 impl ListedWorkspace {
     /// The facts that decide on its state; `lacking`: the names of the features that must have
     /// scopes which it lacks.
@@ -100,22 +106,23 @@ impl Operators<'_> {
                 found
             }
         };
-        let mut told = self.told(&connections).await?;
+        let mut marks = self.marks(&connections).await?;
         let listed = connections.into_iter().filter_map(|connection| {
-            let (sending_allowed, deleting) = told.remove(connection.tenant.as_str())?;
+            let TenantMarks { sending_allowed, deleting } =
+                marks.remove(connection.tenant.as_str())?;
             Some(ListedTenant { connection, sending_allowed, deleting })
         });
         Ok(listed.collect())
     }
 
     /// Whether each of these tenants may send, and whether it is being erased.
-    async fn told(
+    async fn marks(
         self,
         connections: &[StoredConnection],
-    ) -> Result<HashMap<String, (bool, bool)>, Error> {
+    ) -> Result<HashMap<String, TenantMarks>, Error> {
         let rows = connections.iter().map(|one| [one.tenant.as_str().into()]).collect();
         let backend = self.store.reader().get_database_backend();
-        let mut told = HashMap::new();
+        let mut marks = HashMap::new();
         for (table, values) in given(backend, [Column::Text], rows) {
             let text = format!(
                 "SELECT t.tenant, t.settings, t.version, t.deleting_at
@@ -128,10 +135,11 @@ impl Operators<'_> {
                     (columns.take()?, columns.take()?);
                 let settings = settings_of(settings.as_deref(), columns.take()?)?;
                 let deleting = columns.optional_time()?.is_some();
-                told.insert(tenant, (settings.sending_allowed, deleting));
+                let sending_allowed = settings.sending_allowed;
+                marks.insert(tenant, TenantMarks { sending_allowed, deleting });
             }
         }
-        Ok(told)
+        Ok(marks)
     }
 
     /// Up to `limit` connected workspaces after this one, by id.
