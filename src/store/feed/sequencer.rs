@@ -120,7 +120,8 @@ fn at_once(tables: &FeedTables, limit: u32, patience: &str) -> String {
          + GREATEST({heads}.head, (SELECT epoch FROM turn)) RETURNING tenant, head), \
          written AS (INSERT INTO {changes} (sequence, {columns}{column}, sequenced_at) \
          SELECT head - changes + ROW_NUMBER() OVER (PARTITION BY tenant ORDER BY id), \
-         {columns}{place}, now FROM taken JOIN counts USING (tenant) JOIN heads USING (tenant) CROSS JOIN turn) \
+         {columns}{place}, now \
+         FROM taken JOIN counts USING (tenant) JOIN heads USING (tenant) CROSS JOIN turn) \
          SELECT epoch, tenant, head, changes \
          FROM turn LEFT JOIN (heads JOIN counts USING (tenant)) ON TRUE"
     )
