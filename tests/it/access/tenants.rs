@@ -66,8 +66,8 @@ fn plan() -> Plan {
     let mut callers = vec![caller("admin", RoleConfig::Administrator, &[TENANT])];
     for tenant in [SHARING, APART] {
         let [admin, platform, user] = keys(tenant);
-        let own = [tenant, &ending(tenant)];
-        callers.push(caller(admin, RoleConfig::Administrator, &own));
+        let ending = ending(tenant);
+        callers.push(caller(admin, RoleConfig::Administrator, &[tenant, &ending]));
         callers.push(CallerConfig {
             may_act_for_users: true,
             may_administer_for_users: true,
