@@ -20,8 +20,8 @@ use crate::store::{DeliveryFeed, Error, Store};
 /// Hints within this process, for one feed.
 #[derive(Default)]
 pub(in crate::store) struct FeedSignals {
-    /// Tenants that have watchers, and [`ALL`] if all tenants have one; at most as many as there are
-    /// streams.
+    /// Tenants that have watchers, and [`ALL`] if all tenants together have one; at most as many as
+    /// there are streams.
     watched: Mutex<HashMap<String, watch::Sender<FeedReach>>>,
 }
 
