@@ -31,6 +31,8 @@ use crate::store::{Ends, Error, Store};
 const BATCH: u64 = 500;
 /// Notifications that one transaction takes from each table that names the person.
 const NOTIFICATIONS: u32 = 50;
+/// Notifications that one statement names.
+const CHUNK: usize = 500;
 /// Such transactions of one call; a repeated call continues.
 const TRANSACTIONS: usize = 200;
 
@@ -120,7 +122,12 @@ impl Succeeding<'_> {
                 }
                 person_keys::hand_on(tx, &self.keys, tenant, from, to).await?;
                 let heir = &self.heir(tx).await?;
+                let named = self.open_notifications(tx).await?;
                 let waiting = self.deliveries(tx, heir, "deliveries", None).await?;
+                for some in named.chunks(CHUNK) {
+                    self.answers(tx, some).await?;
+                    self.sharers(tx, some).await?;
+                }
                 take_over::person(tx, tenant, heir).await?;
                 channels::rename(tx, tenant, from, to).await?;
                 self.store.record(tx).await?;
@@ -163,6 +170,17 @@ impl Succeeding<'_> {
     async fn heir(&self, tx: &Tx) -> Result<Heir, Error> {
         let Succession { tenant, from, to, .. } = *self.of;
         self.store.heir(tx, &self.keys, tenant, from, to).await
+    }
+
+    /// The notifications of the first person's deliveries that have not ended.
+    async fn open_notifications(&self, tx: &Tx) -> Result<Vec<String>, Error> {
+        let rows = self.rows(None);
+        let text = format!(
+            "SELECT DISTINCT notification FROM deliveries WHERE {} AND NOT ({ENDED})",
+            rows.of("")
+        );
+        let found = sql::all(tx, &text, rows.values()).await?;
+        found.iter().map(|row| row.get(0)).collect()
     }
 
     /// Makes deliveries of a table the second person's: those of some notifications, or all that

@@ -216,6 +216,9 @@ fn value(method: &str, field: &FieldDescriptor, ids: &Ids) -> Option<Value> {
         ("CreateApiKey", "principal") => text(&format!("{}:{}", ids.tenant, uuid::Uuid::now_v7())),
         ("CreateApiKey", "role") => Some(Value::EnumNumber(pb::ApiKeyRole::Service.into())),
         ("RevokeApiKey", "key_id") => text(&ids.delivery),
+        ("SetSlackApp", "app_id") => text("A0ACCESS"),
+        ("SetSlackApp", "client_id") => text("123456789012.123456789012"),
+        ("SetSlackApp", "client_secret" | "signing_secret") => text("0123456789abcdef"),
         ("RenamePerson", "new_user_id") => text(&uuid::Uuid::now_v7().to_string()),
         ("MergePeople", "into_user_id") => text("clara"),
         ("PinIdentities", "pins") => {

@@ -33,7 +33,7 @@ const MEMBERS: &str = "SELECT COUNT(*) FROM channel_members";
 const IDENTITY: &str = "SELECT COUNT(identity_rule) FROM people WHERE user_id = 'ben'";
 
 /// Changes that can be made one after the other, in this order.
-pub(super) const CHANGES: [Change; 28] = [
+pub(super) const CHANGES: [Change; 30] = [
     change("UpsertPeople", PEOPLE),
     change("StopSending", VERSION),
     change("AllowSending", VERSION),
@@ -62,13 +62,17 @@ pub(super) const CHANGES: [Change; 28] = [
     change("ArchiveChannel", "SELECT wants_archived FROM channels"),
     change("UnarchiveChannel", "SELECT wants_archived FROM channels"),
     change("ReleaseChannel", CHANNELS),
+    change("SetSlackApp", "SELECT COUNT(*) FROM slack_apps"),
+    change("DeleteSlackApp", "SELECT COUNT(*) FROM slack_apps"),
 ];
 /// The changes that leave less behind, or more, than the others can use.
-const OTHERS: [Change; 4] = [
+const OTHERS: [Change; 6] = [
     change("BeginConnect", "SELECT COUNT(*) FROM connect_attempts"),
     change("MergePeople", "SELECT COUNT(*) FROM people WHERE user_id = 'ben'"),
     change("RenamePerson", "SELECT COUNT(*) FROM people WHERE user_id = 'clara'"),
     change("DeletePerson", PEOPLE),
+    change("Disconnect", "SELECT COUNT(*) FROM tenant_links"),
+    change("DeleteTenant", "SELECT COUNT(*) FROM tenants WHERE deleting_at IS NULL"),
 ];
 
 /// Makes one change, for the actor `root`.
@@ -119,6 +123,19 @@ async fn make(client: &Client, action: &str, notification: &str) -> Result<(), S
         "RenamePerson" => {
             let (user_id, new_user_id) = ("clara".to_owned(), "ben".to_owned());
             call!(rename_person, RenamePersonRequest { user_id, new_user_id })
+        }
+        "SetSlackApp" => {
+            let (app_id, client_id) = ("A0OWN".to_owned(), "1.2".to_owned());
+            let (client_secret, signing_secret) = ("one".to_owned(), "two".to_owned());
+            call!(
+                set_slack_app,
+                SetSlackAppRequest { app_id, client_id, client_secret, signing_secret }
+            )
+        }
+        "DeleteSlackApp" => call!(delete_slack_app, DeleteSlackAppRequest {}),
+        "Disconnect" => call!(disconnect, DisconnectRequest {}),
+        "DeleteTenant" => {
+            client.delete_tenant(pb::DeleteTenantRequest { tenant_id }).await.map(drop)
         }
         "RefreshDirectory" => call!(refresh_directory, RefreshDirectoryRequest {}),
         "ReplayDeliveries" => {

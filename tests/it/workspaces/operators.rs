@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use herald::rpc::pb::{self, ConnectionState, DeliveryState as State};
 use herald::rpc::{CallerConfig, RoleConfig};
+use herald::sandbox::browser::Decision;
 use tonic::{Code, Streaming};
 
 use crate::support::client::{Client, bad_fields, demo_person, reason, task};
@@ -27,7 +28,14 @@ fn plan() -> Plan {
 async fn tenants(world: &mut World) {
     world.client = world.client(0, Some("operator")).await;
     world.make_ready().await;
-    world.connect(OTHER).await;
+    let shared = pb::BeginConnectRequest {
+        tenant_id: OTHER.into(),
+        allow_shared_workspace: true,
+        ..pb::BeginConnectRequest::default()
+    };
+    let link = world.client.begin_connect_as(shared).await.unwrap();
+    let page = world.decide(&link.authorize_url, Decision::Allow).await;
+    assert_eq!(page.status, 200, "{}", page.html);
     world.client.switch_sending(OTHER, true).await;
     for tenant in [TENANT, OTHER, BARE] {
         world.client.upsert(tenant, vec![demo_person("ben")]).await;
@@ -71,13 +79,13 @@ async fn one_stream_has_the_changes_of_all_tenants() {
             let mut stream = platform.watch_deliveries("", Some(0)).await.unwrap();
             let first = sent(world, TENANT, "one").await;
             let second = sent(world, OTHER, "two").await;
-            let before = read_to(&mut stream, &[&first, &second]).await;
+            let before = read_to(&mut stream, &[first.as_str(), &second]).await;
             drop(stream);
             // While no one reads.
             let third = sent(world, OTHER, "three").await;
             let last = before.last().unwrap().position;
             let mut stream = platform.watch_deliveries("", Some(last)).await.unwrap();
-            let after = read_to(&mut stream, &[&third]).await;
+            let after = read_to(&mut stream, &[third.as_str()]).await;
             let all: Vec<_> = before.iter().chain(&after).collect();
             let positions: Vec<i64> = all.iter().map(|change| change.position).collect();
             assert_eq!(positions, (1..=6).collect::<Vec<_>>());
@@ -88,7 +96,7 @@ async fn one_stream_has_the_changes_of_all_tenants() {
             assert_eq!(of, BTreeMap::from([(TENANT, vec![1, 2]), (OTHER, vec![1, 2, 3, 4])]));
             // Live, too.
             let fourth = sent(world, TENANT, "four").await;
-            read_to(&mut stream, &[&fourth]).await;
+            read_to(&mut stream, &[fourth.as_str()]).await;
         })
         .await;
 }
@@ -102,7 +110,7 @@ async fn a_caller_of_one_tenant_reads_only_its_changes() {
             let mine = sent(world, TENANT, "yours").await;
             let restricted = world.client(0, Some("of-one")).await;
             let mut stream = restricted.watch_deliveries("", Some(0)).await.unwrap();
-            let told = read_to(&mut stream, &[&mine]).await;
+            let told = read_to(&mut stream, &[mine.as_str()]).await;
             assert!(told.iter().all(|change| change.tenant_id == TENANT), "{told:?}");
             assert!(told.iter().all(|change| change.notification_id != theirs), "{told:?}");
             let beyond = restricted.watch_deliveries("", Some(1_000)).await.unwrap_err();

@@ -24,7 +24,7 @@ fn pins(pins: Vec<pb::IdentityPin>) -> pb::PinIdentitiesRequest {
 async fn pinned(world: &World, user: &str) -> Option<String> {
     let known = world.client.person(TENANT, user).await.unwrap();
     let identity = known.identity.filter(|identity| identity.rule() == IdentityRule::Pinned);
-    identity.map(|identity| identity.slack_user_id)
+    identity.and_then(|identity| identity.member).map(|member| member.slack_user_id)
 }
 
 fn rename(from: &str, to: &str) -> pb::RenamePersonRequest {
