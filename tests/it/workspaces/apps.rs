@@ -302,7 +302,7 @@ async fn an_answer_at_the_address_of_another_app_is_not_one_to_the_attempt() {
             let consent = start.way_to_slack().unwrap();
             let asked = consent.query_pairs().find(|(key, _)| key == "client_id").unwrap().1;
             assert_eq!(asked, apps[0].client_id);
-            let back = browser.consent(&consent, Decision::Allow).await.unwrap().unwrap();
+            let back = browser.consent(&consent, Decision::Allow).await.unwrap().back().unwrap();
             let [own, other] = apps.each_ref().map(|app| app.redirect_urls[0].clone());
             assert!(back.as_str().starts_with(&own), "{back}");
             let shared = format!("http://{}/slack/oauth/callback", world.replicas[0].http);

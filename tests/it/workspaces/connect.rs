@@ -62,7 +62,7 @@ impl Person {
         let start = self.open(link).await;
         let consent = start.page.way_to_slack().unwrap_or_else(|| panic!("{}", start.page.html));
         let slack = browser::Browser::new().unwrap();
-        slack.consent(&consent, decision).await.unwrap().unwrap()
+        slack.consent(&consent, decision).await.unwrap().back().unwrap()
     }
 }
 

@@ -259,7 +259,7 @@ async fn sign_in(browser: &mut Browser, link: &Url, member: &str) -> Page {
     assert_eq!(start.status, 200, "{}", start.html);
     let mut slack = way(&start);
     slack.query_pairs_mut().append_pair("user", member);
-    let back = browser.consent(&slack, Decision::Allow).await.unwrap().unwrap();
+    let back = browser.consent(&slack, Decision::Allow).await.unwrap().back().unwrap();
     browser.open(&back).await.unwrap()
 }
 
@@ -290,7 +290,7 @@ async fn an_answer_counts_only_in_the_browser_that_opened_the_link() {
         let link = link(world, "sam").await;
         let (mut own, mut other) = (Browser::new().unwrap(), Browser::new().unwrap());
         let slack = way(&own.open(&link).await.unwrap());
-        let back = own.consent(&slack, Decision::Allow).await.unwrap().unwrap();
+        let back = own.consent(&slack, Decision::Allow).await.unwrap().back().unwrap();
         let refused = other.open(&back).await.unwrap();
         assert_eq!(refused.status, 403, "{}", refused.html);
         assert_eq!(world.client.person(TENANT, "sam").await.unwrap_err().code(), Code::NotFound);
@@ -310,7 +310,7 @@ async fn a_link_that_is_canceled_expired_or_unknown_changes_nothing() {
         let canceled = link(world, "sam").await;
         let mut browser = Browser::new().unwrap();
         let slack = way(&browser.open(&canceled).await.unwrap());
-        let back = browser.consent(&slack, Decision::Cancel).await.unwrap().unwrap();
+        let back = browser.consent(&slack, Decision::Cancel).await.unwrap().back().unwrap();
         let page = browser.open(&back).await.unwrap();
         assert!(page.html.contains("Nothing was changed"), "{}", page.html);
         let expired = link(world, "sam").await;
