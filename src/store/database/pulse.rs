@@ -67,7 +67,8 @@ impl Pulse {
     }
 }
 
-/// What the answers to other calls say of a database that has not answered a check for `patience`.
+/// The state of a database that has not answered a check for `patience`, by the answers to other
+/// calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) enum Beside {
     /// Another call was answered just now.

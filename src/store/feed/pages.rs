@@ -1,4 +1,4 @@
-//! What the two feeds share in reading: the extent of a feed, and a page of its changes.
+//! Reading of both feeds: the extent of a feed, and a page of its changes.
 
 use crate::domain::ids::TenantId;
 use crate::store::database::era::ERA;

@@ -56,7 +56,7 @@ impl Changed<'_> {
         }
     }
 
-    /// Nobody was invited again without a new wish.
+    /// No one was invited again without a new wish.
     fn judge_repeated(&self, case: &Case<'_>, act: &Act, judgement: &mut Judgement) {
         let Self { wished, life, request, .. } = self;
         if case.is_forgotten_key(&wished.key) {
