@@ -23,8 +23,8 @@ pub struct CheckedConnection {
 }
 
 impl App {
-    /// Checks the connection. Also sends a test message to `test`, who must be known, and waits up
-    /// to `patience` for its outcome.
+    /// Checks the connection. Also sends a test message to the person `test`, which must be known,
+    /// and waits up to `patience` for its outcome.
     pub async fn check_connection(
         &self,
         call: &Call,

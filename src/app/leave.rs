@@ -106,7 +106,7 @@ impl App {
         Ok(store.leaving().erase_tenant(tenant, since, patience).await?)
     }
 
-    /// Erases the data of workspaces that were left, until stopped: what a call did not finish.
+    /// Erases the data of workspaces that were left, until stopped, if a call did not finish it.
     /// Every replica does.
     pub async fn run_leaving(self, stop: CancellationToken) {
         let rest = LOOK.mul_f64(self.workspaces.time_scale());

@@ -1,4 +1,4 @@
-//! ListTenants and ListWorkspaces: what an operator sees of all tenants and workspaces.
+//! ListTenants and ListWorkspaces: an operator's view of all tenants and workspaces.
 
 use std::time::Duration;
 

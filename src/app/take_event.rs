@@ -33,7 +33,7 @@ pub enum Taken {
     Refused,
 }
 
-/// Who signed a request.
+/// The signer of a request.
 enum Signer {
     App(AppRef),
     /// It is not from Slack, or too old.

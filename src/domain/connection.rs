@@ -230,7 +230,7 @@ fn dead(code: &str) -> Option<&'static str> {
     })
 }
 
-/// Why no workspace is connected, and what to do.
+/// Why no workspace is connected, with the remedy.
 fn unconnected(reason: &str) -> Cow<'static, str> {
     match reason {
         "" => "No Slack workspace is connected. Connect one to send messages.".into(),

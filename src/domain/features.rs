@@ -1,4 +1,4 @@
-//! The features of Herald in a workspace, and what each needs of Slack.
+//! The features of Herald in a workspace, and the needs of each in Slack.
 //!
 //! One table: the app's manifest, the scopes of a connect link, the features of GetWorkspace and
 //! docs/features.md come from it (scopes: <https://docs.slack.dev/reference/scopes>).

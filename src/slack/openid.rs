@@ -14,7 +14,7 @@ use crate::domain::slack_app::AppCredentials;
 
 /// The issuer of Slack's id tokens.
 const ISSUER: &str = "https://slack.com";
-/// What is asked for: who the person is, and nothing else.
+/// Only the identity of the person is asked for.
 const SCOPES: &str = "openid profile";
 /// Slack's code for a client secret that is not the app's.
 const BAD_SECRET: &str = "bad_client_secret";

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use crate::sandbox::world::state::State;
 
-/// An app in a workspace. What is absent is the sandbox's own app, or the first workspace.
+/// An app in a workspace. Absent fields mean the sandbox's own app, or the first workspace.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(in crate::sandbox) struct Place {

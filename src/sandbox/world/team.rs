@@ -140,7 +140,7 @@ impl App {
     }
 }
 
-/// An app with its secrets, for tests: what an administrator reads on Slack's page of the app.
+/// An app with its secrets, for tests, as an administrator reads them on Slack's page of the app.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SandboxApp {
     pub app_id: String,

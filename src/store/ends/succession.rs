@@ -1,5 +1,5 @@
-//! A person gets another id, or two ids turn out to be one person: what is stored about the first
-//! id goes to the second.
+//! A person gets another id, or two ids turn out to be one person: everything stored about the
+//! first id goes to the second.
 //!
 //! First, in one transaction, everything that decides on messages: the key, the record, the
 //! identity, the preferences, the channels, and the messages that have not ended. Then, in parts,
@@ -142,8 +142,8 @@ impl Succeeding<'_> {
         Ok(done)
     }
 
-    /// Why the id cannot be given, if it cannot. What is stored without a record, an identity or a
-    /// preference is left from a call that did not end.
+    /// Why the id cannot be given, if it cannot. Other rows, without a record, an identity or a
+    /// preference, are left from a call that did not end.
     async fn standing(&self, tx: &Tx) -> Result<Option<RenameOutcome>, Error> {
         const KNOWN: &str = "SELECT 1 FROM people WHERE tenant = $1 AND user_id = $2
             UNION ALL SELECT 1 FROM preferences WHERE tenant = $1 AND user_id = $2 LIMIT 1";
@@ -185,7 +185,7 @@ impl Succeeding<'_> {
 
     /// Makes deliveries of a table the second person's: those of some notifications, or all that
     /// have not ended. Returns how many. One that is being resolved is looked at once more, because
-    /// whoever resolves it has read the first person's record.
+    /// its worker has read the first person's record.
     async fn deliveries(
         &self,
         tx: &Tx,

@@ -1,5 +1,5 @@
-//! A person's record, identity, preferences, API keys and identity links go to another id. What the
-//! other has already stays.
+//! A person's record, identity, preferences, API keys and identity links go to another id. Those
+//! that the other has already stay.
 
 use crate::domain::identity::person::Person;
 use crate::domain::ids::TenantId;

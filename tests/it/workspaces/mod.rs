@@ -5,6 +5,7 @@ mod apps;
 mod connect;
 mod doctor;
 mod leaving;
+mod manifests;
 mod operators;
 mod people;
 mod rotation;

@@ -1,4 +1,4 @@
-//! What an operator sees of all tenants: lists of tenants and workspaces, and one feed.
+//! An operator's view of all tenants: lists of tenants and workspaces, and one feed.
 
 use std::collections::BTreeMap;
 

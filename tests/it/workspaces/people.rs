@@ -213,7 +213,7 @@ async fn two_ids_become_one_person() {
 
         let merged = world.client.merge_people(merge("ben", "ada")).await.unwrap();
         assert_eq!(merged.waiting_messages, 1);
-        // What ada has stays; what she lacked is ben's.
+        // Ada's values stay; those that she lacked are ben's.
         let known = world.client.person(TENANT, "ada").await.unwrap();
         assert_eq!(known.person.unwrap().email, "ada@demo.example");
         assert!(!wants(world, "ada").await);

@@ -37,7 +37,7 @@ use crate::sandbox::world::workspace::Workspace;
 const SCOPES: [&str; 3] = ["email", "openid", "profile"];
 /// The beginning of the names of Slack's own claims.
 const CLAIM: &str = "https://slack.com/";
-/// Most people whom the page offers.
+/// Most people that the page offers.
 const PEOPLE: usize = 50;
 /// How long an id token is valid, seconds.
 const ID_TOKEN_SECONDS: i64 = 300;
