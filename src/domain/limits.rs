@@ -75,6 +75,10 @@ pub const DATA_BYTES: usize = 32 * 1024;
 /// JSON values in one request, in all its people and its data together: entries of objects and of
 /// lists.
 pub const JSON_VALUES: usize = 200_000;
+/// Bytes of the client id of a Slack app.
+pub const CLIENT_ID_BYTES: usize = 64;
+/// Bytes of the client secret or the signing secret of a Slack app.
+pub const SLACK_SECRET_BYTES: usize = 128;
 /// How long a replaced secret of a Slack app is still accepted if the caller does not say: as long
 /// as Slack accepts a replaced client secret.
 pub const DEFAULT_KEEP_PREVIOUS: std::time::Duration = std::time::Duration::from_secs(24 * 3600);

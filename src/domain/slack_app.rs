@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use super::limits;
 use super::secret::Secret;
 use super::time::Timestamp;
 
@@ -91,7 +92,7 @@ pub fn is_path(text: &str) -> bool {
 pub fn check_app_id(text: &str) -> Result<(), &'static str> {
     let rest = text.strip_prefix('A').unwrap_or_default();
     let upper = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit();
-    if rest.is_empty() || text.len() > 32 || !rest.bytes().all(upper) {
+    if rest.is_empty() || text.len() > limits::SLACK_ID_BYTES || !rest.bytes().all(upper) {
         return Err("must be Slack's id of the app, such as A012AB3CD: see Basic Information");
     }
     Ok(())
@@ -101,7 +102,7 @@ pub fn check_app_id(text: &str) -> Result<(), &'static str> {
 pub fn check_client_id(text: &str) -> Result<(), &'static str> {
     let part = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let shaped = text.split_once('.').is_some_and(|(team, app)| part(team) && part(app));
-    if !shaped || text.len() > 64 {
+    if !shaped || text.len() > limits::CLIENT_ID_BYTES {
         return Err("must be the client id, such as 123456789012.123456789012: see Basic \
                     Information");
     }
@@ -110,7 +111,7 @@ pub fn check_client_id(text: &str) -> Result<(), &'static str> {
 
 /// Checks a client secret or a signing secret. The sentence continues the name of the field.
 pub fn check_secret(text: &str) -> Result<(), &'static str> {
-    if text.is_empty() || text.len() > 128 || !text.bytes().all(|b| b.is_ascii_graphic()) {
+    if text.is_empty() || text.len() > limits::SLACK_SECRET_BYTES || !text.bytes().all(|b| b.is_ascii_graphic()) {
         return Err("must be between 1 and 128 printable characters without spaces");
     }
     Ok(())
