@@ -111,7 +111,10 @@ pub fn check_client_id(text: &str) -> Result<(), &'static str> {
 
 /// Checks a client secret or a signing secret. The sentence continues the name of the field.
 pub fn check_secret(text: &str) -> Result<(), &'static str> {
-    if text.is_empty() || text.len() > limits::SLACK_SECRET_BYTES || !text.bytes().all(|b| b.is_ascii_graphic()) {
+    if text.is_empty()
+        || text.len() > limits::SLACK_SECRET_BYTES
+        || !text.bytes().all(|b| b.is_ascii_graphic())
+    {
         return Err("must be between 1 and 128 printable characters without spaces");
     }
     Ok(())
