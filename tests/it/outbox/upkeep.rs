@@ -219,7 +219,7 @@ async fn a_sweep_that_was_needed_again_since_the_look_is_not_removed() {
         let first = held("r1");
         store.outbox().accept(first.clone()).await.unwrap();
         store.ends().cancel_notification(&tenant(), first.id).await.unwrap();
-        let gate = Gate::before(&mut store, "SELECT tenant FROM held_sweeps%").await;
+        let gate = Gate::before(&mut store, "SELECT tenant%FROM held_sweeps%").await;
         let forgetful = store.store.clone();
         let forgets =
             tokio::spawn(async move { forgetful.ends().forget_sweeps(Duration::ZERO, 10).await });
