@@ -288,17 +288,17 @@ table! {
     UNARCHIVE_CHANNEL = "ChannelService" / "UnarchiveChannel" OPERATE;
     RELEASE_CHANNEL = "ChannelService" / "ReleaseChannel" OPERATE;
     WATCH_CHANNELS = "ChannelService" / "WatchChannels" OPERATE;
-    WATCH_WORKSPACE = "WorkspaceService" / "WatchWorkspace" OPERATE;
-    WATCH_WORKSPACES = "WorkspaceService" / "WatchWorkspaces" OVERSEE;
     SET_SLACK_APP = "WorkspaceService" / "SetSlackApp" ADMINISTER;
     GET_SLACK_APP = "WorkspaceService" / "GetSlackApp" ADMINISTER;
     DELETE_SLACK_APP = "WorkspaceService" / "DeleteSlackApp" ADMINISTER;
-    LIST_TENANTS = "WorkspaceService" / "ListTenants" OPERATE;
-    LIST_WORKSPACES = "WorkspaceService" / "ListWorkspaces" OVERSEE;
     CREATE_SLACK_APP_MANIFEST = "WorkspaceService" / "CreateSlackAppManifest" ADMINISTER;
+    WATCH_WORKSPACE = "WorkspaceService" / "WatchWorkspace" OPERATE;
+    WATCH_WORKSPACES = "WorkspaceService" / "WatchWorkspaces" OVERSEE;
     DISCONNECT = "WorkspaceService" / "Disconnect" ADMINISTER;
     DELETE_TENANT = "WorkspaceService" / "DeleteTenant" ADMINISTER;
     CHECK_CONNECTION = "WorkspaceService" / "CheckConnection" ADMINISTER;
+    LIST_TENANTS = "WorkspaceService" / "ListTenants" OPERATE;
+    LIST_WORKSPACES = "WorkspaceService" / "ListWorkspaces" OVERSEE;
 }
 
 #[cfg(test)]
