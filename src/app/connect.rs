@@ -18,6 +18,7 @@ use super::{App, Call, Error, Reach};
 use crate::domain::access;
 use crate::domain::access::audit::{AuditDetail, COMPLETE_CONNECT, Entry};
 use crate::domain::access::sharing::Allowed;
+use crate::domain::features::Feature;
 use crate::domain::ids::TenantId;
 use crate::domain::time::Timestamp;
 use crate::store::{BegunConnect, ConnectTerms, Store, TakenConnect};
@@ -40,8 +41,8 @@ pub struct ConnectWish {
     pub return_url: Option<Url>,
     /// Slack's id of the only workspace that the link may connect.
     pub expected_team: Option<String>,
-    /// The codes of the features to ask permissions for; empty: all that the settings name.
-    pub features: Vec<String>,
+    /// The features to ask permissions for; empty: all that the settings name.
+    pub features: Vec<&'static Feature>,
 }
 
 /// The contents of Slack's redirect.
@@ -98,18 +99,20 @@ impl App {
         if let Some(url) = return_url {
             self.may_return_to(url)?;
         }
+        let scopes = self.scopes_of(&call.tenant, features).await?;
         self.store.tenancy().ensure_tenant(&call.tenant).await?;
         let terms = ConnectTerms {
             allowed: if *shared { Allowed::Anything } else { Allowed::Nothing },
-            scopes: self.scopes_of(&call.tenant, features).await?,
+            scopes,
             return_url: return_url.as_ref().map(Url::to_string),
             expected_team: expected_team.clone(),
             app_path: String::new(),
         };
+        let codes: Vec<&str> = features.iter().map(|feature| feature.code).collect();
         let after = json!({
             "allow_shared_workspace": shared,
             "expected_team_id": expected_team,
-            "features": features,
+            "features": codes,
         });
         self.connect_link(call, after, terms).await
     }

@@ -1,33 +1,47 @@
 //! The permissions that a link asks for, and those that a workspace has not granted.
 
 use super::connect_end::LackingFeature;
-use super::{App, Error};
-use crate::domain::features::{self, FEATURES, FeatureState};
+use super::{App, Error, Violation};
+use crate::domain::features::{self, Feature, FeatureState};
 use crate::domain::ids::TenantId;
 
 impl App {
+    /// These features and the one that every app needs, in the table's order; if none are named, all
+    /// that are not switched off.
+    pub(super) fn features_of(
+        &self,
+        wished: &[&'static Feature],
+    ) -> Result<Vec<&'static Feature>, Error> {
+        let mut used = features::in_use(self.workspaces.features_off());
+        if wished.is_empty() {
+            return Ok(used);
+        }
+        let off = wished.iter().enumerate().filter(|(_, feature)| !used.contains(feature));
+        let problem = "is switched off by the setting app.features_off";
+        let off = off.map(|(index, _)| Violation::new(format!("features[{index}]"), problem));
+        let off: Vec<Violation> = off.collect();
+        if !off.is_empty() {
+            return Err(Error::Invalid(off));
+        }
+        used.retain(|feature| feature.code == features::ALWAYS || wished.contains(feature));
+        Ok(used)
+    }
+
     /// The scopes that the tenant's workspace has granted, and those of these features; none for
-    /// all that the settings name.
+    /// all that the settings name. The granted ones are asked for again because a token that
+    /// rotates has only those of its last installation.
     pub(super) async fn scopes_of(
         &self,
         tenant: &TenantId,
-        features: &[String],
+        wished: &[&'static Feature],
     ) -> Result<Vec<String>, Error> {
-        let mut asked = Vec::new();
-        for (index, code) in features.iter().enumerate() {
-            let Some(feature) = FEATURES.iter().find(|feature| feature.code == code) else {
-                let known: Vec<&str> = FEATURES.iter().map(|feature| feature.code).collect();
-                let problem = format!("must be one of {}", known.join(", "));
-                return Err(Error::invalid(format!("features[{index}]"), problem));
-            };
-            asked.extend(feature.scopes.iter().map(ToString::to_string));
+        if wished.is_empty() {
+            return Ok(Vec::new());
         }
-        if asked.is_empty() {
-            return Ok(asked);
-        }
+        let wanted = features::scopes(&self.features_of(wished)?);
         let installation = self.store.tenancy().installation_of(tenant).await?;
         let mut scopes = installation.map(|installation| installation.scopes).unwrap_or_default();
-        scopes.extend(asked);
+        scopes.extend(wanted.into_iter().map(str::to_owned));
         scopes.sort_unstable();
         scopes.dedup();
         Ok(scopes)

@@ -8,9 +8,9 @@ use url::Url;
 
 use super::connect::ConnectWish;
 use super::slack_app::{ShownSlackApp, SlackAppAddresses, SlackAppWish};
-use super::{App, Call, Error, Violation};
+use super::{App, Call, Error};
 use crate::domain::access;
-use crate::domain::features::{self, Feature};
+use crate::domain::features::Feature;
 use crate::domain::secret::Secret;
 use crate::domain::slack_app::{check_app_id, check_client_id, check_secret};
 use crate::domain::slack_manifest::SlackManifest;
@@ -89,44 +89,26 @@ impl App {
             connect_url: None,
         };
         let Some(ask) = wish.ask else { return Ok(made) };
-        let codes = features.iter().map(|feature| feature.code.to_owned());
-        let codes = if wish.features.is_empty() { Vec::new() } else { codes.collect() };
+        let asked = if wish.features.is_empty() { Vec::new() } else { features };
         // In a task of its own: if the caller gave up between Slack's answer and the end of the
         // call, the credentials of a new app would be lost.
         let (app, call) = (self.clone(), call.clone());
-        let asking = async move { app.ask_slack(&call, &ask, &codes, made).await };
-        let asked = tokio::spawn(asking.in_current_span()).await;
-        asked.map_err(|error| Error::Internal(Box::new(error)))?
+        let asking = async move { app.ask_slack(&call, &ask, &asked, made).await };
+        let answered = tokio::spawn(asking.in_current_span()).await;
+        answered.map_err(|error| Error::Internal(Box::new(error)))?
     }
 
-    /// The features of a manifest: never without the one that every app needs.
-    fn features_of(&self, wished: &[&'static Feature]) -> Result<Vec<&'static Feature>, Error> {
-        let mut used = features::in_use(self.workspaces.features_off());
-        if wished.is_empty() {
-            return Ok(used);
-        }
-        let off = wished.iter().enumerate().filter(|(_, feature)| !used.contains(feature));
-        let problem = "is switched off by the setting app.features_off";
-        let off = off.map(|(index, _)| Violation::new(format!("features[{index}]"), problem));
-        let off: Vec<Violation> = off.collect();
-        if !off.is_empty() {
-            return Err(Error::Invalid(off));
-        }
-        used.retain(|feature| feature.code == features::ALWAYS || wished.contains(feature));
-        Ok(used)
-    }
-
-    /// `codes`: of the features that the link for a new app asks for; empty: all.
+    /// `features`: those that the link for a new app asks for; empty: all.
     async fn ask_slack(
         &self,
         call: &Call,
         ask: &ManifestAsk,
-        codes: &[String],
+        features: &[&'static Feature],
         made: MadeManifest,
     ) -> Result<MadeManifest, Error> {
         match ask.task {
             ManifestTask::Validate => self.validate_manifest(&ask.token, made).await,
-            ManifestTask::Create => self.create_slack_app(call, ask, codes, made).await,
+            ManifestTask::Create => self.create_slack_app(call, ask, features, made).await,
             ManifestTask::Update => self.update_slack_app(call, &ask.token, made).await,
         }
     }
@@ -151,7 +133,7 @@ impl App {
         &self,
         call: &Call,
         ask: &ManifestAsk,
-        codes: &[String],
+        features: &[&'static Feature],
         made: MadeManifest,
     ) -> Result<MadeManifest, Error> {
         match self.get_slack_app(call).await {
@@ -174,7 +156,7 @@ impl App {
                      have to verify the address for events: the last steps say how.",
                     app.app_id
                 );
-                let connect_url = self.link_after_creation(call, codes).await;
+                let connect_url = self.link_after_creation(call, features).await;
                 Ok(MadeManifest { done, app: Some(app), connect_url, ..made })
             }
         }
@@ -211,8 +193,8 @@ impl App {
 
     /// A connect link for the new app. The app exists even if this fails, and BeginConnect gives
     /// another link.
-    async fn link_after_creation(&self, call: &Call, codes: &[String]) -> Option<Url> {
-        let wish = ConnectWish { features: codes.to_vec(), ..ConnectWish::default() };
+    async fn link_after_creation(&self, call: &Call, features: &[&'static Feature]) -> Option<Url> {
+        let wish = ConnectWish { features: features.to_vec(), ..ConnectWish::default() };
         match self.begin_connect(call, &wish).await {
             Ok(link) => Some(link.url),
             Err(error) => {

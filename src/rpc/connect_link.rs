@@ -19,7 +19,7 @@ pub(super) fn wish(
         shared: message.allow_shared_workspace,
         return_url: fields.return_url(message.return_url),
         expected_team: fields.team("expected_team_id", message.expected_team_id),
-        features: message.features,
+        features: fields.features("features", &message.features),
     };
     inbound.complete(fields, tenant, actor, Some(wish))
 }

@@ -266,10 +266,10 @@ class Herald:
     def stop(self):
         stopped(self.process)
 
-    def call(self, method, **message):
+    def call(self, method, service="AdminService", **message):
         answer = subprocess.run(
             [GRPCURL, "-plaintext", "-d", json.dumps(message), f"127.0.0.1:{self.port}",
-             f"herald.v1.AdminService/{method}"],
+             f"herald.v1.{service}/{method}"],
             capture_output=True, text=True, timeout=PATIENCE, check=False,
         )
         assert answer.returncode == 0, answer.stderr
@@ -278,7 +278,7 @@ class Herald:
     def link(self, back=True, **terms):
         if back:
             terms["return_url"] = f"{self.origin}/settings?tab=slack"
-        return self.call("BeginConnect", tenant_id="acme", **terms)["authorizeUrl"]
+        return self.call("BeginConnect", **{"tenant_id": "acme", **terms})["authorizeUrl"]
 
     def expire(self):
         """Lets every link expire. The file belongs to one process, so the server is stopped."""
@@ -345,6 +345,41 @@ def pages_of_herald(chromium, person, herald):
     person.open(late).look("expired", "has expired", "Start again")
 
 
+def slack_refuses(person, herald, sandbox):
+    def strike(kind):
+        tell(sandbox, "faults", {"method": "oauth.v2.access", "times": 1, "kind": kind})
+
+    refusal = {"error": {"code": "bad_client_secret"}}
+    strike(refusal)
+    assert person.approve(herald.link()).outcome() == ("refused", "bad_client_secret")
+    strike(refusal)
+    person.approve(herald.link(back=False))
+    person.look("refused", "Slack refused to connect", "client secret", "with a new link")
+    strike("reset")
+    assert person.approve(herald.link()).outcome() == ("failed", "no_answer")
+    strike("reset")
+    person.approve(herald.link(back=False)).look("no-answer", "did not answer", "start again")
+
+
+def another_tenant(person, herald):
+    other = {"tenant_id": "hooli"}
+    assert person.approve(herald.link(**other)).outcome() == ("in_use", "workspace_in_use")
+    person.approve(herald.link(back=False, **other))
+    person.look("in-use", "This workspace is in use", "choose another one")
+    assert "workspace" not in herald.call("GetWorkspace", **other)
+
+
+def leaving(person, herald):
+    left = herald.call("Disconnect", "WorkspaceService", tenant_id="acme")
+    assert left["disconnected"] and left["revoked"], left
+    assert "workspace" not in herald.call("GetWorkspace", tenant_id="acme")
+    assert person.approve(herald.link()).outcome() == ("connected", "")
+    workspace = herald.call("GetWorkspace", tenant_id="acme")["workspace"]
+    assert workspace["state"] == "WORKSPACE_STATE_ACTIVE", workspace
+    # The next connection begins with a new token, without the permissions of this one.
+    herald.call("Disconnect", "WorkspaceService", tenant_id="acme")
+
+
 def missing_permissions(person, herald, sandbox):
     configure(sandbox, granted_scopes=["chat:write"])
     status, codes = person.approve(herald.link()).outcome()
@@ -368,6 +403,19 @@ def approval(chromium, person, herald, sandbox):
     configure(sandbox, require_approval=False)
 
 
+def own_app(person, herald, sandbox):
+    token = json.loads(tell(sandbox, "tokens", {"do": "issue_configuration"}))["token"]
+    made = herald.call(
+        "CreateSlackAppManifest", "WorkspaceService", tenant_id="initech",
+        configuration_token=token, action="MANIFEST_ACTION_CREATE")
+    person.approve(made["authorizeUrl"]).look("own-app", "is connected", "Go back to")
+    apps = {
+        tenant: herald.call("GetWorkspace", tenant_id=tenant)["workspace"]["appId"]
+        for tenant in ("acme", "initech")
+    }
+    assert apps["initech"] == made["app"]["appId"] != apps["acme"], apps
+
+
 def organization(person, herald, sandbox):
     tell(sandbox, "teams", {"count": 3})
     configure(sandbox, org_wide=True)
@@ -389,8 +437,12 @@ def main():
             person = Person(chromium)
             back_to_the_platform(person, herald)
             pages_of_herald(chromium, person, herald)
+            slack_refuses(person, herald, base)
+            another_tenant(person, herald)
+            leaving(person, herald)
             missing_permissions(person, herald, base)
             approval(chromium, person, herald, base)
+            own_app(person, herald, base)
             organization(person, herald, base)
         finally:
             chromium.close()
@@ -399,4 +451,5 @@ def main():
     print("every way of connecting leads on, and its pages fit into 390 px")
 
 
-main()
+if __name__ == "__main__":
+    main()
