@@ -1,7 +1,10 @@
 //! Connecting as the platform's settings page needs it: the way back with the outcome, the expected
 //! workspace, permissions by feature, and the streams of states.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use herald::config::Settings;
+use herald::domain::features;
 use herald::rpc::pb::{self, ConnectState, ConnectionState, WorkspaceState};
 use herald::rpc::{CallerConfig, RoleConfig};
 use herald::sandbox::browser::{self, Decision, Page};
@@ -9,7 +12,7 @@ use reqwest::header::{COOKIE, LOCATION, SET_COOKIE};
 use tonic::{Code, Streaming};
 use url::Url;
 
-use crate::support::client::{reason, task};
+use crate::support::client::{bad_fields, reason, task};
 use crate::support::world::{PATIENCE, Plan, TENANT, World, caller};
 
 const PLATFORM: &str = "https://platform.example.com";
@@ -196,24 +199,67 @@ async fn only_origins_of_the_settings_get_a_browser_back() {
 async fn a_link_asks_for_the_permissions_of_its_features() {
     fresh()
         .run(async |world| {
-            let features = vec!["messages".to_owned(), "channels".to_owned()];
-            let request =
-                pb::BeginConnectRequest { features, expected_team_id: TEAM.into(), ..returning() };
+            let request = pb::BeginConnectRequest {
+                features: vec!["channels".into()],
+                expected_team_id: TEAM.into(),
+                ..returning()
+            };
             let start = Person::new().open(&link(world, request).await).await;
             assert!(start.page.html.contains("for one workspace"), "{}", start.page.html);
             assert!(start.page.html.contains("Back to Acme Learning"), "{}", start.page.html);
-            let consent = start.page.way_to_slack().unwrap();
-            let asked: std::collections::BTreeMap<_, _> =
-                consent.query_pairs().into_owned().collect();
+            let asked = asked(&start.page);
             assert_eq!(asked["team"], TEAM);
-            let scopes: Vec<&str> = asked["scope"].split(',').collect();
-            assert!(scopes.contains(&"chat:write") && scopes.contains(&"channels:manage"));
-            assert!(!scopes.contains(&"users:read"), "{scopes:?}");
+            let scopes: BTreeSet<&str> = asked["scope"].split(',').collect();
+            let used = ["messages", "channels"].map(|code| features::find(code).unwrap());
+            let wanted: BTreeSet<&str> = features::scopes(&used).into_iter().collect();
+            assert_eq!(scopes, wanted);
 
-            let unknown =
-                pb::BeginConnectRequest { features: vec!["telepathy".into()], ..returning() };
-            let refused = world.client.begin_connect_as(unknown).await.unwrap_err();
-            assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
+            let bad = async |features: &[&str]| {
+                let features = features.iter().map(ToString::to_string).collect();
+                let request = pb::BeginConnectRequest { features, ..returning() };
+                bad_fields(&world.client.begin_connect_as(request).await.unwrap_err())
+            };
+            assert_eq!(bad(&["messages", "telepathy"]).await, ["features[1]"]);
+            assert_eq!(bad(&["channels", "channels"]).await, ["features[1]"]);
+        })
+        .await;
+}
+
+/// The parameters with which the page of a link leads to Slack.
+fn asked(page: &Page) -> BTreeMap<String, String> {
+    page.way_to_slack().unwrap().query_pairs().into_owned().collect()
+}
+
+#[tokio::test]
+async fn connecting_again_asks_for_exactly_what_is_missing() {
+    fresh()
+        .run(async |world| {
+            let before = ["chat:write", "users:read", "users:read.email"].map(str::to_owned);
+            world.sandbox.configure(|it| it.granted_scopes = Some(before.to_vec()));
+            assert_eq!(world.connect(TENANT).await.status, 200);
+            let workspace = world.client.workspace(TENANT).await.unwrap().workspace.unwrap();
+            let waits = |workspace: &pb::Workspace, code: &str| {
+                let feature = workspace.features.iter().find(|feature| feature.code == code);
+                feature.unwrap().missing_scopes.clone()
+            };
+            let missing = waits(&workspace, "channels");
+            assert!(!missing.is_empty() && !waits(&workspace, "profile_fields").is_empty());
+
+            world.sandbox.configure(|it| it.granted_scopes = None);
+            let again =
+                pb::BeginConnectRequest { features: vec!["channels".into()], ..returning() };
+            let link = link(world, again).await;
+            let mut person = Person::new();
+            let start = person.open(&link).await;
+            let scopes: BTreeSet<String> =
+                asked(&start.page)["scope"].split(',').map(str::to_owned).collect();
+            let wanted: BTreeSet<String> = before.into_iter().chain(missing).collect();
+            assert_eq!(scopes, wanted);
+            let back = person.decide(&link, Decision::Allow).await;
+            assert_eq!(came_back(&person.open(&back).await), of("connected", ""));
+            let workspace = world.client.workspace(TENANT).await.unwrap().workspace.unwrap();
+            assert!(waits(&workspace, "channels").is_empty(), "{workspace:?}");
+            assert!(!waits(&workspace, "profile_fields").is_empty(), "it was not asked for");
         })
         .await;
 }

@@ -234,6 +234,13 @@ async fn a_feature_that_is_switched_off_is_shown_and_asked_for_nowhere() {
         assert!(!manifest.manifest.contains("channels:manage"));
         let refused = make(world, request(TENANT, &["channels"])).await.unwrap_err();
         assert_eq!(bad_fields(&refused), ["features[0]"]);
+        let wanted = pb::BeginConnectRequest {
+            tenant_id: TENANT.into(),
+            features: vec!["messages".into(), "channels".into()],
+            ..Default::default()
+        };
+        let refused = world.client.begin_connect_as(wanted).await.unwrap_err();
+        assert_eq!(bad_fields(&refused), ["features[1]"]);
 
         let wish = pb::ChannelWish { name: "Course".into(), ..Default::default() };
         let ensure = pb::EnsureChannelRequest {
