@@ -78,9 +78,8 @@ async fn take(shared: Shared, app_path: &str, request: Request) -> Response {
             StatusCode::OK.into_response()
         }
         Ok(Ok(Taken::Challenge(challenge))) => challenge.into_response(),
-        Ok(Ok(Taken::Refused)) if app_path.is_empty() => refused(StatusCode::UNAUTHORIZED),
-        // Slack repeats the request after one minute and after five: by then the tenant may have
-        // set a secret that it exchanged in Slack.
+        // Slack repeats the request after one minute and after five: by then Herald may have a
+        // secret that was exchanged in Slack.
         Ok(Ok(Taken::Refused)) => StatusCode::UNAUTHORIZED.into_response(),
         Ok(Err(app::Error::Unavailable { .. })) | Err(_) => {
             StatusCode::SERVICE_UNAVAILABLE.into_response()

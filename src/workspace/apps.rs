@@ -70,7 +70,7 @@ impl Workspaces {
     /// The credentials of an app; `None`: they are not known, or no longer.
     pub async fn credentials(&self, app: &AppRef) -> Result<Option<AppCredentials>, store::Error> {
         if app.is_of_deployment() {
-            return Ok(self.config.credentials());
+            return Ok(self.config.credentials(self.exchanging().await?));
         }
         let known = self.store.slack_apps().by_path(&app.path).await?;
         let known = known.into_iter().find(|known| app.app_id.as_ref() == Some(&known.app_id));
@@ -84,6 +84,15 @@ impl Workspaces {
         let app = AppRef { path: installation.app_path, app_id: Some(installation.app_id) };
         let credentials = self.credentials(&app).await?;
         credentials.ok_or_else(|| Error::Reconnect { code: "app_not_configured".to_owned() })
+    }
+
+    /// Whether the previous secrets of the deployment's app are still accepted. The database is
+    /// asked for the time only if there is an end.
+    async fn exchanging(&self) -> Result<bool, store::Error> {
+        match self.config.previous_until {
+            Some(until) => Ok(self.store.now().await? < until),
+            None => Ok(false),
+        }
     }
 
     /// Judges whether a request which arrived at the path of `app` is Slack's: signed with a secret
@@ -111,8 +120,8 @@ impl Workspaces {
     /// by which the tenant is still connected.
     async fn signing_secrets(&self, app: &AppRef) -> Result<Vec<(AppRef, SigningSecrets)>, Error> {
         if app.is_of_deployment() {
-            let current = self.config.signing_secret.clone();
-            return Ok(vec![(app.clone(), SigningSecrets { current, previous: None })]);
+            let secrets = self.config.signing_secrets(self.exchanging().await?);
+            return Ok(vec![(app.clone(), secrets)]);
         }
         // Anyone can make up an address: only one of the right form is looked up.
         if !is_path(&app.path) {

@@ -5,8 +5,9 @@ use serde::{Deserialize, Deserializer, de};
 use crate::domain::access::sharing::Sharing;
 use crate::domain::features;
 use crate::domain::secret::Secret;
-use crate::domain::slack_app::AppCredentials;
+use crate::domain::slack_app::{AppCredentials, SigningSecrets};
 use crate::domain::slack_manifest::short_name;
+use crate::domain::time::Timestamp;
 
 /// The Slack app that tenants share (`[app]`): from "Basic Information" of the app's settings.
 #[derive(Debug, Clone, Deserialize)]
@@ -19,6 +20,16 @@ pub struct Config {
     /// The app's signing secret, which proves that a request is Slack's. Without it every event is
     /// refused, and member lists are kept up to date only by reading them. Default: none.
     pub signing_secret: Secret,
+    /// The client secret that `client_secret` replaces. It is tried if Slack refuses the new one.
+    /// Default: none.
+    pub previous_client_secret: Secret,
+    /// The signing secret that `signing_secret` replaces: requests that are signed with it are
+    /// Slack's, too. Default: none.
+    pub previous_signing_secret: Secret,
+    /// Until when the previous secrets are accepted, such as `"2027-01-31T12:00:00Z"`. Must be set
+    /// if one of them is. Default: none.
+    #[serde(deserialize_with = "time")]
+    pub previous_until: Option<Timestamp>,
     /// The bot scopes that a connect link asks for, except those that only features in
     /// `features_off` need. Default: all that Herald's features use.
     pub scopes: Vec<String>,
@@ -49,6 +60,9 @@ impl Default for Config {
             client_id: String::new(),
             client_secret: Secret::new(""),
             signing_secret: Secret::new(""),
+            previous_client_secret: Secret::new(""),
+            previous_signing_secret: Secret::new(""),
+            previous_until: None,
             scopes: owned(&features::scopes(&features::in_use(&[]))),
             features_off: Vec::new(),
             workspace_sharing: Sharing::Refuse,
@@ -69,12 +83,22 @@ fn feature_codes<'de, D: Deserializer<'de>>(source: D) -> Result<Vec<String>, D:
     Ok(codes)
 }
 
+/// A time in RFC 3339.
+fn time<'de, D: Deserializer<'de>>(source: D) -> Result<Option<Timestamp>, D::Error> {
+    let text = String::deserialize(source)?;
+    let at: jiff::Timestamp = text
+        .parse()
+        .map_err(|_| de::Error::custom("must be a time such as \"2027-01-31T12:00:00Z\""))?;
+    Ok(Some(Timestamp(at.as_microsecond())))
+}
+
 fn owned(scopes: &[&str]) -> Vec<String> {
     scopes.iter().map(ToString::to_string).collect()
 }
 
 impl Config {
-    /// Refuses a name that cannot be shown; the sentence begins with the setting's name.
+    /// Refuses a name that cannot be shown, and a previous secret without an end; the sentence
+    /// begins with the setting's name.
     pub fn validate(&self) -> Result<(), String> {
         let name = self.display_name.trim();
         if name.is_empty()
@@ -82,6 +106,10 @@ impl Config {
             || name.chars().any(char::is_control)
         {
             return Err(format!("display_name must be 1 to {NAME_CHARS} characters of one line"));
+        }
+        let exchanges = [&self.previous_client_secret, &self.previous_signing_secret];
+        if self.previous_until.is_none() && exchanges.iter().any(|secret| !secret.is_empty()) {
+            return Err("previous_until must be set while there is a previous secret".to_owned());
         }
         Ok(())
     }
@@ -103,17 +131,31 @@ impl Config {
         short_name(&self.display_name)
     }
 
-    /// `None` if the operator has not configured an app.
-    pub(super) fn credentials(&self) -> Option<AppCredentials> {
+    /// `None` if the operator has not configured an app. `exchanging`: previous secrets are
+    /// accepted.
+    pub(super) fn credentials(&self, exchanging: bool) -> Option<AppCredentials> {
         if self.client_id.is_empty() || self.client_secret.is_empty() {
             return None;
         }
         Some(AppCredentials {
             client_id: self.client_id.clone(),
             client_secret: self.client_secret.clone(),
-            previous_client_secret: None,
+            previous_client_secret: former(&self.previous_client_secret, exchanging),
         })
     }
+
+    /// `exchanging`: previous secrets are accepted.
+    pub(super) fn signing_secrets(&self, exchanging: bool) -> SigningSecrets {
+        SigningSecrets {
+            current: self.signing_secret.clone(),
+            previous: former(&self.previous_signing_secret, exchanging),
+        }
+    }
+}
+
+/// A previous secret that is still accepted.
+fn former(secret: &Secret, exchanging: bool) -> Option<Secret> {
+    (exchanging && !secret.is_empty()).then(|| secret.clone())
 }
 
 #[cfg(test)]
@@ -129,6 +171,25 @@ mod tests {
         // A scope of no feature is the operator's own wish.
         let scopes = owned(&["chat:write", "channels:manage", "files:read"]);
         assert_eq!(Config { scopes, ..off }.asked_scopes(), ["chat:write", "files:read"]);
+    }
+
+    #[test]
+    fn a_previous_secret_has_an_end() {
+        let read = |text: &str| serde_json::from_str::<Config>(text);
+        let config = read(r#"{"previous_signing_secret": "s", "previous_client_secret": "c"}"#);
+        let endless = config.unwrap();
+        assert!(endless.validate().unwrap_err().starts_with("previous_until "));
+        let until = read(r#"{"previous_until": "1970-01-01T00:00:02Z"}"#).unwrap().previous_until;
+        assert_eq!(until, Some(Timestamp(2_000_000)));
+        let config = Config { previous_until: until, ..endless };
+        assert_eq!(config.validate(), Ok(()));
+        assert_eq!(config.signing_secrets(true).previous, Some(Secret::new("s")));
+        assert_eq!(config.signing_secrets(false).previous, None);
+        assert!(Config::default().signing_secrets(true).previous.is_none());
+        for bad in ["tomorrow", "2027-01-31", ""] {
+            let error = read(&format!(r#"{{"previous_until": "{bad}"}}"#)).unwrap_err();
+            assert!(error.to_string().contains("must be a time such as"), "{error}");
+        }
     }
 
     #[test]

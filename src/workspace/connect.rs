@@ -11,6 +11,7 @@ use super::{AppRef, Workspaces};
 use crate::domain::access::audit::{AuditDetail, COMPLETE_CONNECT, Entry, SHARE_WORKSPACE};
 use crate::domain::access::sharing::{self, Allowed, SharingDecision};
 use crate::domain::ids::{InstallationId, TenantId};
+use crate::domain::slack_app::AppCredentials;
 use crate::slack::{self, Access, Authorize, NamedTeam};
 use crate::store::{self, ConnectCompletion, ConnectGrant, NewInstallation};
 
@@ -90,7 +91,8 @@ impl Workspaces {
         team_id: Option<&str>,
     ) -> Result<Option<Url>, store::Error> {
         let Some(credentials) = self.credentials(app).await? else { return Ok(None) };
-        let challenge = self.verifier(app, state).map(|verifier| challenge_of(&verifier));
+        let verifier = self.verifier(app, &credentials, state);
+        let challenge = verifier.map(|verifier| challenge_of(&verifier));
         let asked = if scopes.is_empty() { self.config.asked_scopes() } else { scopes.to_vec() };
         let scopes: Vec<&str> = asked.iter().map(String::as_str).collect();
         Ok(Some(self.slack.authorize_url(&Authorize {
@@ -104,10 +106,12 @@ impl Workspaces {
     }
 
     /// The PKCE verifier for a state, if the app uses PKCE, which only the deployment's can. It is
-    /// not stored: making it needs the state and the client secret.
-    fn verifier(&self, app: &AppRef, state: &str) -> Option<String> {
+    /// not stored: making it needs the state and the client secret. While that is exchanged, the
+    /// previous one counts, which the replicas with older settings have.
+    fn verifier(&self, app: &AppRef, credentials: &AppCredentials, state: &str) -> Option<String> {
         let uses = self.config.pkce && app.is_of_deployment();
-        let secret = self.config.client_secret.expose().as_bytes();
+        let secret = credentials.previous_client_secret.as_ref();
+        let secret = secret.unwrap_or(&credentials.client_secret).expose().as_bytes();
         let mut mac = Hmac::<Sha256>::new_from_slice(secret).ok().filter(|_| uses)?;
         mac.update(b"pkce:");
         mac.update(state.as_bytes());
@@ -168,7 +172,7 @@ impl Workspaces {
         let Some(credentials) = self.credentials(app).await? else {
             return Err(ConnectError::Refused { code: "app_not_configured".into() });
         };
-        let verifier = self.verifier(app, state);
+        let verifier = self.verifier(app, &credentials, state);
         let verifier = verifier.as_deref();
         let access = self.slack.oauth_v2_access(&credentials, code, redirect_uri, verifier).await?;
         let new = self.describe(access, app).await?;

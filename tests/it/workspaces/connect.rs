@@ -9,6 +9,7 @@ use herald::rpc::pb::{self, ConnectState, ConnectionState, WorkspaceState};
 use herald::rpc::{CallerConfig, RoleConfig};
 use herald::sandbox::browser::{self, Decision, Page};
 use reqwest::header::{COOKIE, LOCATION, SET_COOKIE};
+use serde_json::json;
 use tonic::{Code, Streaming};
 use url::Url;
 
@@ -277,8 +278,8 @@ async fn a_workspace_of_an_organization_is_chosen_once_in_the_browser_that_conne
     fresh()
         .run(async |world| {
             let teams = world.sandbox.url().join("_sandbox/teams").unwrap();
-            let more = reqwest::Client::new().post(teams).body(r#"{"count": 3}"#);
-            let more = more.header("content-type", "application/json").send().await.unwrap();
+            let more = crate::events::caller().post(teams).json(&json!({ "count": 3 }));
+            let more = more.send().await.unwrap();
             assert!(more.status().is_success(), "{more:?}");
             world.sandbox.configure(|options| options.org_wide = true);
             let mut person = Person::new();
