@@ -6,6 +6,7 @@ use super::call::Inbound;
 use super::decode::{Fields, non_empty};
 use super::pb;
 use crate::app::{Call, ConnectWish, Error};
+use crate::domain::features::{self, FEATURES, Feature};
 use crate::domain::limits;
 
 pub(super) fn wish(
@@ -25,6 +26,28 @@ pub(super) fn wish(
 }
 
 impl Fields {
+    /// Features by their codes, each once.
+    pub(super) fn features(&mut self, field: &str, codes: &[String]) -> Vec<&'static Feature> {
+        if codes.len() > FEATURES.len() {
+            self.bad(field, format!("must be at most {}", FEATURES.len()));
+            return Vec::new();
+        }
+        let mut found: Vec<&'static Feature> = Vec::with_capacity(codes.len());
+        for (index, code) in codes.iter().enumerate() {
+            match features::find(code) {
+                None => self.bad(
+                    format!("{field}[{index}]"),
+                    "is not the code of a feature; GetWorkspace lists them",
+                ),
+                Some(feature) if found.contains(&feature) => {
+                    self.bad(format!("{field}[{index}]"), "is there twice");
+                }
+                Some(feature) => found.push(feature),
+            }
+        }
+        found
+    }
+
     /// An address for browsers. Whether it is allowed is decided later.
     fn return_url(&mut self, text: String) -> Option<Url> {
         const FORM: &str = "must be an https address without a user name or fragment, such as \

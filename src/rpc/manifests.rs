@@ -6,7 +6,6 @@ use super::pb;
 use super::slack_apps::encode_slack_app;
 use crate::app::Error;
 use crate::app::slack_app_manifest::{MadeManifest, ManifestAsk, ManifestTask, ManifestWish};
-use crate::domain::features::{self, FEATURES, Feature};
 use crate::domain::limits;
 use crate::domain::secret::Secret;
 use crate::domain::slack_manifest::NAME_CHARS;
@@ -33,28 +32,6 @@ pub(super) async fn create(
 }
 
 impl Fields {
-    /// Features by their codes, each once.
-    pub(super) fn features(&mut self, field: &str, codes: &[String]) -> Vec<&'static Feature> {
-        if codes.len() > FEATURES.len() {
-            self.bad(field, format!("must be at most {}", FEATURES.len()));
-            return Vec::new();
-        }
-        let mut found: Vec<&'static Feature> = Vec::with_capacity(codes.len());
-        for (index, code) in codes.iter().enumerate() {
-            match features::find(code) {
-                None => self.bad(
-                    format!("{field}[{index}]"),
-                    "is not the code of a feature; GetWorkspace lists them",
-                ),
-                Some(feature) if found.contains(&feature) => {
-                    self.bad(format!("{field}[{index}]"), "is there twice");
-                }
-                Some(feature) => found.push(feature),
-            }
-        }
-        found
-    }
-
     /// `None`: the deployment's display name.
     fn app_name(&mut self, given: String) -> Option<String> {
         if given.chars().count() > NAME_CHARS {
