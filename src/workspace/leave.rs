@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Error, Method, Workspaces};
 use crate::domain::ids::InstallationId;
+use crate::store;
 
 /// How long the request may wait for its budget.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -45,11 +46,12 @@ impl Workspaces {
     }
 }
 
-/// The end of a token that was not revoked. One that has expired or belongs to a workspace that
-/// moves cannot be revoked now: the tenant leaves nevertheless.
+/// The end of a token that was not revoked. One that has expired, belongs to a workspace that moves
+/// or cannot be decrypted cannot be revoked now: the tenant leaves nevertheless.
 fn not_revoked(id: InstallationId, error: Error) -> Result<Revocation, Error> {
     let code = match error {
         Error::Reconnect { .. } => return Ok(Revocation::WasDead),
+        Error::Store(store::Error::Sealed(_)) => "not_decrypted".to_owned(),
         error @ (Error::Store(_) | Error::Unknown) => return Err(error),
         Error::Slack(error) => error.code().to_owned(),
         Error::Migrating { .. } | Error::Renewing { .. } | Error::Busy { .. } | Error::Late => {

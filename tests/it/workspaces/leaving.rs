@@ -15,17 +15,17 @@ use crate::support::process;
 use crate::support::world::{TENANT, World, for_each_database, until};
 
 /// Another tenant.
-const OTHER: &str = "umbrella";
-const BEN: &str = "U0DEMOBEN";
+pub(super) const OTHER: &str = "umbrella";
+pub(super) const BEN: &str = "U0DEMOBEN";
 
 /// The calls of this file, at the first replica.
-struct Leaving {
+pub(super) struct Leaving {
     workspaces: WorkspaceServiceClient<Channel>,
     herald: HeraldServiceClient<Channel>,
 }
 
 impl Leaving {
-    fn new(world: &World) -> Self {
+    pub(super) fn new(world: &World) -> Self {
         let channel = process::channel(world.replicas[0].rpc);
         Self {
             workspaces: WorkspaceServiceClient::new(channel.clone()),
@@ -40,7 +40,11 @@ impl Leaving {
         Ok(self.workspaces.clone().disconnect(request).await?.into_inner())
     }
 
-    async fn disconnect(&self, tenant: &str, waiting: WaitingMessages) -> pb::DisconnectResponse {
+    pub(super) async fn disconnect(
+        &self,
+        tenant: &str,
+        waiting: WaitingMessages,
+    ) -> pb::DisconnectResponse {
         let request = pb::DisconnectRequest {
             tenant_id: tenant.into(),
             waiting_messages: waiting.into(),

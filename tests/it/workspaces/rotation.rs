@@ -189,6 +189,68 @@ async fn a_refused_refresh_token_ends_the_workspace_when_its_token_ends() {
         .await;
 }
 
+/// One pause, whatever the number of messages and replicas; then all are sent in their order
+/// (faults.md, 20). Red if `Outcome::Unauthorized` counts as an attempt.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_token_pauses_once_and_what_waits_is_sent_in_order() {
+    const TEXTS: [&str; 3] = ["one", "two", "three"];
+    fresh(2)
+        .run(async |world| {
+            world.make_ready().await;
+            world.client.load(&["ben"]).await;
+            world.sandbox.revoke_token(None, "token_revoked");
+            let mut ids = Vec::new();
+            for text in TEXTS {
+                ids.push(accepted(world, text).await);
+            }
+            let reason = in_state(world, WorkspaceState::ReconnectRequired).await;
+            assert_eq!(reason, "token_revoked");
+            assert_eq!(paused(world, &ids[0]).await.attempts, 0);
+            let refused = world.calls("chat.postMessage").len();
+            assert!(refused <= 1, "the others did not meet the dead token: {refused}");
+            assert_eq!(world.connect(TENANT).await.status, 200);
+            for id in &ids {
+                assert_eq!(sent(world, id).await.attempts, 1);
+            }
+            let messages = world.settled().await;
+            for (message, text) in messages.iter().zip(TEXTS) {
+                assert!(message.text.contains(text), "{messages:#?}");
+            }
+        })
+        .await;
+}
+
+/// A token in another cell, and one that was cut, are used nowhere, and the replica serves on
+/// (faults.md, 28). Red if the encryption does not bind a value to its cell.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_token_is_used_nowhere_until_a_connect_replaces_it() {
+    const DAMAGES: [&str; 2] =
+        ["token = refresh_token", "token = substr(token, 1, length(token) - 1)"];
+    fresh(1)
+        .run(async |world| {
+            rotate(world, 43_200);
+            world.make_ready().await;
+            world.client.load(&["ben"]).await;
+            let calls = || ["chat.postMessage", "users.info"].map(|name| world.calls(name).len());
+            for damage in DAMAGES {
+                world.execute(&format!("UPDATE installations SET {damage}")).await.unwrap();
+                let before = calls();
+                let id = accepted(world, "waits").await;
+                let pin = pb::PinIdentityRequest {
+                    tenant_id: TENANT.into(),
+                    user_id: "ben".into(),
+                    slack_user_id: "U0DEMOBEN".into(),
+                    actor: None,
+                };
+                world.client.pin_identity(pin).await.unwrap_err();
+                assert_eq!(calls(), before, "{damage}");
+                assert_eq!(world.connect(TENANT).await.status, 200);
+                assert_eq!(sent(world, &id).await.attempts, 1, "{damage}");
+            }
+        })
+        .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_without_an_end_is_exchanged_once_the_app_rotates() {
     Plan { ready: false, replicas: 2, ..Plan::default() }
