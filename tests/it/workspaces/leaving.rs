@@ -122,8 +122,9 @@ async fn the_last_tenant_leaves_nothing_in_the_workspace() {
     .await;
 }
 
-/// Red if `Departure::waits` in `domain/delivery/admission.rs` lets them end, or if `is_last` in
-/// `store/leaving/link.rs` is true for every tenant.
+/// Red if `Departure::waits` in `domain/delivery/admission.rs` lets them end, if `is_last` in
+/// `store/leaving/link.rs` is true for every tenant, or if `kept_step` in `delivery/judge.rs` always
+/// pauses: the lane of a member that both tenants write to would sleep.
 #[tokio::test]
 async fn messages_wait_for_a_reconnect_and_other_tenants_stay_connected() {
     for_each_database(async |world| {
@@ -140,11 +141,41 @@ async fn messages_wait_for_a_reconnect_and_other_tenants_stay_connected() {
         assert!(world.calls("auth.revoke").is_empty());
         let others = world.client.workspace(OTHER).await.unwrap();
         assert!(others.directory.unwrap().members > 0);
-        // Its turn came, and it waits for another connection.
-        let paused = |delivery: &pb::Delivery| delivery.code == "disconnected";
-        let first = world.client.deliveries_until(TENANT, &waiting[0], paused).await;
-        assert_eq!(first[0].state(), DeliveryState::Pending);
+        // Its turn came, and it waits outside the lane, which the other tenant uses.
+        let outside = |delivery: &pb::Delivery| delivery.state() == DeliveryState::Resolving;
+        world.client.deliveries_until(TENANT, &waiting[0], outside).await;
+        world.sandbox.clear_faults();
+        world.client.switch_sending(OTHER, true).await;
+        world.client.upsert(OTHER, vec![demo_person("ben")]).await;
+        let theirs = pb::NotifyRequest { tenant_id: OTHER.into(), ..task("theirs", &["ben"]) };
+        world.client.notify(theirs).await.unwrap();
+        world.messages(1).await;
 
+        assert_eq!(world.connect(TENANT).await.status, 200);
+        let messages = world.messages(3).await;
+        for (message, text) in messages.iter().zip(["theirs", "first", "second"]) {
+            assert!(message.text.contains(text), "{messages:#?}");
+        }
+        for notification in &waiting {
+            let sent = world.client.ended(TENANT, notification).await;
+            assert_eq!(sent[0].state(), DeliveryState::Sent);
+        }
+    })
+    .await;
+}
+
+/// No other tenant uses the workspace, so the lanes sleep. Red if `abandon` in `store/leaving/link.rs`
+/// removes them, or if `after_connect` in `workspace/connect.rs` does not wake them.
+#[tokio::test]
+async fn what_the_last_tenant_kept_is_sent_in_order_after_a_reconnect() {
+    for_each_database(async |world| {
+        let leaving = Leaving::new(world);
+        world.client.load(&["ben"]).await;
+        world.throttle(BEN, 1);
+        let waiting = [queued(world, "first").await, queued(world, "second").await];
+        world.called("chat.postMessage", 1).await;
+        let left = leaving.disconnect(TENANT, WaitingMessages::Keep).await;
+        assert!(left.disconnected && left.revoked, "{left:?}");
         world.sandbox.clear_faults();
         assert_eq!(world.connect(TENANT).await.status, 200);
         let messages = world.messages(2).await;
