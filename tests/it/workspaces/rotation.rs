@@ -363,6 +363,7 @@ async fn a_workspace_that_moves_pauses_and_continues_in_order_with_new_ids() {
             let before = accepted(world, "before").await;
             sent(world, &before).await;
             let known = member_of(world, "ben").await;
+            in_channel(world).await;
             world.sandbox.migrate_to_org("E0GRID");
             let ids = [accepted(world, "one").await, accepted(world, "two").await];
             assert_eq!(paused(world, &ids[0]).await.attempts, 0);
@@ -381,7 +382,29 @@ async fn a_workspace_that_moves_pauses_and_continues_in_order_with_new_ids() {
             let moved = "SELECT COUNT(*) FROM installations WHERE enterprise_id = 'E0GRID' AND \
                 migrating_since IS NULL AND mapped_after IS NULL AND migration_look_at IS NULL";
             assert_eq!(world.count(moved).await, 1);
+            let renamed = format!("{IN_CHANNEL} AND slack_user = '{now}'");
+            assert_eq!(world.count(&renamed).await, 1);
         })
+        .await;
+}
+
+/// Members that Herald knows to be in their channels.
+const IN_CHANNEL: &str = "SELECT COUNT(*) FROM channel_members WHERE state = 'member'";
+
+/// Makes a channel, and waits until Ben is in it.
+async fn in_channel(world: &World) {
+    let wish = pb::ChannelWish { name: "Room".into(), ..pb::ChannelWish::default() };
+    let target = Some(pb::channel_member::Target::UserId("ben".into()));
+    let members = vec![pb::ChannelMember { target, roles: vec!["enrolled".into()] }];
+    let channel = pb::EnsureChannelRequest {
+        tenant_id: TENANT.into(),
+        channel_key: "room".into(),
+        wish: Some(wish),
+        members: Some(pb::ChannelMembers { members }),
+        ..pb::EnsureChannelRequest::default()
+    };
+    world.client.ensure_channel(channel).await.unwrap();
+    until("Ben is in the channel", async || (world.count(IN_CHANNEL).await == 1).then_some(()))
         .await;
 }
 
