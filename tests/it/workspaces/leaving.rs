@@ -123,7 +123,7 @@ async fn the_last_tenant_leaves_nothing_in_the_workspace() {
 }
 
 /// Red if `Departure::waits` in `domain/delivery/admission.rs` lets them end, if `is_last` in
-/// `store/leaving/link.rs` is true for every tenant, or if `kept_step` in `delivery/judge.rs` always
+/// `store/leaving/link.rs` is true for every tenant, or if `kept_step` in `delivery/judge.rs` only
 /// pauses: the lane of a member that both tenants write to would sleep.
 #[tokio::test]
 async fn messages_wait_for_a_reconnect_and_other_tenants_stay_connected() {
@@ -164,8 +164,8 @@ async fn messages_wait_for_a_reconnect_and_other_tenants_stay_connected() {
     .await;
 }
 
-/// No other tenant uses the workspace, so the lanes sleep. Red if `abandon` in `store/leaving/link.rs`
-/// removes them, or if `after_connect` in `workspace/connect.rs` does not wake them.
+/// No other tenant uses the workspace, so the lanes sleep. Red if `after_connect` in
+/// `workspace/connect.rs` does not wake them.
 #[tokio::test]
 async fn what_the_last_tenant_kept_is_sent_in_order_after_a_reconnect() {
     for_each_database(async |world| {
