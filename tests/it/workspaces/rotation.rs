@@ -9,7 +9,7 @@ use url::Url;
 
 use crate::events::caller;
 use crate::support::client::task;
-use crate::support::world::{Plan, TENANT, World, until};
+use crate::support::world::{Plan, Replica, TENANT, World, until};
 
 /// Slack's seconds are longer here than in other tests: a request must fit into half a lease, and a
 /// refresh token works for a minute after its first use.
@@ -258,13 +258,7 @@ async fn a_token_without_an_end_is_exchanged_once_the_app_rotates() {
             world.make_ready().await;
             world.client.load(&["ben"]).await;
             rotate(world, 43_200);
-            // Another installation of the app has a token that expires.
-            let other = "INSERT INTO installations (id, app_id, enterprise_id, team_id, org_wide, \
-                team_name, bot_user_id, bot_name, scopes, state, state_changed_at, installed_at, \
-                token_version, token, refresh_token) SELECT \
-                '00000000-0000-7000-8000-000000000001', app_id, '', 'T0OTHER', FALSE, 'Other', \
-                '', '', '', 'dead', 0, 0, 1, token, token FROM installations";
-            world.execute(other).await.unwrap();
+            another_rotates(world).await;
             assert_eq!(world.called("oauth.v2.exchange", 1).await.len(), 1);
             let renewed = "SELECT COUNT(*) FROM installations WHERE renewals = 1";
             until("the new token is stored", async || {
@@ -273,6 +267,40 @@ async fn a_token_without_an_end_is_exchanged_once_the_app_rotates() {
             .await;
             let id = accepted(world, "after").await;
             assert_eq!(sent(world, &id).await.attempts, 1);
+        })
+        .await;
+}
+
+/// Stores another installation of the app, with a token that expires.
+async fn another_rotates(world: &World) {
+    let other = "INSERT INTO installations (id, app_id, enterprise_id, team_id, org_wide, \
+        team_name, bot_user_id, bot_name, scopes, state, state_changed_at, installed_at, \
+        token_version, token, refresh_token) SELECT '00000000-0000-7000-8000-000000000001', \
+        app_id, '', 'T0OTHER', FALSE, 'Other', '', '', '', 'dead', 0, 0, 1, token, token \
+        FROM installations";
+    world.execute(other).await.unwrap();
+}
+
+/// Slack ends a token when it gives the next one, and its answer takes a while. Red if `died` in
+/// `workspace/mod.rs` does not ask whether the token is being exchanged: then the workspace stops,
+/// and the next token is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_an_exchange_has_ended_stops_no_workspace() {
+    fresh(1)
+        .run(async |world| {
+            world.make_ready().await;
+            world.client.load(&["ben"]).await;
+            rotate(world, 43_200);
+            another_rotates(world).await;
+            let slow = Fault::new("oauth.v2.exchange", FaultKind::Delay { seconds: 1.0 });
+            world.sandbox.script(slow.after().times(1));
+            // A replica that starts looks for such tokens at once.
+            let second = Replica::start(world.settings()).await;
+            world.called("oauth.v2.exchange", 1).await;
+            let id = accepted(world, "during the exchange").await;
+            assert_eq!(sent(world, &id).await.attempts, 1);
+            assert_eq!(state(world).await.0, WorkspaceState::Active);
+            second.stopped().await;
         })
         .await;
 }
