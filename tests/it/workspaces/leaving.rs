@@ -12,7 +12,7 @@ use tonic::{Code, Status};
 
 use crate::support::client::{bad_fields, demo_person, is_terminal, notify, reason, task};
 use crate::support::process;
-use crate::support::world::{TENANT, World, for_each_database, until};
+use crate::support::world::{Replica, TENANT, World, for_each_database, until};
 
 /// Another tenant.
 pub(super) const OTHER: &str = "umbrella";
@@ -26,7 +26,11 @@ pub(super) struct Leaving {
 
 impl Leaving {
     pub(super) fn new(world: &World) -> Self {
-        let channel = process::channel(world.replicas[0].rpc);
+        Self::at(&world.replicas[0])
+    }
+
+    fn at(replica: &Replica) -> Self {
+        let channel = process::channel(replica.rpc);
         Self {
             workspaces: WorkspaceServiceClient::new(channel.clone()),
             herald: HeraldServiceClient::new(channel),
@@ -467,6 +471,23 @@ async fn the_workspace_of_a_deleted_tenant_is_forgotten_with_its_last_tenant() {
         let keys = "SELECT COUNT(*) FROM data_keys WHERE scope LIKE 'installation:%'";
         assert_eq!(world.count(keys).await, 0);
         assert_eq!(world.calls("auth.revoke").len(), 1);
+    })
+    .await;
+}
+
+/// Red if `begin_deletion` in `store/leaving/tenant.rs` does not store when it began.
+#[tokio::test]
+async fn a_deletion_is_continued_after_a_restart() {
+    for_each_database(async |world| {
+        let first = Leaving::new(world).delete(TENANT).await.unwrap();
+        assert!(!first.done && !first.remaining.is_empty(), "{first:?}");
+        world.drain().await;
+        let next = Replica::start(world.settings()).await;
+        Leaving::at(&next).delete_all(TENANT).await;
+        for table in ["tenants", "installations", "people"] {
+            assert_eq!(world.count(&format!("SELECT COUNT(*) FROM {table}")).await, 0, "{table}");
+        }
+        next.stopped().await;
     })
     .await;
 }
