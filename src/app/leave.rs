@@ -177,7 +177,7 @@ impl App {
         Ok(ended)
     }
 
-    /// Revokes the token, if the tenant is the last of its workspace, and ends the connection.
+    /// Revokes the token, if the tenant is the last that uses it, and ends the connection.
     async fn part(
         &self,
         store: &Store,
@@ -190,7 +190,7 @@ impl App {
         };
         for _ in 0..TRIES {
             if seen.is_last {
-                revocation = Some(self.workspaces.revoke(seen.installation).await?);
+                revocation = Some(self.workspaces.revoke(seen.holder()).await?);
             }
             if let Left::Ended { unused } = leaving.end_link(tenant, &seen, departure).await? {
                 if !unused {

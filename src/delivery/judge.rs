@@ -11,6 +11,7 @@ use crate::domain::delivery::admission::{
 };
 use crate::domain::delivery::{End, Settle};
 use crate::domain::ids::{ChannelId, InstallationId, SlackUserId};
+use crate::domain::reason::Cancellation;
 use crate::domain::settings::Settings;
 use crate::domain::time::Timestamp;
 use crate::store::{self, DISCONNECTED, Head, Installation};
@@ -27,6 +28,7 @@ impl Delivery {
             self.channel_place(head),
         )?;
         let departure = tenant.as_ref().and_then(|tenant| tenant.departure);
+        let kept = self.kept_step(turn, departure).await?;
         let (settings, connected) =
             tenant.map(|tenant| (tenant.settings, tenant.installation)).unzip();
         let (settings, connected) = (settings.as_ref(), connected.flatten());
@@ -71,10 +73,30 @@ impl Delivery {
         let lane = InLane { installation: claim.installation, person, dead };
         let decision = admitted
             .and_then(|admitted| step(&admitted, &lane, claim.lane.as_str(), channel.as_ref()));
-        let verdict = as_settle(unless_it_waits(decision, departure));
+        let verdict = as_settle(unless_it_waits(decision, departure, kept));
         let (now, settled) = (turn.now(), verdict.as_ref());
         turn.note(explain::decision(head, now, settings, &preferences, identity, settled));
         Ok(verdict)
+    }
+
+    /// The step of a message that a tenant keeps which left this workspace; `None`: it ends. While
+    /// other tenants use the workspace, the lane of a member must not sleep, because theirs wait
+    /// there too (invariant I8): a message then waits outside of it. A change of earlier messages
+    /// has no other place.
+    async fn kept_step(
+        &self,
+        turn: &Turn<'_>,
+        departure: Option<Departure>,
+    ) -> Result<Option<HeadDecision<'static>>, store::Error> {
+        let pause = Some(HeadDecision::Pause { code: DISCONNECTED });
+        if departure != Some(Departure::Keeps) || turn.head.user.is_none() {
+            return Ok(pause);
+        }
+        let workspace = self.inner.store.tenancy().installation(turn.claim.installation).await?;
+        if workspace.is_none_or(|workspace| workspace.dead() == Some(DISCONNECTED)) {
+            return Ok(pause);
+        }
+        Ok(turn.head.action.speaks().then_some(HeadDecision::Find))
     }
 
     /// Where the channel of a head is now, if its call named the channel by its key.
@@ -131,14 +153,16 @@ fn message(head: &Head, now: Timestamp) -> Message<'_> {
     }
 }
 
-/// A message of a tenant that left its workspace waits for the next connection, or ends for that
-/// reason.
-fn unless_it_waits(
-    decision: Result<HeadDecision<'_>, End>,
+/// A message of a tenant that left its workspace waits for the next connection, by the step `kept`,
+/// or ends for that reason.
+fn unless_it_waits<'l>(
+    decision: Result<HeadDecision<'l>, End>,
     departure: Option<Departure>,
-) -> Result<HeadDecision<'_>, End> {
+    kept: Option<HeadDecision<'l>>,
+) -> Result<HeadDecision<'l>, End> {
     decision.or_else(|end| {
-        Departure::waits(departure, end).map(|()| HeadDecision::Pause { code: DISCONNECTED })
+        Departure::waits(departure, end)?;
+        kept.ok_or(End::Canceled(Cancellation::Disconnected))
     })
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Error, Method, Workspaces};
 use crate::domain::ids::InstallationId;
+use crate::store;
 
 /// How long the request may wait for its budget.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -22,12 +23,12 @@ pub enum Revocation {
 
 impl Workspaces {
     /// Asks Slack to revoke the token (`auth.revoke`). An answer that is missing or unclear is no
-    /// error: a tenant can leave while Slack is down.
+    /// error: a tenant can leave while Slack is down, while the token has expired and no next one
+    /// comes, and while the workspace moves into an organization.
     pub async fn revoke(&self, id: InstallationId) -> Result<Revocation, Error> {
         let rotates = match self.token(id).await {
             Ok(token) => token.expires_at.is_some(),
-            Err(Error::Reconnect { .. }) => return Ok(Revocation::WasDead),
-            Err(error) => return Err(error),
+            Err(error) => return not_revoked(id, error),
         };
         let asked = self
             .call(id, Method::AuthRevoke, PATIENCE, async |slack, token| {
@@ -36,20 +37,27 @@ impl Workspaces {
             .await;
         match asked {
             Ok(true) => Ok(Revocation::Revoked { rotates }),
-            Err(Error::Reconnect { .. }) => Ok(Revocation::WasDead),
-            Err(Error::Store(error)) => Err(Error::Store(error)),
             Ok(false) => {
                 tracing::warn!(workspace = %id, "Slack did not revoke a token");
                 Ok(Revocation::Unclear)
             }
-            Err(error) => {
-                let code = match &error {
-                    Error::Slack(error) => error.code(),
-                    _ => "not_asked",
-                };
-                tracing::warn!(workspace = %id, code, "Slack did not revoke a token");
-                Ok(Revocation::Unclear)
-            }
+            Err(error) => not_revoked(id, error),
         }
     }
+}
+
+/// The end of a token that was not revoked. One that has expired, belongs to a workspace that moves
+/// or cannot be decrypted cannot be revoked now: the tenant leaves nevertheless.
+fn not_revoked(id: InstallationId, error: Error) -> Result<Revocation, Error> {
+    let code = match error {
+        Error::Reconnect { .. } => return Ok(Revocation::WasDead),
+        Error::Store(store::Error::Sealed(_)) => "not_decrypted".to_owned(),
+        error @ (Error::Store(_) | Error::Unknown) => return Err(error),
+        Error::Slack(error) => error.code().to_owned(),
+        Error::Migrating { .. } | Error::Renewing { .. } | Error::Busy { .. } | Error::Late => {
+            "not_asked".to_owned()
+        }
+    };
+    tracing::warn!(workspace = %id, code, "Slack did not revoke a token");
+    Ok(Revocation::Unclear)
 }

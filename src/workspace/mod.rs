@@ -45,7 +45,7 @@ pub use sign_in::{SignInError, SignInTerms};
 use crate::domain::ids::InstallationId;
 use crate::domain::secret::Secret;
 use crate::slack;
-use crate::store::{self, Expiry, InTurn, Store, TokenState};
+use crate::store::{self, ACCESS_NOT_GRANTED, Expiry, InTurn, Store, TokenState};
 
 /// How late a start may still be used.
 const LATE: Duration = Duration::from_secs(1);
@@ -228,19 +228,36 @@ impl Workspaces {
     }
 
     /// Slack refused the token. Stops this workspace, unless it has, or gets, another token: then
-    /// `false`.
+    /// `false`. While a token is being exchanged, Slack may have ended it already, and the next one
+    /// is not stored yet.
     async fn died(
         &self,
         id: InstallationId,
         token_version: i64,
         code: &str,
     ) -> Result<bool, store::Error> {
-        if code == EXPIRED {
-            match self.store.tokens().expire(id, token_version).await? {
+        let tokens = self.store.tokens();
+        let of_workspace = code == ACCESS_NOT_GRANTED;
+        let exchanged = !of_workspace && code != EXPIRED && tokens.is_leased(id).await?;
+        if exchanged || code == EXPIRED {
+            match tokens.expire(id, token_version).await? {
                 Expiry::Noted | Expiry::Replaced => return Ok(false),
+                // The token of an exchange for the first one that expires.
+                Expiry::Final if exchanged => return Ok(false),
                 Expiry::Final => {}
             }
         }
+        self.end_token(id, token_version, code).await
+    }
+
+    /// Stops this workspace, unless it has another token than that of this version. Returns whether
+    /// it is stopped.
+    async fn end_token(
+        &self,
+        id: InstallationId,
+        token_version: i64,
+        code: &str,
+    ) -> Result<bool, store::Error> {
         if self.store.tenancy().mark_installation_dead(id, token_version, code).await? {
             tracing::warn!(workspace = %id, code, "the token is dead: connect the workspace again");
             return Ok(true);

@@ -184,6 +184,8 @@ impl Workspaces {
         begun: Instant,
     ) -> Result<Renewal, Error> {
         let id = lease.installation;
+        let present = self.stored_token(id).await;
+        let was_met = present.is_ok_and(|token| token.state == TokenState::Expired);
         let (mut tries, mut wait) = (0, STORE_AGAIN);
         while let Err(error) = self.store_next(lease, next).await {
             tries += 1;
@@ -195,7 +197,7 @@ impl Workspaces {
             wait = (wait * 2).min(STORE_AGAIN_AT_MOST);
         }
         tracing::debug!(workspace = %id, "a token was exchanged for the next one");
-        if lease.left.is_some_and(|left| left <= begun.elapsed() + NEAR) {
+        if was_met || lease.left.is_some_and(|left| left <= begun.elapsed() + NEAR) {
             // Lanes may have been put to sleep when they met the expired token. They also wake by
             // themselves, later.
             if let Err(error) = self.wake_all(id).await {
@@ -258,7 +260,7 @@ impl Workspaces {
             RenewalStep::AfterLease(wait) => Some(scaled(wait).max(left)),
             RenewalStep::Leave => None,
             RenewalStep::Dead => {
-                self.died(id, lease.version(), error.code()).await?;
+                self.end_token(id, lease.version(), error.code()).await?;
                 return Ok(());
             }
         };

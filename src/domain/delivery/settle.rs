@@ -44,8 +44,8 @@ pub enum Settle {
     /// The store was recovered from a copy, and this may have been posted in the time that was
     /// lost: unknown; history is read at once, for this request (pending).
     Doubted { request_kind: SlackRequestKind, thread_ts: Option<String> },
-    /// The tenant has moved to another workspace: the person's member there is resolved again
-    /// (pending).
+    /// The tenant has moved to another workspace, or left one that others use: the person's member
+    /// is resolved again (pending).
     Resolve,
     /// Slack changed or deleted an existing message (sending). If `more` are left, it is pending
     /// again at once, and the attempt does not count; otherwise it ends as sent.

@@ -118,16 +118,23 @@ impl InstallationTokens<'_> {
         Ok(Some(MigrationWork { installation, step }))
     }
 
-    /// The members that people of any tenant are matched with in this workspace, after this id, in
-    /// the order of their ids.
+    /// The members that people of any tenant are matched with in this workspace, or that are in a
+    /// channel which Herald keeps there, after this id, in the order of their ids.
     pub async fn members_after(
         self,
         id: InstallationId,
         after: &str,
         limit: usize,
     ) -> Result<Vec<SlackUserId>, Error> {
-        const SQL: &str = "SELECT DISTINCT slack_user_id FROM people
-            WHERE installation = $1 AND slack_user_id > $2 ORDER BY slack_user_id LIMIT $3";
+        const SQL: &str = "SELECT member
+            FROM (SELECT slack_user_id AS member FROM people
+                WHERE installation = $1 AND slack_user_id > $2
+                UNION
+                SELECT m.slack_user AS member FROM channels c
+                JOIN channel_members m ON m.channel = c.id
+                WHERE c.installation = $1 AND m.slack_user > $2) AS known
+            ORDER BY member
+            LIMIT $3";
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let values = params![id.to_string(), after, limit];
         let mut members = Vec::new();
@@ -178,7 +185,7 @@ impl InstallationTokens<'_> {
 /// Statements that write the new id (`column2`) of each member in place of the old one (`column1`).
 /// A lane that a worker holds, or whose new name is taken, keeps its name: its messages move one
 /// after the other, because they are for another member than their person's identity.
-fn renaming(table: &str) -> [String; 3] {
+fn renaming(table: &str) -> [String; 4] {
     let lane = |name: &str| {
         format!("SELECT 1 FROM lanes o WHERE o.installation = column3 AND o.lane = {name}")
     };
@@ -188,6 +195,15 @@ fn renaming(table: &str) -> [String; 3] {
                 SET slack_user_id = column2
                 FROM {table}
                 WHERE people.installation = column3 AND people.slack_user_id = column1"
+        ),
+        // Otherwise the next list of a channel's members would say that all of them left.
+        format!(
+            "UPDATE channel_members
+                SET slack_user = column2
+                FROM {table}
+                WHERE channel_members.slack_user = column1
+                    AND channel_members.channel IN (SELECT c.id FROM channels c
+                        WHERE c.installation = column3)"
         ),
         format!(
             "UPDATE lanes

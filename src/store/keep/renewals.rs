@@ -149,9 +149,10 @@ impl InstallationTokens<'_> {
         }))
     }
 
-    /// Whether a replica holds the lease on the token of an installation.
+    /// Whether a replica holds the lease on the token that an installation uses.
     pub async fn is_leased(self, id: InstallationId) -> Result<bool, Error> {
-        const SQL: &str = "SELECT refresh_lease_until, {now} FROM installations WHERE id = $1";
+        const SQL: &str = "SELECT refresh_lease_until, {now} FROM installations
+            WHERE id = (SELECT COALESCE(org, id) FROM installations WHERE id = $1)";
         let row = sql::one(self.store.reader(), SQL, params![id.to_string()]).await?;
         let Some(row) = row else { return Ok(false) };
         let (until, now): (i64, i64) = (row.get(0)?, row.get(1)?);

@@ -126,7 +126,8 @@ pub(in crate::store) fn page(limit: u32) -> String {
     let head = from_head(LaneName::Outer);
     let (due, pace) = (due("head", "{now}"), pace("{now}"));
     let (late, stranded) = (Fault::Late.code(), Fault::Stranded.code());
-    // The messages of a tenant that left wait for its next connection.
+    // The messages of a tenant that left wait for its next connection, unless the workspace is
+    // connected for another tenant: then they wait outside the lane.
     let keeps = Departure::Keeps.code();
     format!(
         "SELECT lanes.installation, lanes.lane,
@@ -134,12 +135,13 @@ pub(in crate::store) fn page(limit: u32) -> String {
                 AND (lanes.next_at IS NULL OR lanes.next_at > {{now}})
                 AND COALESCE(lanes.next_at,
                 {}) > (SELECT {{greatest}}({due}, {pace}) {head}) THEN {late} WHEN lanes.asleep = 1
-                AND (SELECT 1 {head}) = 1 AND COALESCE((SELECT t.departure FROM tenants t
-                WHERE t.tenant = (SELECT head.tenant {head})), '') <> '{keeps}'
+                AND (SELECT 1 {head}) = 1
                 AND ((SELECT i.state FROM installations i WHERE i.id = lanes.installation
                 AND i.migrating_since IS NULL) = 'active'
-                OR (SELECT 1 FROM tenant_links t WHERE t.installation = lanes.installation
-                AND t.tenant = (SELECT head.tenant {head}) LIMIT 1) IS NULL) THEN {stranded}
+                OR ((SELECT 1 FROM tenant_links t WHERE t.installation = lanes.installation
+                AND t.tenant = (SELECT head.tenant {head}) LIMIT 1) IS NULL
+                AND COALESCE((SELECT t.departure FROM tenants t
+                WHERE t.tenant = (SELECT head.tenant {head})), '') <> '{keeps}')) THEN {stranded}
                 ELSE 0 END
             FROM lanes
             WHERE (lanes.installation, lanes.lane) > ($1, $2)

@@ -12,21 +12,25 @@ use tonic::{Code, Status};
 
 use crate::support::client::{bad_fields, demo_person, is_terminal, notify, reason, task};
 use crate::support::process;
-use crate::support::world::{TENANT, World, for_each_database, until};
+use crate::support::world::{Replica, TENANT, World, for_each_database, until};
 
 /// Another tenant.
-const OTHER: &str = "umbrella";
-const BEN: &str = "U0DEMOBEN";
+pub(super) const OTHER: &str = "umbrella";
+pub(super) const BEN: &str = "U0DEMOBEN";
 
 /// The calls of this file, at the first replica.
-struct Leaving {
+pub(super) struct Leaving {
     workspaces: WorkspaceServiceClient<Channel>,
     herald: HeraldServiceClient<Channel>,
 }
 
 impl Leaving {
-    fn new(world: &World) -> Self {
-        let channel = process::channel(world.replicas[0].rpc);
+    pub(super) fn new(world: &World) -> Self {
+        Self::at(&world.replicas[0])
+    }
+
+    fn at(replica: &Replica) -> Self {
+        let channel = process::channel(replica.rpc);
         Self {
             workspaces: WorkspaceServiceClient::new(channel.clone()),
             herald: HeraldServiceClient::new(channel),
@@ -40,7 +44,11 @@ impl Leaving {
         Ok(self.workspaces.clone().disconnect(request).await?.into_inner())
     }
 
-    async fn disconnect(&self, tenant: &str, waiting: WaitingMessages) -> pb::DisconnectResponse {
+    pub(super) async fn disconnect(
+        &self,
+        tenant: &str,
+        waiting: WaitingMessages,
+    ) -> pb::DisconnectResponse {
         let request = pb::DisconnectRequest {
             tenant_id: tenant.into(),
             waiting_messages: waiting.into(),
@@ -118,8 +126,9 @@ async fn the_last_tenant_leaves_nothing_in_the_workspace() {
     .await;
 }
 
-/// Red if `Departure::waits` in `domain/delivery/admission.rs` lets them end, or if `is_last` in
-/// `store/leaving/link.rs` is true for every tenant.
+/// Red if `Departure::waits` in `domain/delivery/admission.rs` lets them end, if `is_last` in
+/// `store/leaving/link.rs` is true for every tenant, or if `kept_step` in `delivery/judge.rs` only
+/// pauses: the lane of a member that both tenants write to would sleep.
 #[tokio::test]
 async fn messages_wait_for_a_reconnect_and_other_tenants_stay_connected() {
     for_each_database(async |world| {
@@ -136,11 +145,41 @@ async fn messages_wait_for_a_reconnect_and_other_tenants_stay_connected() {
         assert!(world.calls("auth.revoke").is_empty());
         let others = world.client.workspace(OTHER).await.unwrap();
         assert!(others.directory.unwrap().members > 0);
-        // Its turn came, and it waits for another connection.
-        let paused = |delivery: &pb::Delivery| delivery.code == "disconnected";
-        let first = world.client.deliveries_until(TENANT, &waiting[0], paused).await;
-        assert_eq!(first[0].state(), DeliveryState::Pending);
+        // Its turn came, and it waits outside the lane, which the other tenant uses.
+        let outside = |delivery: &pb::Delivery| delivery.state() == DeliveryState::Resolving;
+        world.client.deliveries_until(TENANT, &waiting[0], outside).await;
+        world.sandbox.clear_faults();
+        world.client.switch_sending(OTHER, true).await;
+        world.client.upsert(OTHER, vec![demo_person("ben")]).await;
+        let theirs = pb::NotifyRequest { tenant_id: OTHER.into(), ..task("theirs", &["ben"]) };
+        world.client.notify(theirs).await.unwrap();
+        world.messages(1).await;
 
+        assert_eq!(world.connect(TENANT).await.status, 200);
+        let messages = world.messages(3).await;
+        for (message, text) in messages.iter().zip(["theirs", "first", "second"]) {
+            assert!(message.text.contains(text), "{messages:#?}");
+        }
+        for notification in &waiting {
+            let sent = world.client.ended(TENANT, notification).await;
+            assert_eq!(sent[0].state(), DeliveryState::Sent);
+        }
+    })
+    .await;
+}
+
+/// No other tenant uses the workspace, so the lanes sleep. Red if `after_connect` in
+/// `workspace/connect.rs` does not wake them.
+#[tokio::test]
+async fn what_the_last_tenant_kept_is_sent_in_order_after_a_reconnect() {
+    for_each_database(async |world| {
+        let leaving = Leaving::new(world);
+        world.client.load(&["ben"]).await;
+        world.throttle(BEN, 1);
+        let waiting = [queued(world, "first").await, queued(world, "second").await];
+        world.called("chat.postMessage", 1).await;
+        let left = leaving.disconnect(TENANT, WaitingMessages::Keep).await;
+        assert!(left.disconnected && left.revoked, "{left:?}");
         world.sandbox.clear_faults();
         assert_eq!(world.connect(TENANT).await.status, 200);
         let messages = world.messages(2).await;
@@ -432,6 +471,23 @@ async fn the_workspace_of_a_deleted_tenant_is_forgotten_with_its_last_tenant() {
         let keys = "SELECT COUNT(*) FROM data_keys WHERE scope LIKE 'installation:%'";
         assert_eq!(world.count(keys).await, 0);
         assert_eq!(world.calls("auth.revoke").len(), 1);
+    })
+    .await;
+}
+
+/// Red if `begin_deletion` in `store/leaving/tenant.rs` does not store when it began.
+#[tokio::test]
+async fn a_deletion_is_continued_after_a_restart() {
+    for_each_database(async |world| {
+        let first = Leaving::new(world).delete(TENANT).await.unwrap();
+        assert!(!first.done && !first.remaining.is_empty(), "{first:?}");
+        world.drain().await;
+        let next = Replica::start(world.settings()).await;
+        Leaving::at(&next).delete_all(TENANT).await;
+        for table in ["tenants", "installations", "people"] {
+            assert_eq!(world.count(&format!("SELECT COUNT(*) FROM {table}")).await, 0, "{table}");
+        }
+        next.stopped().await;
     })
     .await;
 }

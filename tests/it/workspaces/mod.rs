@@ -8,4 +8,5 @@ mod leaving;
 mod manifests;
 mod operators;
 mod people;
+mod revoking;
 mod rotation;

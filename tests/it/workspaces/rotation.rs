@@ -9,7 +9,7 @@ use url::Url;
 
 use crate::events::caller;
 use crate::support::client::task;
-use crate::support::world::{Plan, TENANT, World, until};
+use crate::support::world::{Plan, Replica, TENANT, World, until};
 
 /// Slack's seconds are longer here than in other tests: a request must fit into half a lease, and a
 /// refresh token works for a minute after its first use.
@@ -189,6 +189,68 @@ async fn a_refused_refresh_token_ends_the_workspace_when_its_token_ends() {
         .await;
 }
 
+/// One pause, whatever the number of messages and replicas; then all are sent in their order
+/// (faults.md, 20). Red if `Outcome::Unauthorized` counts as an attempt.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_token_pauses_once_and_what_waits_is_sent_in_order() {
+    const TEXTS: [&str; 3] = ["one", "two", "three"];
+    fresh(2)
+        .run(async |world| {
+            world.make_ready().await;
+            world.client.load(&["ben"]).await;
+            world.sandbox.revoke_token(None, "token_revoked");
+            let mut ids = Vec::new();
+            for text in TEXTS {
+                ids.push(accepted(world, text).await);
+            }
+            let reason = in_state(world, WorkspaceState::ReconnectRequired).await;
+            assert_eq!(reason, "token_revoked");
+            assert_eq!(paused(world, &ids[0]).await.attempts, 0);
+            let refused = world.calls("chat.postMessage").len();
+            assert!(refused <= 1, "the others did not meet the dead token: {refused}");
+            assert_eq!(world.connect(TENANT).await.status, 200);
+            for id in &ids {
+                assert_eq!(sent(world, id).await.attempts, 1);
+            }
+            let messages = world.settled().await;
+            for (message, text) in messages.iter().zip(TEXTS) {
+                assert!(message.text.contains(text), "{messages:#?}");
+            }
+        })
+        .await;
+}
+
+/// A token in another cell, and one that was cut, are used nowhere, and the replica serves on
+/// (faults.md, 28). Red if the encryption does not bind a value to its cell.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_token_is_used_nowhere_until_a_connect_replaces_it() {
+    const DAMAGES: [&str; 2] =
+        ["token = refresh_token", "token = substr(token, 1, length(token) - 1)"];
+    fresh(1)
+        .run(async |world| {
+            rotate(world, 43_200);
+            world.make_ready().await;
+            world.client.load(&["ben"]).await;
+            let calls = || ["chat.postMessage", "users.info"].map(|name| world.calls(name).len());
+            for damage in DAMAGES {
+                world.execute(&format!("UPDATE installations SET {damage}")).await.unwrap();
+                let before = calls();
+                let id = accepted(world, "waits").await;
+                let pin = pb::PinIdentityRequest {
+                    tenant_id: TENANT.into(),
+                    user_id: "ben".into(),
+                    slack_user_id: "U0DEMOBEN".into(),
+                    actor: None,
+                };
+                world.client.pin_identity(pin).await.unwrap_err();
+                assert_eq!(calls(), before, "{damage}");
+                assert_eq!(world.connect(TENANT).await.status, 200);
+                assert_eq!(sent(world, &id).await.attempts, 1, "{damage}");
+            }
+        })
+        .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_without_an_end_is_exchanged_once_the_app_rotates() {
     Plan { ready: false, replicas: 2, ..Plan::default() }
@@ -196,13 +258,7 @@ async fn a_token_without_an_end_is_exchanged_once_the_app_rotates() {
             world.make_ready().await;
             world.client.load(&["ben"]).await;
             rotate(world, 43_200);
-            // Another installation of the app has a token that expires.
-            let other = "INSERT INTO installations (id, app_id, enterprise_id, team_id, org_wide, \
-                team_name, bot_user_id, bot_name, scopes, state, state_changed_at, installed_at, \
-                token_version, token, refresh_token) SELECT \
-                '00000000-0000-7000-8000-000000000001', app_id, '', 'T0OTHER', FALSE, 'Other', \
-                '', '', '', 'dead', 0, 0, 1, token, token FROM installations";
-            world.execute(other).await.unwrap();
+            another_rotates(world).await;
             assert_eq!(world.called("oauth.v2.exchange", 1).await.len(), 1);
             let renewed = "SELECT COUNT(*) FROM installations WHERE renewals = 1";
             until("the new token is stored", async || {
@@ -211,6 +267,40 @@ async fn a_token_without_an_end_is_exchanged_once_the_app_rotates() {
             .await;
             let id = accepted(world, "after").await;
             assert_eq!(sent(world, &id).await.attempts, 1);
+        })
+        .await;
+}
+
+/// Stores another installation of the app, with a token that expires.
+async fn another_rotates(world: &World) {
+    let other = "INSERT INTO installations (id, app_id, enterprise_id, team_id, org_wide, \
+        team_name, bot_user_id, bot_name, scopes, state, state_changed_at, installed_at, \
+        token_version, token, refresh_token) SELECT '00000000-0000-7000-8000-000000000001', \
+        app_id, '', 'T0OTHER', FALSE, 'Other', '', '', '', 'dead', 0, 0, 1, token, token \
+        FROM installations";
+    world.execute(other).await.unwrap();
+}
+
+/// Slack ends a token when it gives the next one, and its answer takes a while. Red if `died` in
+/// `workspace/mod.rs` does not ask whether the token is being exchanged: then the workspace stops,
+/// and the next token is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_an_exchange_has_ended_stops_no_workspace() {
+    fresh(1)
+        .run(async |world| {
+            world.make_ready().await;
+            world.client.load(&["ben"]).await;
+            rotate(world, 43_200);
+            another_rotates(world).await;
+            let slow = Fault::new("oauth.v2.exchange", FaultKind::Delay { seconds: 1.0 });
+            world.sandbox.script(slow.after().times(1));
+            // A replica that starts looks for such tokens at once.
+            let second = Replica::start(world.settings()).await;
+            world.called("oauth.v2.exchange", 1).await;
+            let id = accepted(world, "during the exchange").await;
+            assert_eq!(sent(world, &id).await.attempts, 1);
+            assert_eq!(state(world).await.0, WorkspaceState::Active);
+            second.stopped().await;
         })
         .await;
 }
@@ -301,6 +391,7 @@ async fn a_workspace_that_moves_pauses_and_continues_in_order_with_new_ids() {
             let before = accepted(world, "before").await;
             sent(world, &before).await;
             let known = member_of(world, "ben").await;
+            in_channel(world).await;
             world.sandbox.migrate_to_org("E0GRID");
             let ids = [accepted(world, "one").await, accepted(world, "two").await];
             assert_eq!(paused(world, &ids[0]).await.attempts, 0);
@@ -319,7 +410,29 @@ async fn a_workspace_that_moves_pauses_and_continues_in_order_with_new_ids() {
             let moved = "SELECT COUNT(*) FROM installations WHERE enterprise_id = 'E0GRID' AND \
                 migrating_since IS NULL AND mapped_after IS NULL AND migration_look_at IS NULL";
             assert_eq!(world.count(moved).await, 1);
+            let renamed = format!("{IN_CHANNEL} AND slack_user = '{now}'");
+            assert_eq!(world.count(&renamed).await, 1);
         })
+        .await;
+}
+
+/// Members that Herald knows to be in their channels.
+const IN_CHANNEL: &str = "SELECT COUNT(*) FROM channel_members WHERE state = 'member'";
+
+/// Makes a channel, and waits until Ben is in it.
+async fn in_channel(world: &World) {
+    let wish = pb::ChannelWish { name: "Room".into(), ..pb::ChannelWish::default() };
+    let target = Some(pb::channel_member::Target::UserId("ben".into()));
+    let members = vec![pb::ChannelMember { target, roles: vec!["enrolled".into()] }];
+    let channel = pb::EnsureChannelRequest {
+        tenant_id: TENANT.into(),
+        channel_key: "room".into(),
+        wish: Some(wish),
+        members: Some(pb::ChannelMembers { members }),
+        ..pb::EnsureChannelRequest::default()
+    };
+    world.client.ensure_channel(channel).await.unwrap();
+    until("Ben is in the channel", async || (world.count(IN_CHANNEL).await == 1).then_some(()))
         .await;
 }
 

@@ -1,0 +1,105 @@
+//! The revocation of a workspace's token when its last tenant leaves, also if Slack cannot be asked
+//! for it.
+
+use herald::domain::delivery::admission::Departure;
+use herald::domain::ids::TenantId;
+use herald::rpc::pb::{self, WaitingMessages};
+use herald::store::{Left, Store};
+
+use super::leaving::{BEN, Leaving, OTHER};
+use crate::events::{about, tell};
+use crate::support::world::{Plan, TENANT, for_each_database, until};
+
+/// A token that has expired, a workspace that moves, and a cell that was moved (faults.md, 28). Red
+/// if `not_revoked` in `workspace/leave.rs` returns these errors.
+#[tokio::test]
+async fn a_tenant_leaves_although_its_token_cannot_be_used() {
+    for_each_database(async |world| {
+        let leaving = Leaving::new(world);
+        world.sandbox.configure(|options| options.token_rotation = true);
+        for obstacle in ["token_expires_at = 0", "migrating_since = 0", "token = refresh_token"] {
+            assert_eq!(world.connect(TENANT).await.status, 200);
+            world.execute(&format!("UPDATE installations SET {obstacle}")).await.unwrap();
+            let left = leaving.disconnect(TENANT, WaitingMessages::End).await;
+            assert!(left.disconnected && !left.revoked, "{obstacle}: {left:?}");
+            assert!(left.remaining.contains("must remove the app"), "{obstacle}: {left:?}");
+        }
+        assert!(world.calls("auth.revoke").is_empty());
+        assert_eq!(world.connect(TENANT).await.status, 200);
+        assert!(leaving.disconnect(TENANT, WaitingMessages::End).await.revoked);
+    })
+    .await;
+}
+
+/// Each of two tenants sees the other, and both leave. Red without the comparison of `is_last` in
+/// `is_as_seen` in `store/leaving/link.rs`: no one revokes the token.
+#[tokio::test]
+async fn who_leaves_last_revokes_the_token() {
+    for_each_database(async |world| {
+        let leaving = Leaving::new(world);
+        assert_eq!(world.connect(OTHER).await.status, 200);
+        let store = Store::open(&world.settings().store).await.unwrap();
+        let tenant = TenantId::parse(TENANT).unwrap();
+        let seen = store.leaving().link_of(&tenant).await.unwrap().unwrap();
+        assert!(!seen.is_last);
+        let first = leaving.disconnect(OTHER, WaitingMessages::End).await;
+        assert!(first.disconnected && !first.revoked, "{first:?}");
+        let late = store.leaving().end_link(&tenant, &seen, Departure::Ends).await.unwrap();
+        assert_eq!(late, Left::Changed);
+        assert!(leaving.disconnect(TENANT, WaitingMessages::End).await.revoked);
+        assert_eq!(world.calls("auth.revoke").len(), 1);
+        store.close().await;
+    })
+    .await;
+}
+
+/// Red if `org` is always `None` in `end_link` in `store/leaving/link.rs`, or if `link_of` there
+/// does not look for other tenants of the organization.
+#[tokio::test]
+async fn the_last_tenant_of_an_organization_ends_its_token() {
+    const ALIVE: &str = "SELECT COUNT(*) FROM installations \
+        WHERE state <> 'dead' OR refresh_token IS NOT NULL OR installed_by IS NOT NULL";
+    let plan = Plan { ready: false, ..Plan::default() };
+    plan.run(async |world| {
+        let leaving = Leaving::new(world);
+        world.sandbox.configure(|options| options.org_wide = true);
+        for tenant in [TENANT, OTHER] {
+            assert_eq!(world.connect(tenant).await.status, 200);
+        }
+        assert_eq!(world.count(ALIVE).await, 2, "the organization and its workspace");
+        let first = leaving.disconnect(TENANT, WaitingMessages::End).await;
+        assert!(first.disconnected && !first.revoked, "{first:?}");
+        assert_eq!(world.count(ALIVE).await, 2);
+        let last = leaving.disconnect(OTHER, WaitingMessages::End).await;
+        assert!(last.disconnected && last.revoked, "{last:?}");
+        assert_eq!(world.calls("auth.revoke").len(), 1);
+        assert_eq!(world.count(ALIVE).await, 0);
+
+        assert_eq!(world.connect(TENANT).await.status, 200);
+        let workspace = world.client.workspace(TENANT).await.unwrap().workspace.unwrap();
+        assert_eq!(workspace.state(), pb::WorkspaceState::Active);
+    })
+    .await;
+}
+
+/// An app with token rotation stays installed, so Slack goes on to send its events. Red without the
+/// condition on `state_reason` in `store/member_lists/slack_events.rs`.
+#[tokio::test]
+async fn nothing_of_later_events_is_stored() {
+    const STORED: &str = "SELECT COUNT(*) FROM seen_events";
+    for_each_database(async |world| {
+        let leaving = Leaving::new(world);
+        tell(world, "EvBefore", about(BEN, 1_900_000_000, "ben")).await;
+        assert_eq!(world.count(STORED).await, 1);
+        until("the event is applied", async || {
+            let done = format!("{STORED} WHERE state = 'done'");
+            (world.count(&done).await == 1).then_some(())
+        })
+        .await;
+        leaving.disconnect(TENANT, WaitingMessages::End).await;
+        assert_eq!(world.count(STORED).await, 0);
+        tell(world, "EvAfter", about(BEN, 1_900_000_001, "ben")).await;
+        assert_eq!(world.count(STORED).await, 0);
+    })
+    .await;
+}
