@@ -193,6 +193,30 @@ async fn the_limit_of_one_reading_a_minute_is_named() {
     .await;
 }
 
+/// The token of the organization still works: only a call for this workspace shows it.
+#[tokio::test]
+async fn an_organization_that_took_the_app_away_is_named() {
+    Plan { ready: false, ..Plan::default() }
+        .run(async |world| {
+            let slack = sandbox::Config::default();
+            world.sandbox.configure(|options| options.org_wide = true);
+            world.make_ready().await;
+            let checked = check(world, "").await;
+            let org = row(&checked, "org_install");
+            assert_eq!(org.finding(), CheckFinding::Ok, "{checked:#?}");
+            assert!(org.sentence.contains("for the organization"), "{org:?}");
+            // No event reports it: Slack has no address for events here.
+            let at = [slack.app_id.as_str(), slack.team.id.as_str()];
+            assert!(world.sandbox.grant_team_at(at, false));
+            let checked = check(world, "").await;
+            let org = row(&checked, "org_install");
+            assert_eq!(org.finding(), CheckFinding::Broken, "{checked:#?}");
+            assert!(org.sentence.contains("team_access_not_granted"), "{org:?}");
+            assert!(org.remedy.contains("add the workspace"), "{org:?}");
+        })
+        .await;
+}
+
 #[tokio::test]
 async fn what_is_not_there_is_told_as_such() {
     Plan { ready: false, ..Plan::default() }
