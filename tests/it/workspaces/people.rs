@@ -232,6 +232,20 @@ async fn two_ids_become_one_person() {
     .await;
 }
 
+/// A pin makes no record.
+#[tokio::test]
+async fn a_person_without_a_record_takes_the_one_of_the_other() {
+    for_each_database(async |world| {
+        world.client.load(&["ben"]).await;
+        world.client.pin_identities(pins(vec![pin("b-1", ADA)])).await.unwrap();
+        world.client.merge_people(merge("ben", "b-1")).await.unwrap();
+        let known = world.client.person(TENANT, "b-1").await.unwrap();
+        assert_eq!(known.person.unwrap().email, "ben@demo.example");
+        assert_eq!(pinned(world, "b-1").await.as_deref(), Some(ADA), "its own identity stays");
+    })
+    .await;
+}
+
 async fn link(world: &World, user: &str) -> Url {
     let request = pb::CreateIdentityLinkRequest {
         tenant_id: TENANT.into(),
