@@ -13,7 +13,8 @@ use base64::prelude::BASE64_STANDARD;
 use herald::domain::features::FEATURES;
 use herald::domain::secret::Secret;
 use herald::rpc::pb::{
-    CheckConnectionRequest, CheckConnectionResponse, CheckFinding, ConnectionCheck,
+    CheckConnectionRequest, CheckConnectionResponse, CheckFinding, Connection, ConnectionCheck,
+    ConnectionState, WatchWorkspacesResponse,
 };
 use herald::sandbox::{self, HistoryLimit};
 use herald::slack::signature;
@@ -21,13 +22,13 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
 use sha2::Sha256;
 use tokio::net::TcpListener;
-use tonic::Code;
+use tonic::{Code, Streaming};
 use url::Url;
 
 use crate::events::{caller, metric};
 use crate::support::client::notify;
 use crate::support::process;
-use crate::support::world::{Plan, Replica, TENANT, World, for_each_database, until};
+use crate::support::world::{PATIENCE, Plan, Replica, TENANT, World, for_each_database, until};
 
 /// The parts, in the order of the rows.
 const PARTS: [&str; 11] = [
@@ -389,6 +390,19 @@ async fn a_dead_token_is_reported_once_and_its_successor_too() {
     .await;
 }
 
+/// Reads until the stream of all connections has one that a check found broken.
+async fn degraded(stream: &mut Streaming<WatchWorkspacesResponse>) {
+    let broken = |shown: &Connection| {
+        shown.state() == ConnectionState::Degraded && shown.reason == "check_failed"
+    };
+    loop {
+        let next = tokio::time::timeout(PATIENCE, stream.message()).await.unwrap();
+        if next.unwrap().unwrap().connections.iter().any(broken) {
+            return;
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_check_without_a_caller_reports_a_broken_part() {
     for_each_database(async |world| {
@@ -397,10 +411,18 @@ async fn a_check_without_a_caller_reports_a_broken_part() {
         world.sandbox.configure(|options| options.messages_tab = false);
         let answer = world.client.notify(notify("1", "case.started", &["ben"])).await.unwrap();
         world.client.ended(TENANT, &answer.notification_id).await;
+        let mut stream = world.client.watch_workspaces().await.unwrap();
         // Every minute, which is a little over a second here.
         reporting(world, &url, 60).await;
+        // The other replica has planned the first check for an hour after the connect.
+        until("the first check is due", async || {
+            let due = "UPDATE connection_checks SET due_at = 1 WHERE due_at IS NOT NULL";
+            (world.execute(due).await.unwrap() == 1).then_some(())
+        })
+        .await;
         let alert = hook.alert(0).await;
         assert_eq!(alert["type"], "workspace.degraded", "{alert}");
+        degraded(&mut stream).await;
         let broken = alert["data"]["broken_checks"].as_array().unwrap();
         assert_eq!(broken.len(), 1, "{alert}");
         assert_eq!(broken[0]["part"], "messages_tab");

@@ -274,6 +274,8 @@ async fn sign_in(browser: &mut Browser, link: &Url, member: &str) -> Page {
     let start = browser.open(link).await.unwrap();
     assert_eq!(start.status, 200, "{}", start.html);
     let mut slack = way(&start);
+    let asked = slack.query_pairs().find(|(name, _)| name == "scope").unwrap().1.into_owned();
+    assert_eq!(asked, "openid profile", "nothing else");
     slack.query_pairs_mut().append_pair("user", member);
     let back = browser.consent(&slack, Decision::Allow).await.unwrap().back().unwrap();
     browser.open(&back).await.unwrap()
