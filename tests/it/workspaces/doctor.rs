@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use herald::config::Settings;
 use herald::domain::features::FEATURES;
 use herald::domain::secret::Secret;
 use herald::rpc::pb::{
@@ -222,6 +223,18 @@ async fn an_organization_that_took_the_app_away_is_named() {
             assert_eq!(org.finding(), CheckFinding::Broken, "{checked:#?}");
             assert!(org.sentence.contains("team_access_not_granted"), "{org:?}");
             assert!(org.remedy.contains("add the workspace"), "{org:?}");
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn an_app_without_a_signing_secret_is_named() {
+    let adjust = |settings: &mut Settings| settings.app.signing_secret = Secret::new("");
+    Plan { adjust, ..Plan::default() }
+        .run(async |world| {
+            let checked = check(world, "").await;
+            assert_eq!(parts(&checked, CheckFinding::Broken), ["signing_secret"], "{checked:#?}");
+            assert!(row(&checked, "signing_secret").remedy.contains("app.signing_secret"));
         })
         .await;
 }
