@@ -57,17 +57,13 @@ impl Doctor {
             Err(why) => why,
         };
         let attempts = alert.attempts;
-        match self.inner.timing.after_attempts(attempts) {
-            Some(wait) => {
-                metrics.alert("failed");
-                tracing::warn!(%id, %why, attempts, ?wait, "the webhook did not accept an alert");
-                store.alerts().postpone(alert, wait).await
-            }
-            None => {
-                metrics.alert("given_up");
-                tracing::error!(%id, %why, attempts, "an alert is given up");
-                store.alerts().remove(alert).await
-            }
-        }
+        let Some(wait) = self.inner.timing.after_attempts(attempts) else {
+            metrics.alert("given_up");
+            tracing::error!(%id, %why, attempts, "an alert is given up");
+            return store.alerts().remove(alert).await;
+        };
+        metrics.alert("failed");
+        tracing::warn!(%id, %why, attempts, ?wait, "the webhook did not accept an alert");
+        store.alerts().postpone(alert, wait).await
     }
 }

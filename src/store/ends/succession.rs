@@ -193,13 +193,16 @@ impl Succeeding<'_> {
         table: &str,
         some: Option<&[String]>,
     ) -> Result<u64, Error> {
+        // Without its due time, it would wait for the end of the worker's lease.
+        const AGAIN: &str = ", due_at = CASE WHEN state = 'resolving' AND lease_token IS NOT NULL
+                THEN {now} ELSE due_at END,
+            lease_token = CASE WHEN state = 'resolving' THEN NULL ELSE lease_token END";
         let rows = self.rows(some);
         let which = match some {
             Some(_) => rows.of(""),
             None => format!("{} AND NOT ({ENDED})", rows.of("")),
         };
-        let again = ", lease_token = CASE WHEN state = 'resolving' THEN NULL ELSE lease_token END";
-        let again = if table == "deliveries" { again } else { "" };
+        let again = if table == "deliveries" { AGAIN } else { "" };
         let mut values = rows.values();
         if !heir.seals {
             values.push(self.of.to.as_str().into());

@@ -130,6 +130,9 @@ impl Deletion<'_> {
 
     /// Removes a batch of rows; returns how many. `None`: the deletion is over.
     async fn erase_some(&self, tx: &Tx, table: &TenantTable) -> Result<Option<u64>, Error> {
+        // They have no column with their tenant.
+        const RETRIES: &str = "DELETE FROM slack_retries
+            WHERE app_path IN (SELECT path FROM slack_app_paths WHERE tenant = $1)";
         let fence = self.fence(tx, "{for_key_share}").await?;
         if fence == Fence::Over {
             return Ok(None);
@@ -137,6 +140,9 @@ impl Deletion<'_> {
         let TenantTable { name, key, order } = table;
         if name.starts_with("deliveries") {
             return self.erase_deliveries(tx, table, fence).await.map(Some);
+        }
+        if *name == "slack_app_paths" {
+            sql::execute(tx, RETRIES, params![self.tenant.as_str()]).await?;
         }
         let text = format!(
             "DELETE FROM {name}

@@ -32,22 +32,27 @@ async fn record(tx: &Tx, tenant: &TenantId, heir: &Heir) -> Result<(), Error> {
     const IDENTITY: &str = "UPDATE people SET slack_user_id = $3, identity_name = $4,
             identity_rule = $5, installation = $6, identity_stored_at = $7, updated_at = {now}
         WHERE tenant = $1 AND user_id = $2 AND slack_user_id IS NULL";
+    const RECORD: &str = "UPDATE people SET record = $3, updated_at = {now}
+        WHERE tenant = $1 AND user_id = $2";
     const FORGET: &str = "DELETE FROM people WHERE tenant = $1 AND user_id = $2";
     let (from, to) = (heir.from.as_str(), heir.to.as_str());
-    let (mut theirs, mut own) = (None, false);
+    let (mut theirs, mut own) = (None, None);
     for row in sql::all(tx, FIND, params![tenant.as_str(), from, to]).await? {
         if row.get::<String>(0)? == from {
             theirs = Some(row);
         } else {
-            own = true;
+            own = Some(row);
         }
     }
     let Some(theirs) = theirs else { return Ok(()) };
     let name = named(&theirs, heir)?;
-    if !own {
-        let record = described(&theirs, heir)?;
+    let record = described(&theirs, heir)?;
+    let Some(own) = own else {
         let values = params![tenant.as_str(), from, to, record, name];
         return sql::execute(tx, MOVE, values).await.map(drop);
+    };
+    if is_bare(&own, heir)? {
+        sql::execute(tx, RECORD, params![tenant.as_str(), to, record]).await?;
     }
     let (member, rule): (Option<String>, Option<String>) = (theirs.get(2)?, theirs.get(4)?);
     let (workspace, at): (Option<String>, Option<i64>) = (theirs.get(5)?, theirs.get(6)?);
@@ -58,15 +63,28 @@ async fn record(tx: &Tx, tenant: &TenantId, heir: &Heir) -> Result<(), Error> {
     sql::execute(tx, FORGET, params![tenant.as_str(), from]).await.map(drop)
 }
 
+/// Whether the second id has an identity without a record, or a record that does not decrypt.
+fn is_bare(row: &Row, heir: &Heir) -> Result<bool, Error> {
+    let sealed: Vec<u8> = row.get(1)?;
+    match heir.open_own(&place(heir.to.as_str(), "record"), &sealed) {
+        Ok(plain) => Ok(parsed(&plain, heir)? == Person::bare(heir.to.clone())),
+        Err(Error::Sealed(_)) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// A record, as that of the second id.
+fn parsed(plain: &[u8], heir: &Heir) -> Result<Person, Error> {
+    let record = serde_json::from_slice(plain)
+        .map_err(|_| Error::Bug("a stored person cannot be parsed".into()))?;
+    Ok(Person::from_record(heir.to.clone(), record))
+}
+
 /// The record for the second id; one that does not decrypt becomes empty.
 fn described(row: &Row, heir: &Heir) -> Result<Vec<u8>, Error> {
     let sealed: Vec<u8> = row.get(1)?;
     let person = match heir.open(&place(heir.from.as_str(), "record"), &sealed) {
-        Ok(plain) => {
-            let record = serde_json::from_slice(&plain)
-                .map_err(|_| Error::Bug("a stored person cannot be parsed".into()))?;
-            Person::from_record(heir.to.clone(), record)
-        }
+        Ok(plain) => parsed(&plain, heir)?,
         Err(Error::Sealed(_)) => Person::bare(heir.to.clone()),
         Err(error) => return Err(error),
     };

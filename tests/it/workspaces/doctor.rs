@@ -10,10 +10,12 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use herald::config::Settings;
 use herald::domain::features::FEATURES;
 use herald::domain::secret::Secret;
 use herald::rpc::pb::{
-    CheckConnectionRequest, CheckConnectionResponse, CheckFinding, ConnectionCheck,
+    CheckConnectionRequest, CheckConnectionResponse, CheckFinding, Connection, ConnectionCheck,
+    ConnectionState, WatchWorkspacesResponse,
 };
 use herald::sandbox::{self, HistoryLimit};
 use herald::slack::signature;
@@ -21,13 +23,13 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
 use sha2::Sha256;
 use tokio::net::TcpListener;
-use tonic::Code;
+use tonic::{Code, Streaming};
 use url::Url;
 
 use crate::events::{caller, metric};
 use crate::support::client::notify;
 use crate::support::process;
-use crate::support::world::{Plan, Replica, TENANT, World, for_each_database, until};
+use crate::support::world::{PATIENCE, Plan, Replica, TENANT, World, for_each_database, until};
 
 /// The parts, in the order of the rows.
 const PARTS: [&str; 11] = [
@@ -49,7 +51,15 @@ fn request(test_user: &str) -> CheckConnectionRequest {
 }
 
 async fn check(world: &World, test_user: &str) -> CheckConnectionResponse {
-    world.client.check_connection(request(test_user)).await.unwrap()
+    let checked = world.client.check_connection(request(test_user)).await.unwrap();
+    if !test_user.is_empty() {
+        // The answer does not name the test message; the store must know it.
+        for message in world.sandbox.messages() {
+            let delivery = message.metadata["event_payload"]["delivery_id"].as_str();
+            world.replayed(delivery.unwrap_or_default());
+        }
+    }
+    checked
 }
 
 fn row<'a>(checked: &'a CheckConnectionResponse, part: &str) -> &'a ConnectionCheck {
@@ -191,6 +201,42 @@ async fn the_limit_of_one_reading_a_minute_is_named() {
         assert!(row.sentence.contains("once a minute") && !row.remedy.is_empty(), "{row:?}");
     })
     .await;
+}
+
+/// The token of the organization still works: only a call for this workspace shows it.
+#[tokio::test]
+async fn an_organization_that_took_the_app_away_is_named() {
+    Plan { ready: false, ..Plan::default() }
+        .run(async |world| {
+            let slack = sandbox::Config::default();
+            world.sandbox.configure(|options| options.org_wide = true);
+            world.make_ready().await;
+            let checked = check(world, "").await;
+            let org = row(&checked, "org_install");
+            assert_eq!(org.finding(), CheckFinding::Ok, "{checked:#?}");
+            assert!(org.sentence.contains("for the organization"), "{org:?}");
+            // No event reports it: Slack has no address for events here.
+            let at = [slack.app_id.as_str(), slack.team.id.as_str()];
+            assert!(world.sandbox.grant_team_at(at, false));
+            let checked = check(world, "").await;
+            let org = row(&checked, "org_install");
+            assert_eq!(org.finding(), CheckFinding::Broken, "{checked:#?}");
+            assert!(org.sentence.contains("team_access_not_granted"), "{org:?}");
+            assert!(org.remedy.contains("add the workspace"), "{org:?}");
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn an_app_without_a_signing_secret_is_named() {
+    let adjust = |settings: &mut Settings| settings.app.signing_secret = Secret::new("");
+    Plan { adjust, ..Plan::default() }
+        .run(async |world| {
+            let checked = check(world, "").await;
+            assert_eq!(parts(&checked, CheckFinding::Broken), ["signing_secret"], "{checked:#?}");
+            assert!(row(&checked, "signing_secret").remedy.contains("app.signing_secret"));
+        })
+        .await;
 }
 
 #[tokio::test]
@@ -357,6 +403,19 @@ async fn a_dead_token_is_reported_once_and_its_successor_too() {
     .await;
 }
 
+/// Reads until the stream of all connections has one that a check found broken.
+async fn degraded(stream: &mut Streaming<WatchWorkspacesResponse>) {
+    let broken = |shown: &Connection| {
+        shown.state() == ConnectionState::Degraded && shown.reason == "check_failed"
+    };
+    loop {
+        let next = tokio::time::timeout(PATIENCE, stream.message()).await.unwrap();
+        if next.unwrap().unwrap().connections.iter().any(broken) {
+            return;
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_check_without_a_caller_reports_a_broken_part() {
     for_each_database(async |world| {
@@ -365,10 +424,18 @@ async fn a_check_without_a_caller_reports_a_broken_part() {
         world.sandbox.configure(|options| options.messages_tab = false);
         let answer = world.client.notify(notify("1", "case.started", &["ben"])).await.unwrap();
         world.client.ended(TENANT, &answer.notification_id).await;
+        let mut stream = world.client.watch_workspaces().await.unwrap();
         // Every minute, which is a little over a second here.
         reporting(world, &url, 60).await;
+        // The other replica has planned the first check for an hour after the connect.
+        until("the first check is due", async || {
+            let due = "UPDATE connection_checks SET due_at = 1 WHERE due_at IS NOT NULL";
+            (world.execute(due).await.unwrap() == 1).then_some(())
+        })
+        .await;
         let alert = hook.alert(0).await;
         assert_eq!(alert["type"], "workspace.degraded", "{alert}");
+        degraded(&mut stream).await;
         let broken = alert["data"]["broken_checks"].as_array().unwrap();
         assert_eq!(broken.len(), 1, "{alert}");
         assert_eq!(broken[0]["part"], "messages_tab");

@@ -178,7 +178,7 @@ async fn workspaces(
 }
 
 #[tokio::test]
-async fn workspaces_are_listed_with_their_tenants_and_filtered() {
+async fn workspaces_are_listed_with_their_tenants() {
     plan()
         .run(async |world| {
             tenants(world).await;
@@ -194,28 +194,102 @@ async fn workspaces_are_listed_with_their_tenants_and_filtered() {
                 (&own.workspace_id, &own.team_id, &own.name, &own.scopes)
             );
             assert!(all[0].token_issued_at.is_some());
+            let bad = pb::ListWorkspacesRequest {
+                lacks_feature: "sorcery".into(),
+                ..pb::ListWorkspacesRequest::default()
+            };
+            let bad = client.list_workspaces(bad).await.unwrap_err();
+            assert_eq!(bad_fields(&bad), ["lacks_feature"]);
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn workspaces_are_found_by_state_feature_and_age_of_token() {
+    plan()
+        .run(async |world| {
+            tenants(world).await;
+            let client = &world.client;
             let of = |request: pb::ListWorkspacesRequest| async move {
                 workspaces(client, request).await.len()
             };
             let empty = pb::ListWorkspacesRequest::default;
-            let dead = ConnectionState::ReconnectRequired.into();
-            let active = ConnectionState::Active.into();
-            assert_eq!(of(pb::ListWorkspacesRequest { state: dead, ..empty() }).await, 0);
-            assert_eq!(of(pb::ListWorkspacesRequest { state: active, ..empty() }).await, 1);
-            let feature = "messages".to_owned();
-            let lacks = pb::ListWorkspacesRequest { lacks_feature: feature, ..empty() };
-            assert_eq!(of(lacks).await, 0);
-            let hour = prost_types::Duration { seconds: 3600, nanos: 0 };
-            let old = pb::ListWorkspacesRequest { token_older_than: Some(hour), ..empty() };
-            assert_eq!(of(old).await, 0);
-            let bad = pb::ListWorkspacesRequest { lacks_feature: "sorcery".into(), ..empty() };
-            let bad = client.list_workspaces(bad).await.unwrap_err();
-            assert_eq!(bad_fields(&bad), ["lacks_feature"]);
-            // The token dies.
+            let in_state = |state: ConnectionState| {
+                of(pb::ListWorkspacesRequest { state: state.into(), ..empty() })
+            };
+            let lacking = |feature: &str| {
+                of(pb::ListWorkspacesRequest { lacks_feature: feature.into(), ..empty() })
+            };
+            let old = || {
+                let hour = prost_types::Duration { seconds: 3600, nanos: 0 };
+                of(pb::ListWorkspacesRequest { token_older_than: Some(hour), ..empty() })
+            };
+            assert_eq!(in_state(ConnectionState::Active).await, 1);
+            assert_eq!(in_state(ConnectionState::ReconnectRequired).await, 0);
+            assert_eq!((lacking("messages").await, lacking("members").await), (0, 0));
+            assert_eq!(old().await, 0);
+            let aged = "UPDATE installations SET installed_at = installed_at - 7200000000, \
+                token_issued_at = token_issued_at - 7200000000";
+            world.execute(aged).await.unwrap();
+            assert_eq!(old().await, 1);
+            let fewer = "UPDATE installations SET scopes = 'chat:write'";
+            world.execute(fewer).await.unwrap();
+            assert_eq!((lacking("messages").await, lacking("members").await), (0, 1));
+            assert_eq!(in_state(ConnectionState::Degraded).await, 1);
             let dies = "UPDATE installations SET state = 'dead', state_reason = 'token_revoked'";
             world.execute(dies).await.unwrap();
-            assert_eq!(of(pb::ListWorkspacesRequest { state: dead, ..empty() }).await, 1);
-            assert_eq!(of(pb::ListWorkspacesRequest { state: active, ..empty() }).await, 0);
+            assert_eq!(in_state(ConnectionState::ReconnectRequired).await, 1);
+            assert_eq!(in_state(ConnectionState::Active).await, 0);
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn workspaces_are_listed_page_by_page() {
+    const SECOND: &str = "00000000-0000-7000-8000-000000000001";
+    plan()
+        .run(async |world| {
+            tenants(world).await;
+            // Slack has one workspace here: the other one is dead, and is only listed.
+            let second = format!(
+                "INSERT INTO installations (id, app_id, enterprise_id, team_id, org_wide, \
+                 team_name, bot_user_id, bot_name, scopes, state, state_changed_at, installed_at, \
+                 token_version, token) SELECT '{SECOND}', app_id, '', 'T0OTHER', FALSE, 'Other', \
+                 '', '', '', 'dead', 0, 0, 1, token FROM installations"
+            );
+            world.execute(&second).await.unwrap();
+            let moved = format!(
+                "UPDATE tenant_links SET installation = '{SECOND}' WHERE tenant = '{OTHER}'"
+            );
+            world.execute(&moved).await.unwrap();
+            let mut all = Vec::new();
+            let mut page_token = String::new();
+            loop {
+                let request = pb::ListWorkspacesRequest {
+                    page_size: 1,
+                    page_token,
+                    ..pb::ListWorkspacesRequest::default()
+                };
+                let page = world.client.list_workspaces(request).await.unwrap();
+                assert!(page.workspaces.len() <= 1);
+                all.extend(page.workspaces.into_iter().map(|one| (one.state(), one.tenant_ids)));
+                if page.next_page_token.is_empty() {
+                    break;
+                }
+                page_token = page.next_page_token;
+            }
+            let wanted = [
+                (ConnectionState::ReconnectRequired, vec![OTHER.to_owned()]),
+                (ConnectionState::Active, vec![TENANT.to_owned()]),
+            ];
+            assert_eq!(all, wanted);
+            // A token belongs to one list.
+            let list = pb::ListWorkspacesRequest { page_size: 1, ..Default::default() };
+            let page_token = world.client.list_workspaces(list).await.unwrap().next_page_token;
+            let state = ConnectionState::Active.into();
+            let other = pb::ListWorkspacesRequest { page_token, state, ..Default::default() };
+            let refused = world.client.list_workspaces(other).await.unwrap_err();
+            assert_eq!(bad_fields(&refused), ["page_token"]);
         })
         .await;
 }

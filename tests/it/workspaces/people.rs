@@ -3,9 +3,11 @@
 
 use herald::rpc::pb::{self, DeliveryState as State, IdentityRule};
 use herald::sandbox::browser::{Browser, Decision, Page};
+use serde_json::json;
 use tonic::Code;
 use url::Url;
 
+use crate::events::caller;
 use crate::support::client::{bad_fields, demo_person, person, reason, task};
 use crate::support::world::{TENANT, World, for_each_database};
 
@@ -232,6 +234,20 @@ async fn two_ids_become_one_person() {
     .await;
 }
 
+/// A pin makes no record.
+#[tokio::test]
+async fn a_person_without_a_record_takes_the_one_of_the_other() {
+    for_each_database(async |world| {
+        world.client.load(&["ben"]).await;
+        world.client.pin_identities(pins(vec![pin("b-1", ADA)])).await.unwrap();
+        world.client.merge_people(merge("ben", "b-1")).await.unwrap();
+        let known = world.client.person(TENANT, "b-1").await.unwrap();
+        assert_eq!(known.person.unwrap().email, "ben@demo.example");
+        assert_eq!(pinned(world, "b-1").await.as_deref(), Some(ADA), "its own identity stays");
+    })
+    .await;
+}
+
 async fn link(world: &World, user: &str) -> Url {
     let request = pb::CreateIdentityLinkRequest {
         tenant_id: TENANT.into(),
@@ -258,6 +274,8 @@ async fn sign_in(browser: &mut Browser, link: &Url, member: &str) -> Page {
     let start = browser.open(link).await.unwrap();
     assert_eq!(start.status, 200, "{}", start.html);
     let mut slack = way(&start);
+    let asked = slack.query_pairs().find(|(name, _)| name == "scope").unwrap().1.into_owned();
+    assert_eq!(asked, "openid profile", "nothing else");
     slack.query_pairs_mut().append_pair("user", member);
     let back = browser.consent(&slack, Decision::Allow).await.unwrap().back().unwrap();
     browser.open(&back).await.unwrap()
@@ -300,6 +318,47 @@ async fn an_answer_counts_only_in_the_browser_that_opened_the_link() {
         assert!(pinned(world, "sam").await.is_some());
         let again = own.open(&back).await.unwrap();
         assert_eq!(again.status, 410, "{}", again.html);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_account_of_another_workspace_proves_nothing() {
+    for_each_database(async |world| {
+        let teams = world.sandbox.url().join("_sandbox/teams").unwrap();
+        let more = caller().post(teams).json(&json!({ "count": 2 })).send().await.unwrap();
+        assert!(more.status().is_success(), "{more:?}");
+        let other = world.sandbox.teams().remove(1).id;
+        let link = link(world, "sam").await;
+        let mut browser = Browser::new().unwrap();
+        let slack = way(&browser.open(&link).await.unwrap());
+        let answer = browser.consent_in(&slack, Decision::Allow, Some(&other)).await.unwrap();
+        let page = browser.open(&answer.back().unwrap()).await.unwrap();
+        assert_eq!(page.status, 409, "{}", page.html);
+        assert!(page.html.contains("This is another workspace"), "{}", page.html);
+        assert_eq!(world.client.person(TENANT, "sam").await.unwrap_err().code(), Code::NotFound);
+        assert_eq!(browser.open(&link).await.unwrap().status, 410, "it is used up");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_answer_at_the_address_of_another_app_proves_nothing() {
+    for_each_database(async |world| {
+        let link = link(world, "sam").await;
+        let mut browser = Browser::new().unwrap();
+        let slack = way(&browser.open(&link).await.unwrap());
+        let back = browser.consent(&slack, Decision::Allow).await.unwrap().back().unwrap();
+        let apart = format!("/slack/apps/{}/oauth/", "A".repeat(22));
+        let apart = Url::parse(&back.as_str().replace("/slack/oauth/", &apart)).unwrap();
+        assert_ne!(apart, back);
+        let page = browser.open(&apart).await.unwrap();
+        assert_eq!(page.status, 400, "{}", page.html);
+        assert_eq!(world.client.person(TENANT, "sam").await.unwrap_err().code(), Code::NotFound);
+        // It did not use the link up, but removed its cookie.
+        browser.open(&link).await.unwrap();
+        let done = browser.open(&back).await.unwrap();
+        assert_eq!(done.status, 200, "{}", done.html);
     })
     .await;
 }

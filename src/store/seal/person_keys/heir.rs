@@ -36,6 +36,15 @@ impl Heir {
         Ok(self.keys.open(Some(holder), at, sealed)?.to_vec())
     }
 
+    /// A value that the second id had before.
+    pub(in crate::store) fn open_own(
+        &self,
+        at: &SealedCell<'_>,
+        sealed: &[u8],
+    ) -> Result<Vec<u8>, Error> {
+        Ok(self.keys.open(Some(&self.to), at, sealed)?.to_vec())
+    }
+
     /// A value of the first id that stays in its place, encrypted for the second. One that does not
     /// decrypt stays as it is, and so does one that the tenant's key encrypted.
     pub(in crate::store) fn anew(
