@@ -240,7 +240,7 @@ pub(in crate::store) fn arrays<const N: usize>(
 }
 
 /// `column1, column2, …` up to a number.
-pub(in crate::store) fn numbered(count: usize) -> String {
+fn numbered(count: usize) -> String {
     let names: Vec<_> = (1..=count).map(|number| format!("column{number}")).collect();
     names.join(", ")
 }
