@@ -20,7 +20,7 @@ use crate::domain::time::Timestamp;
 #[must_use]
 pub fn next(facts: &ChannelFacts<'_>) -> Step {
     match facts.place {
-        Some((installation, _)) if !is_dropped(facts) => existing(facts, installation),
+        Some(place) if !is_dropped(facts) => existing(facts, place.installation),
         _ => absent(facts),
     }
 }

@@ -9,6 +9,7 @@ use super::claim::ChannelLease;
 use super::members::MemberRecord;
 use super::rows::{COLUMNS, ManagedChannel, codes, placed, read, recount, seal};
 use crate::domain::channels::name::legal;
+use crate::domain::channels::place::ChannelPlace;
 use crate::domain::channels::progress::Progress;
 use crate::domain::channels::state::{ChannelMemberState, ChannelObstacle, ChannelState};
 use crate::domain::ids::{ChannelId, InstallationId, ManagedChannelId, SlackUserId, UserId};
@@ -29,7 +30,7 @@ pub struct ChannelSave {
     pub state: ChannelState,
     pub obstacle: Option<ChannelObstacle>,
     /// Where it exists in Slack.
-    pub place: Option<(InstallationId, ChannelId)>,
+    pub place: Option<ChannelPlace>,
 }
 
 /// The result of saving.

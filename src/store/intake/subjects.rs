@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use super::new::{Accept, NewDelivery, Target};
+use crate::domain::delivery::admission::LaneAddress;
 use crate::domain::delivery::subject::{Action, Shown, SubjectMessage};
 use crate::domain::delivery::{End, State};
 use crate::domain::ids::{
@@ -29,7 +30,7 @@ pub struct SubjectConversation {
     /// Absent for a channel.
     pub user: Option<UserId>,
     /// Absent while the member is not known, or the channel is not ready.
-    pub lane: Option<(InstallationId, String)>,
+    pub lane: Option<LaneAddress>,
     /// The platform's key of the channel, if the message named it.
     pub channel: Option<ChannelKey>,
 }
@@ -111,9 +112,9 @@ impl Outbox<'_> {
                 let mut columns = Columns::of(row);
                 let user = columns.optional_id(UserId::parse)?;
                 let installation = columns.optional_id(|text| InstallationId::parse(&text))?;
-                let lane: Option<String> = columns.take()?;
+                let lane = LaneAddress::of(installation, columns.take()?);
                 let channel = columns.optional_id(ChannelKey::parse)?;
-                Ok(SubjectConversation { user, lane: installation.zip(lane), channel })
+                Ok(SubjectConversation { user, lane, channel })
             })
             .collect()
     }

@@ -19,6 +19,7 @@ use super::channels::{AWAITS, FOLLOWS, IN_LINE, NEVER, READY, behind};
 use crate::domain::capacity::budget::Budget;
 use crate::domain::capacity::priority::Priority;
 use crate::domain::delivery::State;
+use crate::domain::delivery::admission::LaneAddress;
 use crate::domain::delivery::subject::SlackRequestKind;
 use crate::domain::ids::{ChannelId, DeliveryId, InstallationId, ManagedChannelId, TenantId};
 use crate::domain::reason::Cancellation;
@@ -51,7 +52,7 @@ struct Joiner {
     id: String,
     tenant: TenantId,
     /// The lane that it leaves.
-    from: Option<(InstallationId, String)>,
+    from: Option<LaneAddress>,
     priority: Priority,
     budget: Budget,
 }
@@ -312,7 +313,7 @@ fn joiner(row: &Row) -> Result<Joiner, Error> {
     let mut columns = Columns::of(row);
     let (id, tenant) = (columns.take()?, columns.id(TenantId::parse)?);
     let installation = columns.optional_id(|text| InstallationId::parse(&text))?;
-    let from = installation.zip(columns.take::<Option<String>>()?);
+    let from = LaneAddress::of(installation, columns.take()?);
     let priority = Priority::from_code(columns.take()?);
     let request_kind = columns.request_kind()?;
     let budget = request_kind.map_or(columns.action()?.budget(), SlackRequestKind::budget);
@@ -333,7 +334,7 @@ async fn join(
     }
     let place = (installation, lane);
     let left = joiners.iter().filter_map(|joiner| joiner.from.as_ref());
-    let mut lanes: BTreeSet<_> = left.map(|(id, lane)| (*id, lane.as_str())).collect();
+    let mut lanes: BTreeSet<_> = left.map(|from| (from.installation, from.lane.as_str())).collect();
     lanes.insert(place);
     // Before the deliveries, because every transaction locks in this order.
     let positions = lane::positions(tx, &lanes, joiners.len()).await?;

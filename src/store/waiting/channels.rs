@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use sea_orm::{ConnectionTrait as _, Value};
 
+use crate::domain::channels::place::ChannelPlace;
 use crate::domain::ids::{ChannelId, ChannelKey, InstallationId, ManagedChannelId, TenantId};
 use crate::domain::time::Timestamp;
 use crate::store::database::rows::{Column, Columns, given};
@@ -22,7 +23,7 @@ const CHUNK: usize = 256;
 pub struct KeyedChannel {
     pub id: ManagedChannelId,
     /// Its conversation, if it is ready in the workspace that the tenant is connected to now.
-    pub ready: Option<(InstallationId, ChannelId)>,
+    pub ready: Option<ChannelPlace>,
 }
 
 /// The next place of a new delivery for a channel.
@@ -101,7 +102,8 @@ impl Waiting<'_> {
                 let id = columns.uuid(ManagedChannelId::parse)?;
                 let installation = columns.optional_id(|text| InstallationId::parse(&text))?;
                 let channel = columns.optional_id(ChannelId::parse)?;
-                found.insert(key, KeyedChannel { id, ready: installation.zip(channel) });
+                let ready = ChannelPlace::of(installation, channel);
+                found.insert(key, KeyedChannel { id, ready });
             }
         }
         Ok(found)
@@ -109,17 +111,14 @@ impl Waiting<'_> {
 
     /// The conversation of a channel in Slack, in whatever state the channel is; `None` if it never
     /// existed there, or was released.
-    pub async fn channel_place(
-        self,
-        id: ManagedChannelId,
-    ) -> Result<Option<(InstallationId, ChannelId)>, Error> {
+    pub async fn channel_place(self, id: ManagedChannelId) -> Result<Option<ChannelPlace>, Error> {
         const SQL: &str = "SELECT installation, slack_channel FROM channels WHERE id = $1";
         let Some(row) = sql::one(self.store.reader(), SQL, params![id.to_string()]).await? else {
             return Ok(None);
         };
         let mut columns = Columns::of(&row);
         let installation = columns.optional_id(|text| InstallationId::parse(&text))?;
-        Ok(installation.zip(columns.optional_id(ChannelId::parse)?))
+        Ok(ChannelPlace::of(installation, columns.optional_id(ChannelId::parse)?))
     }
 }
 
