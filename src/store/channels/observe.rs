@@ -61,11 +61,17 @@ impl Channels<'_> {
     ) -> Result<(), Error> {
         let text = &format!(
             "UPDATE channels
-                SET recheck = recheck + 1, touched_at = {{now}},
+                SET recheck = recheck + 1,
+                    touched_at = {{now}},
                     due_at = {{least}}(COALESCE(due_at, {SPREAD}), {SPREAD})
-                FROM (SELECT id AS which, ROW_NUMBER() OVER (ORDER BY id) AS place
-                    FROM (SELECT id FROM channels WHERE installation = $1 AND id > $2 ORDER BY id
-                    LIMIT {BATCH} {{for_update}}) AS locked) AS spread
+                FROM (
+                    SELECT id AS which, ROW_NUMBER() OVER (ORDER BY id) AS place
+                    FROM (
+                        SELECT id
+                        FROM channels
+                        WHERE installation = $1 AND id > $2
+                        ORDER BY id
+                        LIMIT {BATCH} {{for_update}}) AS locked) AS spread
                 WHERE id = spread.which
                 RETURNING id"
         );

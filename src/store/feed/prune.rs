@@ -32,8 +32,12 @@ impl Store {
         // Per tenant everything up to a number, so that the rest has no gaps.
         let find = format!(
             "SELECT tenant, MAX(sequence)
-                FROM (SELECT tenant, sequence FROM {changes} WHERE sequenced_at <= {{now}} - $1
-                    ORDER BY sequenced_at LIMIT {limit}) AS old
+                FROM (
+                    SELECT tenant, sequence
+                    FROM {changes}
+                    WHERE sequenced_at <= {{now}} - $1
+                    ORDER BY sequenced_at
+                    LIMIT {limit}) AS old
                 GROUP BY tenant
                 ORDER BY tenant"
         );

@@ -91,8 +91,10 @@ impl Outbox<'_> {
                         channel_key, sequence
                     FROM {table}
                     WHERE tenant = $1 AND subject_key = $2
-                        AND (({POSTED}) OR {OPEN} OR ({DEAD} AND replayed_as IS NULL
-                        AND COALESCE(action, 'post') IN ('post', 'reply', 'replace')))"
+                        AND (({POSTED})
+                            OR {OPEN}
+                            OR ({DEAD} AND replayed_as IS NULL
+                                AND COALESCE(action, 'post') IN ('post', 'reply', 'replace')))"
             )
         };
         let text = format!(

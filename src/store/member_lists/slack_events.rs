@@ -122,13 +122,20 @@ impl<'a> SlackEvents<'a> {
     /// Claims events of one installation, the longest due first.
     pub async fn claim(self, lease: Duration) -> Result<Vec<ClaimedEvent>, Error> {
         let text = format!(
-            "WITH due AS MATERIALIZED (SELECT e.installation, e.event_id FROM seen_events e,
-                    (SELECT installation, event_id, attempts FROM seen_events
-                    WHERE state = 'waiting' AND due_at <= {{now}} AND {KNOWN} ORDER BY due_at
-                    LIMIT 1) AS f WHERE e.state = 'waiting' AND e.due_at <= {{now}} AND e.{KNOWN}
-                    AND e.installation = f.installation AND e.attempts = f.attempts
-                    AND (f.attempts = 0 OR e.event_id = f.event_id) ORDER BY e.due_at
-                    LIMIT {BATCH} {skip}) UPDATE seen_events
+            "WITH due AS MATERIALIZED (
+                    SELECT e.installation, e.event_id
+                    FROM seen_events e,
+                        (SELECT installation, event_id, attempts
+                            FROM seen_events
+                            WHERE state = 'waiting' AND due_at <= {{now}} AND {KNOWN}
+                            ORDER BY due_at
+                            LIMIT 1) AS f
+                    WHERE e.state = 'waiting' AND e.due_at <= {{now}} AND e.{KNOWN}
+                        AND e.installation = f.installation AND e.attempts = f.attempts
+                        AND (f.attempts = 0 OR e.event_id = f.event_id)
+                    ORDER BY e.due_at
+                    LIMIT {BATCH} {skip})
+                UPDATE seen_events
                 SET lease_token = $1, due_at = {{now}} + $2, attempts = attempts + 1
                 WHERE (installation, event_id) IN (SELECT installation, event_id FROM due)
                     AND state = 'waiting'
@@ -178,10 +185,14 @@ impl<'a> SlackEvents<'a> {
     pub async fn prune(self, keep: Duration) -> Result<(), Error> {
         const GIVE_UP: &str = "UPDATE seen_events SET state = 'parked', reason = 'too_old',
             lease_token = NULL WHERE state = 'waiting' AND seen_at <= {now} - $1";
-        const PRUNE: &str = "DELETE FROM seen_events WHERE (installation, event_id) IN
-            (SELECT installation, event_id FROM seen_events WHERE state <> 'waiting'
-                AND seen_at <= {now} - $1 AND (state = 'done' OR seen_at <= {now} - $2)
-                ORDER BY seen_at LIMIT $3 {skip_locked})";
+        const PRUNE: &str = "DELETE FROM seen_events
+            WHERE (installation, event_id) IN (
+                SELECT installation, event_id
+                FROM seen_events
+                WHERE state <> 'waiting' AND seen_at <= {now} - $1
+                    AND (state = 'done' OR seen_at <= {now} - $2)
+                ORDER BY seen_at
+                LIMIT $3 {skip_locked})";
         let (keep, longer) = (micros(keep), micros(keep.saturating_mul(10)));
         sql::execute(self.store.writer(), GIVE_UP, params![keep]).await?;
         let chunk = || sql::execute(self.store.writer(), PRUNE, params![keep, longer, PRUNED]);

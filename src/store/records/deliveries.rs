@@ -205,8 +205,14 @@ impl Store {
         let text = format!(
             "SELECT delivery, number, started_at, ended_at, outcome, code, method, took
                 FROM attempts
-                WHERE delivery IN (SELECT id FROM deliveries WHERE {filter} UNION ALL SELECT id
-                    FROM deliveries_history WHERE {filter})
+                WHERE delivery IN (
+                    SELECT id
+                    FROM deliveries
+                    WHERE {filter}
+                    UNION ALL
+                    SELECT id
+                    FROM deliveries_history
+                    WHERE {filter})
                 ORDER BY sequence"
         );
         let mut attempts = HashMap::<DeliveryId, Vec<AttemptRecord>>::new();

@@ -102,8 +102,14 @@ impl Store {
             }
             let text = format!(
                 "SELECT notification, state, COUNT(*)
-                    FROM (SELECT notification, state FROM deliveries WHERE {which} UNION ALL
-                        SELECT notification, state FROM deliveries_history WHERE {which}) AS every
+                    FROM (
+                        SELECT notification, state
+                        FROM deliveries
+                        WHERE {which}
+                        UNION ALL
+                        SELECT notification, state
+                        FROM deliveries_history
+                        WHERE {which}) AS every
                     GROUP BY notification, state"
             );
             for row in sql::all(self.reader(), &text, values).await? {

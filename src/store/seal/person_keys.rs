@@ -353,8 +353,10 @@ async fn find(
     let mut found = Vec::new();
     for (table, values) in given(backend, [Column::Text, Column::Bytes], named) {
         let text = format!(
-            "SELECT {KEY_COLUMNS}, CASE WHEN k.name IS NOT NULL
-                    AND k.used_at > {{now}} - {noted} THEN 0 ELSE 1 END AS key_unnoted
+            "SELECT {KEY_COLUMNS},
+                    CASE
+                        WHEN k.name IS NOT NULL AND k.used_at > {{now}} - {noted} THEN 0
+                        ELSE 1 END AS key_unnoted
                 FROM {table}
                 JOIN person_keys k ON k.tenant = column1 AND {key} {lock}"
         );

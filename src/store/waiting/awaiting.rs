@@ -160,10 +160,17 @@ impl Waiting<'_> {
         // One search of the index for each channel, however many deliveries wait for it. Every id
         // is larger than the empty text.
         let text = format!(
-            "WITH RECURSIVE awaited (channel, number) AS (SELECT {}, 1 UNION ALL SELECT {},
-                    number + 1 FROM awaited WHERE channel IS NOT NULL AND number < {limit})
-                SELECT awaited.channel, CASE WHEN c.id IS NULL THEN 1 WHEN l.tenant IS NULL THEN 0
-                    ELSE {} END
+            "WITH RECURSIVE awaited (channel, number) AS (
+                    SELECT {}, 1
+                    UNION ALL
+                    SELECT {}, number + 1
+                    FROM awaited
+                    WHERE channel IS NOT NULL AND number < {limit})
+                SELECT awaited.channel,
+                    CASE
+                        WHEN c.id IS NULL THEN 1
+                        WHEN l.tenant IS NULL THEN 0
+                        ELSE {} END
                 FROM awaited
                 LEFT JOIN channels c ON c.id = awaited.channel {READY}
                 WHERE awaited.channel IS NOT NULL

@@ -57,9 +57,10 @@ pub(super) const IN_LINE: &str = "(CASE WHEN due_at >= expires_at THEN 1 ELSE 0 
 
 /// In a lane, and to go wherever the channel is; the condition of the index
 /// `deliveries_of_channel`. Deletions and crossings-out stay where their messages are.
-pub(super) const FOLLOWS: &str = "(CASE WHEN state = 'pending' AND lane IS NOT NULL
-        AND COALESCE(action, 'post') IN ('post', 'reply',
-        'replace') THEN awaits_channel END) IS NOT NULL";
+pub(super) const FOLLOWS: &str = "(CASE
+            WHEN state = 'pending' AND lane IS NOT NULL
+                AND COALESCE(action, 'post') IN ('post', 'reply', 'replace')
+                THEN awaits_channel END) IS NOT NULL";
 
 /// Whether a delivery for the channel with the id `channel` stands before a new one that would join
 /// the lane `lane` (both expressions): in line, or in another lane. 1 or 0.
