@@ -108,7 +108,9 @@ async fn apply(tx: &Tx, id: ManagedChannelId, seen: &ChannelObservation) -> Resu
     // A channel that another row has already stays with that row; the turn of this one finds out.
     const MOVE: &str = "UPDATE channels
         SET slack_channel = $2, changed_at = {now}
-        WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM channels other
+        WHERE id = $1 AND NOT EXISTS (
+            SELECT 1
+            FROM channels other
             WHERE other.installation = channels.installation AND other.slack_channel = $2)";
     match seen {
         ChannelObservation::Changed => recheck(tx, id).await,

@@ -202,8 +202,10 @@ pub(super) async fn recount(
 ) -> Result<(), Error> {
     let counts = COUNTED.map(|(column, states)| {
         format!(
-            "{column} = (SELECT COUNT(*) FROM channel_members m WHERE m.channel = channels.id
-                    AND m.state IN ({}))",
+            "{column} = (
+                SELECT COUNT(*)
+                FROM channel_members m
+                WHERE m.channel = channels.id AND m.state IN ({}))",
             codes(states)
         )
     });

@@ -234,7 +234,7 @@ pub(in crate::store) fn arrays<const N: usize>(
     // of reading their whole table.
     let table = format!(
         "(SELECT {chosen} FROM unnest({types}) AS raw({names})
-                LIMIT (SELECT cardinality($1))) AS given"
+            LIMIT (SELECT cardinality($1))) AS given"
     );
     (table, values)
 }

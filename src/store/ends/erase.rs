@@ -298,7 +298,10 @@ impl Erasing<'_> {
         let some = |table: &str, which: &str| {
             format!(
                 "SELECT notification
-                    FROM (SELECT notification FROM {table} WHERE {of} AND {which}
+                    FROM (
+                        SELECT notification
+                        FROM {table}
+                        WHERE {of} AND {which}
                         LIMIT {NOTIFICATIONS}) AS {table}_found"
             )
         };

@@ -61,8 +61,10 @@ impl Ends<'_> {
         // shared lock on it until its commit: a separate statement sees what was committed
         // meanwhile.
         const REMOVE: &str = "DELETE FROM held_sweeps
-            WHERE tenant = $1 AND NOT EXISTS (SELECT 1 FROM deliveries WHERE state = 'held'
-                AND tenant = $1)";
+            WHERE tenant = $1 AND NOT EXISTS (
+                SELECT 1
+                FROM deliveries
+                WHERE state = 'held' AND tenant = $1)";
         let find = format!(
             "SELECT tenant
                 FROM held_sweeps

@@ -287,8 +287,10 @@ async fn waiting(
                 CASE WHEN {EXPIRING} THEN 1 ELSE 0 END
             FROM deliveries
             WHERE tenant = $1 AND subject_key = $2 AND {OPEN}
-                AND (user_id IN ({users}) OR lane IN ({lanes}) OR deferred_lane IN ({lanes})
-                OR awaits_channel IN ({channels}))
+                AND (user_id IN ({users})
+                    OR lane IN ({lanes})
+                    OR deferred_lane IN ({lanes})
+                    OR awaits_channel IN ({channels}))
             ORDER BY position, sequence {{for_update}}"
     );
     let rows = sql::all(tx, &text, values).await?;

@@ -57,16 +57,16 @@ pub(in crate::store) fn headed(sleeps: &str, paced_until: &str) -> String {
     let (budget, due) = (budget(), due("head", "clock.now"));
     format!(
         "next_at = CASE
-                    WHEN {sleeps} OR head.due_at IS NULL THEN NULL
-                    ELSE {{greatest}}({due}, {paced_until}) END,
-                ready_at = {{greatest}}(COALESCE({due}, 0), {paced_until}),
-                budget = {budget},
-                tenant = COALESCE(head.tenant, lanes.tenant),
-                class = CASE
-                    WHEN head.state = 'unknown' THEN 0
-                    WHEN head.position <= lanes.urgent_through THEN 1
-                    WHEN head.position <= lanes.normal_through THEN 2
-                    ELSE 3 END"
+                WHEN {sleeps} OR head.due_at IS NULL THEN NULL
+                ELSE {{greatest}}({due}, {paced_until}) END,
+            ready_at = {{greatest}}(COALESCE({due}, 0), {paced_until}),
+            budget = {budget},
+            tenant = COALESCE(head.tenant, lanes.tenant),
+            class = CASE
+                WHEN head.state = 'unknown' THEN 0
+                WHEN head.position <= lanes.urgent_through THEN 1
+                WHEN head.position <= lanes.normal_through THEN 2
+                ELSE 3 END"
     )
 }
 

@@ -59,8 +59,11 @@ pub(in crate::store) fn waits_behind(table: &str) -> String {
 /// that only a newer release can read are left to its replicas and hold nothing up here.
 fn first(tenant: &str, user: &str, which: &str) -> String {
     format!(
-        "(SELECT 1 FROM deliveries WHERE tenant = {tenant} AND user_id = {user} AND {RESOLVES}
-                AND {HOLDS_PLACE} AND {} AND {which} LIMIT 1)",
+        "(SELECT 1
+            FROM deliveries
+            WHERE tenant = {tenant} AND user_id = {user} AND {RESOLVES} AND {HOLDS_PLACE}
+                AND {} AND {which}
+            LIMIT 1)",
         known()
     )
 }

@@ -139,8 +139,9 @@ impl MemberLists<'_> {
         installation: InstallationId,
         within: Duration,
     ) -> Result<(), Error> {
-        const SQL: &str = "UPDATE directory SET events_lost_at = {now},
-            next_refresh_at = {least}(next_refresh_at, {now} + $2) WHERE installation = $1";
+        const SQL: &str = "UPDATE directory
+            SET events_lost_at = {now}, next_refresh_at = {least}(next_refresh_at, {now} + $2)
+            WHERE installation = $1";
         let values = params![installation.to_string(), micros(within)];
         sql::execute(self.store.writer(), SQL, values).await?;
         Ok(())

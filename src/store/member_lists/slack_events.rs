@@ -158,8 +158,9 @@ impl<'a> SlackEvents<'a> {
     /// Gives claimed events back, to be claimed again after `wait`; the present claim does not
     /// count.
     pub async fn release(self, token: LeaseToken, wait: Duration) -> Result<(), Error> {
-        const SQL: &str = "UPDATE seen_events SET lease_token = NULL, due_at = {now} + $2,
-            attempts = attempts - 1 WHERE lease_token = $1 AND state = 'waiting'";
+        const SQL: &str = "UPDATE seen_events
+            SET lease_token = NULL, due_at = {now} + $2, attempts = attempts - 1
+            WHERE lease_token = $1 AND state = 'waiting'";
         sql::execute(self.store.writer(), SQL, params![token.to_string(), micros(wait)]).await?;
         Ok(())
     }
@@ -173,7 +174,8 @@ impl<'a> SlackEvents<'a> {
     /// Parks an event that cannot be applied. It keeps its body until it is pruned. `false`: the
     /// token is stale.
     pub async fn park(self, event: &ClaimedEvent, reason: &str) -> Result<bool, Error> {
-        const SQL: &str = "UPDATE seen_events SET state = 'parked', reason = $4, lease_token = NULL
+        const SQL: &str = "UPDATE seen_events
+            SET state = 'parked', reason = $4, lease_token = NULL
             WHERE installation = $1 AND event_id = $2 AND lease_token = $3 AND state = 'waiting'";
         let (id, token) = (event.installation.to_string(), event.token.to_string());
         let values = params![id, event.event_id.as_str(), token, reason];
@@ -183,8 +185,9 @@ impl<'a> SlackEvents<'a> {
     /// Deletes events that were taken more than `keep` ago, and parked ones after ten times that.
     /// One that still waits by then is parked, because it could no longer be applied.
     pub async fn prune(self, keep: Duration) -> Result<(), Error> {
-        const GIVE_UP: &str = "UPDATE seen_events SET state = 'parked', reason = 'too_old',
-            lease_token = NULL WHERE state = 'waiting' AND seen_at <= {now} - $1";
+        const GIVE_UP: &str = "UPDATE seen_events
+            SET state = 'parked', reason = 'too_old', lease_token = NULL
+            WHERE state = 'waiting' AND seen_at <= {now} - $1";
         const PRUNE: &str = "DELETE FROM seen_events
             WHERE (installation, event_id) IN (
                 SELECT installation, event_id
@@ -234,8 +237,8 @@ async fn settle(
     token: LeaseToken,
     done: &EventDone,
 ) -> Result<bool, Error> {
-    const SQL: &str = "UPDATE seen_events SET state = 'done', body = NULL, lease_token = NULL,
-            slack_user_id = $4, updated = $5
+    const SQL: &str = "UPDATE seen_events
+        SET state = 'done', body = NULL, lease_token = NULL, slack_user_id = $4, updated = $5
         WHERE installation = $1 AND event_id = $2 AND lease_token = $3 AND state = 'waiting'";
     let (member, updated) = match &done.member {
         Some((member, updated)) => (Some(member.as_str()), *updated),

@@ -166,7 +166,10 @@ impl Records<'_> {
     pub async fn count_waiting(self, tenant: &TenantId, most: u64) -> Result<u64, Error> {
         let text = format!(
             "SELECT COUNT(*)
-                FROM (SELECT 1 FROM deliveries WHERE tenant = $1 AND {OPEN_OF_TENANT}
+                FROM (
+                    SELECT 1
+                    FROM deliveries
+                    WHERE tenant = $1 AND {OPEN_OF_TENANT}
                     LIMIT $2) AS waiting"
         );
         let most = i64::try_from(most).unwrap_or(i64::MAX).saturating_add(1);

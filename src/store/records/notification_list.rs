@@ -176,7 +176,7 @@ fn with_user(user: &UserId, state: Option<State>, values: &mut Vec<Value>) -> St
         let is = bind(values, "state =", state.code());
         format!(
             " AND (EXISTS (SELECT 1 FROM deliveries WHERE id = s.delivery AND {is})
-                    OR EXISTS (SELECT 1 FROM deliveries_history WHERE id = s.delivery AND {is}))"
+                OR EXISTS (SELECT 1 FROM deliveries_history WHERE id = s.delivery AND {is}))"
         )
     });
     let shared = format!(
@@ -194,7 +194,7 @@ fn with_state(state: State, values: &mut Vec<Value>) -> String {
     let any = |table| {
         format!(
             "EXISTS (SELECT 1 FROM {table} d WHERE d.tenant = $1
-                    AND d.notification = n.id{delivery})"
+                AND d.notification = n.id{delivery})"
         )
     };
     let (hot, history) = (any("deliveries"), any("deliveries_history"));

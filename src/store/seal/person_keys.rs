@@ -445,7 +445,7 @@ pub(in crate::store) async fn stored(
 pub(in crate::store) fn key_exists(tenant: &str, id: &str) -> String {
     format!(
         "EXISTS (SELECT 1 FROM person_keys k WHERE k.tenant = {tenant}
-                AND k.id = {id} {{for_key_share}})"
+            AND k.id = {id} {{for_key_share}})"
     )
 }
 

@@ -99,14 +99,20 @@ impl Tenancy<'_> {
         // Two attempts within one tick of the clock still have an order.
         const INSERT: &str = "INSERT INTO connect_attempts
                 (tenant, state_hash, redirect_uri, created_at, expires_at, shared_with, scopes)
-            VALUES ($1, $2, $3, {greatest}({now}, COALESCE((SELECT MAX(created_at) + 1
-                FROM connect_attempts WHERE tenant = $1), 0)), {now} + $4, $5, $6)";
+            VALUES ($1, $2, $3,
+                {greatest}({now}, COALESCE((
+                    SELECT MAX(created_at) + 1
+                    FROM connect_attempts
+                    WHERE tenant = $1), 0)),
+                {now} + $4, $5, $6)";
         let excess = &format!(
             "DELETE FROM connect_attempts
             WHERE tenant = $1 AND COALESCE(shared_with, '') = $2 AND created_at <= (
-                SELECT created_at FROM connect_attempts
+                SELECT created_at
+                FROM connect_attempts
                 WHERE tenant = $1 AND COALESCE(shared_with, '') = $2
-                ORDER BY created_at DESC LIMIT 1 OFFSET {CONNECT_LINKS})"
+                ORDER BY created_at DESC
+                LIMIT 1 OFFSET {CONNECT_LINKS})"
         );
         let kind = &params![tenant.as_str(), allowed.code().unwrap_or_default()];
         let scopes = (!scopes.is_empty()).then(|| scopes.join(","));

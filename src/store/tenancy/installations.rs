@@ -298,8 +298,9 @@ pub(in crate::store) async fn link(
     id: InstallationId,
 ) -> Result<(), Error> {
     const SQL: &str = "INSERT INTO tenant_links (tenant, installation, linked_at)
-        VALUES ($1, $2, {now}) ON CONFLICT (tenant)
-        DO UPDATE SET installation = excluded.installation, linked_at = excluded.linked_at";
+        VALUES ($1, $2, {now})
+        ON CONFLICT (tenant) DO UPDATE
+        SET installation = excluded.installation, linked_at = excluded.linked_at";
     sql::execute(tx, SQL, params![tenant.as_str(), id.to_string()]).await.map(drop)
 }
 

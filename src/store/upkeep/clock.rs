@@ -79,7 +79,7 @@ pub(in crate::store) fn lanes(longest: i64) -> Ahead {
     let moved = |column: &str| {
         format!(
             "CASE WHEN {column} > clock.now THEN {column} - {{greatest}}(claimed_at - clock.now,
-                    0) ELSE {column} END"
+                0) ELSE {column} END"
         )
     };
     let (paced, lease) = (moved("paced_until"), moved("lease_until"));
@@ -89,13 +89,13 @@ pub(in crate::store) fn lanes(longest: i64) -> Ahead {
         key: KeyColumns::Pair(["installation", "lane"]),
         set: format!(
             "paced_until = {paced},
-                    ready_at = {ready},
-                    lease_until = {{least}}({lease}, clock.now + $2),
-                    next_at = CASE
-                        WHEN lease_token IS NULL THEN {next}
-                        ELSE {{least}}({next}, clock.now + $2) END,
-                    woken_at = {{least}}(woken_at, clock.now),
-                    claimed_at = {{least}}(claimed_at, clock.now)"
+                ready_at = {ready},
+                lease_until = {{least}}({lease}, clock.now + $2),
+                next_at = CASE
+                    WHEN lease_token IS NULL THEN {next}
+                    ELSE {{least}}({next}, clock.now + $2) END,
+                woken_at = {{least}}(woken_at, clock.now),
+                claimed_at = {{least}}(claimed_at, clock.now)"
         ),
         which: "claimed_at > {now} + $1 OR lease_until > {now} + $2".into(),
         values: params![NOISE, longest],

@@ -90,8 +90,12 @@ impl Waiting<'_> {
         code: &str,
     ) -> Result<u32, Error> {
         let which = format!(
-            "id IN (SELECT id FROM deliveries WHERE awaits_channel = $1 AND {AWAITS}
-                    AND tenant = $2 ORDER BY position, sequence LIMIT {AT_ONCE})"
+            "id IN (
+                SELECT id
+                FROM deliveries
+                WHERE awaits_channel = $1 AND {AWAITS} AND tenant = $2
+                ORDER BY position, sequence
+                LIMIT {AT_ONCE})"
         );
         let values = params![id.to_string(), tenant.as_str(), code];
         let (which, values) = (&which, &values);
@@ -153,8 +157,9 @@ impl Waiting<'_> {
     ) -> Result<Option<ManagedChannelId>, Error> {
         let next = |after: &str| {
             format!(
-                "(SELECT MIN(awaits_channel) FROM deliveries WHERE awaits_channel > {after}
-                        AND {AWAITS})"
+                "(SELECT MIN(awaits_channel)
+                    FROM deliveries
+                    WHERE awaits_channel > {after} AND {AWAITS})"
             )
         };
         // One search of the index for each channel, however many deliveries wait for it. Every id
@@ -272,8 +277,12 @@ async fn serve_batch(tx: &Tx, id: ManagedChannelId) -> Result<ServedBatch, Error
 /// The channel was released between an acceptance and the end of its line.
 async fn end_released(tx: &Tx, channel: &str) -> Result<ServedBatch, Error> {
     let which = format!(
-        "id IN (SELECT id FROM deliveries WHERE awaits_channel = $1 AND {AWAITS}
-                ORDER BY position, sequence LIMIT {AT_ONCE})"
+        "id IN (
+            SELECT id
+            FROM deliveries
+            WHERE awaits_channel = $1 AND {AWAITS}
+            ORDER BY position, sequence
+            LIMIT {AT_ONCE})"
     );
     let values = params![channel, Cancellation::ChannelReleased.code()];
     let ended = cancel_where(tx, &which, values, "$2").await?;

@@ -68,8 +68,10 @@ pub(super) fn behind(channel: &str, lane: &str) -> String {
     let known = known();
     let first = |which: String| {
         format!(
-            "(SELECT 1 FROM deliveries WHERE awaits_channel = {channel} AND {which} AND {known}
-                    LIMIT 1)"
+            "(SELECT 1
+                FROM deliveries
+                WHERE awaits_channel = {channel} AND {which} AND {known}
+                LIMIT 1)"
         )
     };
     let (line, before, after) = (

@@ -167,17 +167,17 @@ fn hold_and_send(table: &str, patience: Patience) -> String {
     let lane = given_lane(DbBackend::Postgres);
     format!(
         "WITH held AS (
-                        SELECT given.*
-                        FROM {clock}, {table}
-                        JOIN lanes ON {lane} AND lanes.lease_token = column3
-                        ORDER BY lanes.installation, lanes.lane
-                        FOR UPDATE OF lanes),
-                    given AS (
-                        {HOLD}
-                        FROM {CLOCK}, held
-                        WHERE {lane}
-                        RETURNING held.*)
-                {}",
+                    SELECT given.*
+                    FROM {clock}, {table}
+                    JOIN lanes ON {lane} AND lanes.lease_token = column3
+                    ORDER BY lanes.installation, lanes.lane
+                    FOR UPDATE OF lanes),
+                given AS (
+                    {HOLD}
+                    FROM {CLOCK}, held
+                    WHERE {lane}
+                    RETURNING held.*)
+            {}",
         send(DbBackend::Postgres)
     )
 }
