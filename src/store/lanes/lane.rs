@@ -274,7 +274,7 @@ pub(in crate::store) async fn positions(
         let last: i64 = row.ok_or_else(|| Error::Bug("no position was drawn".into()))?.get(0)?;
         return Ok((last - wanted + 1..=last).collect());
     }
-    // Not `NewRows`, which have no table if there are no rows: positions are drawn for no lane too.
+    // Not `NewRows`, which make no table without rows: deliveries in no lane need positions too.
     let rows =
         lanes.iter().map(|(installation, lane)| [installation.to_string().into(), (*lane).into()]);
     let (table, mut values) = arrays([Column::Text, Column::Text], rows.collect());
