@@ -79,7 +79,8 @@ async fn forget(tx: &Tx, find: &str, older_than: Duration) -> Result<u64, Error>
                     AND NOT EXISTS (
                         SELECT 1
                         FROM deliveries d
-                        WHERE d.tenant = notifications.tenant AND d.notification = notifications.id)"
+                        WHERE d.tenant = notifications.tenant
+                            AND d.notification = notifications.id)"
         );
         forgotten += sql::execute(tx, &text, values).await?;
     }
