@@ -4,7 +4,9 @@
 //! after a crash: each step either changes what it is asked with, or leads to rest.
 
 pub use super::look::{OwnLook, adoptable, settled_by_look};
-pub use super::outcome::{Inspection, Refused, done, failed, inspected, refused, unclear};
+pub use super::outcome::{
+    Inspection, Refused, begun, done, failed, inspected, not_begun, refused, unclear,
+};
 pub use super::step::{ChannelFacts, SCOPES, Step, missing_scopes, repeated};
 
 use super::name::legal;

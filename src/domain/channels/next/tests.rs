@@ -416,6 +416,17 @@ fn archived_channels_are_opened_only_by_right() {
 }
 
 #[test]
+fn a_channel_that_a_holder_archived_before_it_died_is_opened_again() {
+    let mut row = Row::ready();
+    row.wants_archived = true;
+    assert!(begun(&row.next(), &mut row.progress));
+    row.wants_archived = false;
+    row.progress.doubt();
+    row.inspect(&SeenChannel { is_archived: true, ..seen("course-7") });
+    assert_eq!(row.next(), Step::Unarchive);
+}
+
+#[test]
 fn what_slack_contradicts_is_read_before_it_is_believed() {
     let mut row = Row::ready();
     row.wish.topic = "New".into();
