@@ -27,8 +27,8 @@ pub enum Refused {
     Temporary,
 }
 
-/// Before the request of a step, to be stored first: whoever takes over after a crash must know why
-/// the channel is archived. Returns whether that is news.
+/// Before the request of a step, to be stored first: a replica that takes over after a crash must
+/// know why the channel is archived. Returns whether that is news.
 pub fn begun(step: &Step, progress: &mut Progress) -> bool {
     *step == Step::Archive && !std::mem::replace(&mut progress.archived_by_us, true)
 }
