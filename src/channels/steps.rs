@@ -4,7 +4,9 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use super::turn::{ChannelWork, Denied, Interruption, Owning, RequestOutcome};
-use crate::domain::channels::next::{Inspection, Step, inspected, next, repeated};
+use crate::domain::channels::next::{
+    Inspection, Step, begun, inspected, next, not_begun, repeated,
+};
 use crate::domain::channels::state::{ChannelMemberState, ChannelObstacle, ChannelState};
 use crate::domain::time::Timestamp;
 use crate::workspace::Method;
@@ -79,6 +81,7 @@ impl ChannelWork {
             });
             self.changed |= refusals != self.progress.refusals.len();
         }
+        let mut in_doubt = false;
         if self.lease.channel.counts.queued > 0 {
             let inviting = &[ChannelMemberState::Inviting];
             let marked = store.channels().members_to_do(&self.lease, inviting, None, 1).await?;
@@ -86,6 +89,9 @@ impl ChannelWork {
                 // A previous holder did not learn what became of its invitation.
                 self.progress.members_read = false;
                 self.changed = true;
+                // If that holder only lost its lease, by a step of the clock for example, the
+                // invitation may still be under way.
+                in_doubt = self.lease.recheck;
             }
         }
         if self.lease.recheck && self.place.is_none() {
@@ -100,6 +106,9 @@ impl ChannelWork {
             self.changed = true;
         }
         self.followed = true;
+        if in_doubt {
+            return Err(Interruption::Later(self.timing().look_again));
+        }
         Ok(())
     }
 
@@ -221,9 +230,15 @@ impl ChannelWork {
         let channel = self.channel()?;
         let prepared = self.prepare(Method::ConversationsArchive).await?;
         let (installation, patience) = (prepared.installation, prepared.patience);
+        self.changed |= begun(step, &mut self.progress);
+        self.settle(self.state, self.obstacle).await?;
         let request = prepared.workspaces.archive_channel(installation, &channel, patience);
-        let sent = self.send(&prepared, request).await?;
-        self.settled_by(step, sent)
+        let sent = self.send(&prepared, request).await;
+        if matches!(sent, Err(Interruption::Later(_) | Interruption::Again)) {
+            not_begun(step, &mut self.progress);
+            self.changed = true;
+        }
+        self.settled_by(step, sent?)
     }
 
     async fn rename(&mut self, step: &Step, name: &str) -> Result<(), Interruption> {

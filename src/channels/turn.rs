@@ -14,6 +14,7 @@ use super::config::ChannelTiming;
 use super::lines::LinePlace;
 use crate::directory;
 use crate::domain::channels::next::{self, ChannelFacts, Refused, Step};
+use crate::domain::channels::place::ChannelPlace;
 use crate::domain::channels::progress::{Progress, SeenChannel};
 use crate::domain::channels::state::{ChannelObstacle, ChannelState};
 use crate::domain::ids::{ChannelId, InstallationId, SlackUserId};
@@ -96,7 +97,7 @@ pub(super) struct ChannelWork {
     pub(super) progress: Progress,
     pub(super) state: ChannelState,
     pub(super) obstacle: Option<ChannelObstacle>,
-    pub(super) place: Option<(InstallationId, ChannelId)>,
+    pub(super) place: Option<ChannelPlace>,
     /// Whether the progress or the place is newer than the stored one.
     pub(super) changed: bool,
     /// The workspace that the tenant is connected to.
@@ -184,7 +185,7 @@ impl ChannelWork {
         let (workspace, look_again) = (self.workspace.as_ref(), self.timing().look_again);
         ChannelFacts {
             progress: &self.progress,
-            place: self.place.as_ref().map(|(installation, id)| (*installation, id)),
+            place: self.place.as_ref(),
             ..self.lease.channel.facts(workspace, self.now(), look_again)
         }
     }
@@ -197,8 +198,9 @@ impl ChannelWork {
     /// The channel in the workspace that the tenant is connected to now.
     pub(super) fn here(&self) -> Option<&ChannelId> {
         let workspace = self.workspace.as_ref()?;
-        let (installation, id) = self.place.as_ref()?;
-        (workspace.dead().is_none() && workspace.id == *installation).then_some(id)
+        let place = self.place.as_ref()?;
+        let is_here = workspace.dead().is_none() && workspace.id == place.installation;
+        is_here.then_some(&place.channel)
     }
 
     /// When the channel is to be read although no event reported a change.
@@ -347,7 +349,7 @@ impl ChannelWork {
             Owning::Adopted(_) => self.progress.adopt(seen, wish),
         }
         self.progress.checked_at = Some(self.now());
-        self.place = Some((installation, seen.id.clone()));
+        self.place = Some(ChannelPlace { installation, channel: seen.id.clone() });
         self.changed = true;
         let kept = match owning {
             Owning::Adopted(_) => self.settle(ChannelState::Creating, None).await,
@@ -398,12 +400,12 @@ impl ChannelWork {
         // From now on the stored one counts, which an event may change.
         self.lease.channel.place.clone_from(&self.place);
         if state == ChannelState::Ready
-            && let Some((installation, id)) = &self.place
+            && let Some(place) = &self.place
         {
             let channel = &self.lease.channel;
             store
                 .waiting()
-                .note_channel_ready(&channel.tenant, channel.id, *installation, id)
+                .note_channel_ready(&channel.tenant, channel.id, place.installation, &place.channel)
                 .await?;
         }
         Ok(())

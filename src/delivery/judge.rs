@@ -6,11 +6,12 @@ use super::Delivery;
 use super::explain;
 use super::turn::Turn;
 use crate::directory::View;
+use crate::domain::channels::place::ChannelPlace;
 use crate::domain::delivery::admission::{
     Admitted, ChannelLane, Departure, Facts, HeadDecision, InLane, LaneMember, Message, admit,
 };
 use crate::domain::delivery::{End, Settle};
-use crate::domain::ids::{ChannelId, InstallationId, SlackUserId};
+use crate::domain::ids::{InstallationId, SlackUserId};
 use crate::domain::reason::Cancellation;
 use crate::domain::settings::Settings;
 use crate::domain::time::Timestamp;
@@ -100,10 +101,7 @@ impl Delivery {
     }
 
     /// Where the channel of a head is now, if its call named the channel by its key.
-    async fn channel_place(
-        &self,
-        head: &Head,
-    ) -> Result<Option<(InstallationId, ChannelId)>, store::Error> {
+    async fn channel_place(&self, head: &Head) -> Result<Option<ChannelPlace>, store::Error> {
         match head.keyed_channel {
             Some(channel) => self.inner.store.waiting().channel_place(channel).await,
             None => Ok(None),
@@ -128,12 +126,12 @@ fn step<'l>(
     admitted: &Admitted<'_, &Installation>,
     lane: &InLane<'l>,
     name: &str,
-    channel: Option<&'l (InstallationId, ChannelId)>,
+    channel: Option<&'l ChannelPlace>,
 ) -> Result<HeadDecision<'l>, End> {
     let here = ChannelLane { installation: lane.installation, lane: name };
-    let now = channel.map(|(installation, channel)| ChannelLane {
-        installation: *installation,
-        lane: channel.as_str(),
+    let now = channel.map(|place| ChannelLane {
+        installation: place.installation,
+        lane: place.channel.as_str(),
     });
     admitted.follows(&here, now.as_ref()).map_or_else(|| admitted.in_lane(lane), Ok)
 }

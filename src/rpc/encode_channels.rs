@@ -15,7 +15,7 @@ pub(super) fn channel(shown: ShownChannel) -> pb::Channel {
     let ShownChannel { channel, state, obstacle, sentence, missing_scopes, name, is_settled } =
         shown;
     let (workspace_id, channel_id) = match channel.place {
-        Some((installation, id)) => (installation.to_string(), id.into()),
+        Some(place) => (place.installation.to_string(), place.channel.into()),
         None => (String::new(), String::new()),
     };
     pb::Channel {

@@ -48,7 +48,7 @@ handles! {
     /// When requests to Slack may start (`budgets`).
     budgets: Budgets,
 
-    /// Deliveries and notifications as they are read back, and their number (`records`).
+    /// Deliveries and notifications as they are read back (`records`).
     records: Records,
 
     /// Canceling, erasing, expiry and retention (`ends`).

@@ -1,6 +1,6 @@
-//! The shapes of types: no parameter is a tuple, no `Result` or `Option` is directly inside another
-//! one of its kind, and no tuple has only `bool`s. The parts of such types have no names, so a
-//! reader has to look up what each of them means.
+//! The shapes of types: no parameter is a tuple or an optional one, no `Result` or `Option` is
+//! directly inside another one of its kind, and no tuple has only `bool`s. The parts of such types
+//! have no names, so a reader has to look up what each of them means.
 //!
 //! Types in macros are not seen.
 
@@ -159,12 +159,12 @@ fn name(item: &syn::Item) -> Option<&syn::Ident> {
     }
 }
 
-/// Whether this is a tuple with parts, or a reference to one.
+/// Whether this is a tuple with parts, an `Option` of one, or a reference to either.
 fn is_tuple(of: &syn::Type) -> bool {
     match of {
         syn::Type::Reference(reference) => is_tuple(&reference.elem),
         syn::Type::Tuple(tuple) => !tuple.elems.is_empty(),
-        _ => false,
+        _ => argument(of, "Option").is_some_and(is_tuple),
     }
 }
 
@@ -201,6 +201,9 @@ fn every_refused_shape_is_found() {
     assert_eq!(found("impl S { fn f(&self, a: &(u8, u8)) {} }"), [TUPLE]);
     assert_eq!(found("trait T { fn f(a: &mut (u8, u8)); }"), [TUPLE]);
     assert_eq!(found("fn f() { fn g(a: (u8,)) {} }"), [TUPLE]);
+    assert_eq!(found("fn f(a: Option<(u8, u8)>) {}"), [TUPLE]);
+    assert_eq!(found("trait T { fn f(a: Option<&(u8, u8)>); }"), [TUPLE]);
+    assert_eq!(found("fn f(a: &std::option::Option<(u8, u8)>) {}"), [TUPLE]);
     assert_eq!(found("fn f() -> Result<Result<A, B>, C> { g() }"), [RESULTS]);
     assert_eq!(found("type A<T> = std::io::Result<Result<T, B>>;"), [RESULTS]);
     assert_eq!(found("fn f() -> Result<Option<Result<A, B>>, C> { g() }"), [RESULTS]);
@@ -209,6 +212,7 @@ fn every_refused_shape_is_found() {
     assert_eq!(found("enum E { A(Vec<(bool, bool, bool)>) }"), [BOOLS]);
     for clean in [
         "fn f(a: (), b: &[(u8, u8)]) -> (u8, bool) { g() }",
+        "fn f(a: Option<()>, b: Option<&[(u8, u8)]>) -> Option<(u8, bool)> { g() }",
         "fn f() -> Result<Option<A>, Result<B, C>> { g() }",
         "fn f() -> Poll<Option<Result<A, B>>> { g() }",
         "#[cfg(test)] mod tests { fn f(a: (bool, bool)) {} }",

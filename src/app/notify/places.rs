@@ -6,7 +6,8 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use super::{Recipient, Request};
 use crate::app::tenant::Tenant;
 use crate::app::{App, Error};
-use crate::domain::ids::{ChannelId, ChannelKey, InstallationId, UserId};
+use crate::domain::delivery::admission::LaneAddress;
+use crate::domain::ids::{ChannelId, ChannelKey, UserId};
 use crate::domain::limits;
 use crate::store::{KeyedChannel, SubjectConversation};
 
@@ -17,7 +18,7 @@ impl App {
         &self,
         tenant: &Tenant,
         request: &mut Request,
-    ) -> Result<HashMap<UserId, (InstallationId, String)>, Error> {
+    ) -> Result<HashMap<UserId, LaneAddress>, Error> {
         let mut places = HashMap::new();
         let everybody = request.recipients.is_empty();
         let Some(subject) = &request.subject else { return Ok(places) };
@@ -51,7 +52,7 @@ impl App {
                     request.recipients.push(Recipient::ChannelKey(key));
                 }
             // Of no key, or of one that was released since: where its messages are.
-            } else if let Some((_, channel)) = lane
+            } else if let Some(LaneAddress { lane: channel, .. }) = lane
                 && channels.insert(channel.clone())
                 && let Ok(channel) = ChannelId::parse(channel)
             {

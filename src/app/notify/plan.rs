@@ -15,7 +15,7 @@ use crate::app::Error;
 use crate::app::tenant::{Known, Tenant};
 use crate::directory::{Directory, View};
 use crate::domain::delivery::End;
-use crate::domain::delivery::admission::{Admitted, Message};
+use crate::domain::delivery::admission::{Admitted, LaneAddress, Message};
 use crate::domain::delivery::trace::{self, Cause, Stage, Trace, Wait};
 use crate::domain::delivery::verdict::{
     Addressee, Answer, Decided, FoundMember, Guarantee, Verdict,
@@ -71,7 +71,7 @@ pub(super) struct Planner<'a> {
     /// them wait behind it.
     pub(super) resolving: &'a HashSet<UserId>,
     /// The places of people's messages about the subject, for actions on these messages only.
-    pub(super) places: HashMap<UserId, (InstallationId, String)>,
+    pub(super) places: HashMap<UserId, LaneAddress>,
 }
 
 /// The decision about one recipient, with its reasons.
@@ -97,7 +97,7 @@ enum Start {
     },
     /// At the tail of the lane of a channel with a key, which is expected to be this one; `None`:
     /// the channel is not ready, and it waits for that.
-    Channel { expected: Option<(InstallationId, String)>, guarantee: Guarantee },
+    Channel { expected: Option<LaneAddress>, guarantee: Guarantee },
     /// Its member is determined later; `asks`: after a question to Slack.
     Later { asks: bool, guarantee: Guarantee },
     /// It waits for the person to appear in Slack.
@@ -200,7 +200,10 @@ impl Planner<'_> {
             Err(end) => return Decision { channel: named, ..self.ends(None, None, end, 0) },
         };
         let ready = channel.ready.clone();
-        let expected = ready.map(|(installation, channel)| (installation, channel.into()));
+        let expected = ready.map(|place| LaneAddress {
+            installation: place.installation,
+            lane: place.channel.into(),
+        });
         let mut trace = self.trace(None, None, "send");
         if expected.is_none() && self.message.deferred_until().is_none() {
             trace.waits(Wait::new(Cause::Channel, self.message.now, None));

@@ -11,6 +11,7 @@ use super::*;
 use crate::app::tenant::Known;
 use crate::app::{AuditConfig, Caller, Config, Reach, Role};
 use crate::directory::{Directory, TurnGuard};
+use crate::domain::channels::place::ChannelPlace;
 use crate::domain::delivery::verdict::Addressee;
 use crate::domain::ids::{InstallationId, ManagedChannelId, Principal, TenantId};
 use crate::domain::mapping::Values;
@@ -162,7 +163,8 @@ fn each_recipient_has_its_entry_or_the_call_is_refused() {
     };
     let mut people = HashMap::from(["ada", "grace"].map(named));
     let [id, workspace] = [1, 2].map(uuid::Uuid::from_u128);
-    let ready = Some((InstallationId(workspace), channel.clone()));
+    let ready =
+        Some(ChannelPlace { installation: InstallationId(workspace), channel: channel.clone() });
     let track = KeyedChannel { id: ManagedChannelId(id), ready };
     let mut channels = HashMap::from([(key.clone(), track)]);
     let addressees = in_order(&request, &people, &channels)

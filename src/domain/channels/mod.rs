@@ -35,6 +35,7 @@
 //! and the step is tried again after some minutes, or at once if the wish changes it.
 
 pub mod name;
+pub mod place;
 
 pub mod mark;
 pub mod state;

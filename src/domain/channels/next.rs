@@ -4,7 +4,9 @@
 //! after a crash: each step either changes what it is asked with, or leads to rest.
 
 pub use super::look::{OwnLook, adoptable, settled_by_look};
-pub use super::outcome::{Inspection, Refused, done, failed, inspected, refused, unclear};
+pub use super::outcome::{
+    Inspection, Refused, begun, done, failed, inspected, not_begun, refused, unclear,
+};
 pub use super::step::{ChannelFacts, SCOPES, Step, missing_scopes, repeated};
 
 use super::name::legal;
@@ -20,7 +22,7 @@ use crate::domain::time::Timestamp;
 #[must_use]
 pub fn next(facts: &ChannelFacts<'_>) -> Step {
     match facts.place {
-        Some((installation, _)) if !is_dropped(facts) => existing(facts, installation),
+        Some(place) if !is_dropped(facts) => existing(facts, place.installation),
         _ => absent(facts),
     }
 }

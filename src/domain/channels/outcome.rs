@@ -27,6 +27,19 @@ pub enum Refused {
     Temporary,
 }
 
+/// Before the request of a step, to be stored first: a replica that takes over after a crash must
+/// know why the channel is archived. Returns whether that is news.
+pub fn begun(step: &Step, progress: &mut Progress) -> bool {
+    *step == Step::Archive && !std::mem::replace(&mut progress.archived_by_us, true)
+}
+
+/// After a step whose request was certainly not made.
+pub fn not_begun(step: &Step, progress: &mut Progress) {
+    if *step == Step::Archive {
+        progress.archived_by_us = progress.archived;
+    }
+}
+
 /// After a step that Slack carried out. Not for steps with an answer of their own: `Create` and the
 /// two looks (`Progress::created`, `adopt`, `not_there`) and `Inspect` ([`inspected`]).
 pub fn done(step: &Step, wish: &ChannelWish, progress: &mut Progress) {
@@ -153,6 +166,10 @@ pub fn refused(
         }
         Step::Join if code == "already_in_channel" => carried_out(step, wish, progress),
         Step::Archive if code == "already_archived" => carried_out(step, wish, progress),
+        Step::Archive => {
+            not_begun(step, progress);
+            place_refused(step, code, wish, progress, again_at)
+        }
         Step::Unarchive if code == "not_archived" => carried_out(step, wish, progress),
         // To Slack, an app is in no archived channel: its bug with tokens of bots.
         Step::Unarchive if code != "channel_not_found" => {

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use super::name::legal;
+use super::place::ChannelPlace;
 use super::progress::Progress;
 use super::refusal::{INSPECT, MARK, StepKey};
 use super::state::{ChannelObstacle, ChannelState};
 use super::wish::{ChannelWish, NameTaken};
-use crate::domain::ids::{ChannelId, InstallationId, ManagedChannelId};
+use crate::domain::ids::{InstallationId, ManagedChannelId};
 use crate::domain::time::Timestamp;
 
 /// The bot scopes without which channels are not created and kept: all of them, because the list of
@@ -34,7 +35,7 @@ pub struct ChannelFacts<'a> {
     /// ArchiveChannel was called. The end of the wish's time counts as well.
     pub wants_archived: bool,
     /// Where the channel exists.
-    pub place: Option<(InstallationId, &'a ChannelId)>,
+    pub place: Option<&'a ChannelPlace>,
     /// The tenant's workspace.
     pub connected: Option<InstallationId>,
     /// Slack's code, if the token of that workspace no longer works.

@@ -171,6 +171,22 @@ pub enum Placement<'a> {
     Hold(NoMatch),
 }
 
+/// The lane of a conversation: of a member (`U...`) or a channel (`C...`).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LaneAddress {
+    pub installation: InstallationId,
+    pub lane: String,
+}
+
+impl LaneAddress {
+    /// `None` unless both parts are known.
+    #[must_use]
+    pub fn of(installation: Option<InstallationId>, lane: Option<String>) -> Option<Self> {
+        let (installation, lane) = installation.zip(lane)?;
+        Some(Self { installation, lane })
+    }
+}
+
 /// A channel's lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChannelLane<'a> {
@@ -311,8 +327,8 @@ impl<W> Admitted<'_, W> {
     /// The lane of the person's messages about the subject, for an action that only changes these
     /// messages. `place` is where they are; in another workspace they cannot be changed.
     #[must_use]
-    pub fn changes_in<'l>(&self, place: Option<&'l (InstallationId, String)>) -> Option<&'l str> {
-        let (installation, lane) = place?;
+    pub fn changes_in<'l>(&self, place: Option<&'l LaneAddress>) -> Option<&'l str> {
+        let LaneAddress { installation, lane } = place?;
         let there = !self.message.action.speaks() && *installation == self.connected;
         there.then_some(lane.as_str())
     }

@@ -81,9 +81,14 @@ pub struct ChannelLease {
 pub(in crate::store) fn due_first(backend: DbBackend) -> String {
     format!(
         "SELECT c.id, q.workspace
-            FROM (SELECT COALESCE(l.installation, '') AS workspace,
-                (SELECT f.id FROM channels f WHERE f.tenant = s.tenant AND f.due_at <= {{now}}
-                AND f.state || '' IN ({}) ORDER BY f.due_at LIMIT 1) AS first FROM channel_sweeps s
+            FROM (
+                SELECT COALESCE(l.installation, '') AS workspace,
+                    (SELECT f.id
+                        FROM channels f
+                        WHERE f.tenant = s.tenant AND f.due_at <= {{now}} AND f.state || '' IN ({})
+                        ORDER BY f.due_at
+                        LIMIT 1) AS first
+                FROM channel_sweeps s
                 LEFT JOIN tenant_links l ON l.tenant = s.tenant) AS q
             JOIN channels c ON {}
             LEFT JOIN channel_turns w ON w.workspace = q.workspace
@@ -147,10 +152,12 @@ impl<'a> Channels<'a> {
     ) -> Result<bool, Error> {
         let text = format!(
             "UPDATE channels
-                SET lease_until = 0, touched_at = {{now}},
-                    due_at = CASE WHEN wish_version <> $3 OR recheck <> $4 OR $8 <> {link}
-                    OR (waiting > 0 AND $5 <> {stamp}) THEN {{now}}
-                    ELSE {{least}}($6, {{now}} + ($6 - $9)) END,
+                SET lease_until = 0,
+                    touched_at = {{now}},
+                    due_at = CASE
+                        WHEN wish_version <> $3 OR recheck <> $4 OR $8 <> {link}
+                            OR (waiting > 0 AND $5 <> {stamp}) THEN {{now}}
+                        ELSE {{least}}($6, {{now}} + ($6 - $9)) END,
                     seen = CASE WHEN $7 = 1 THEN $5 ELSE seen END,
                     rechecked = CASE WHEN $7 = 1 THEN $4 ELSE rechecked END
                 WHERE id = $1 AND epoch = $2 AND lease_until > 0",
@@ -219,8 +226,12 @@ impl Store {
         let text = &format!(
             "UPDATE channels
                 SET due_at = {{greatest}}({{now}}, lease_until), touched_at = {{now}}
-                WHERE id IN (SELECT id FROM channels WHERE tenant = $1 {which} AND seen <> $2
-                    AND (due_at IS NULL OR due_at > {{greatest}}({{now}}, lease_until)) ORDER BY id
+                WHERE id IN (
+                    SELECT id
+                    FROM channels
+                    WHERE tenant = $1 {which} AND seen <> $2
+                        AND (due_at IS NULL OR due_at > {{greatest}}({{now}}, lease_until))
+                    ORDER BY id
                     LIMIT {BATCH} {{for_update}})"
         );
         let values = &params![tenant, stamp];
@@ -238,9 +249,13 @@ impl Store {
     async fn take_channel(&self, id: &str, lease: Duration) -> Result<Option<Row>, Error> {
         let text = format!(
             "UPDATE channels
-                SET epoch = epoch + 1, recheck = recheck + CASE WHEN lease_until > 0
-                    AND slack_channel IS NOT NULL THEN 1 ELSE 0 END, lease_until = clock.now + $2,
-                    due_at = clock.now + $2, touched_at = clock.now
+                SET epoch = epoch + 1,
+                    recheck = recheck + CASE
+                        WHEN lease_until > 0 AND slack_channel IS NOT NULL THEN 1
+                        ELSE 0 END,
+                    lease_until = clock.now + $2,
+                    due_at = clock.now + $2,
+                    touched_at = clock.now
                 FROM {CLOCK}
                 WHERE id = $1 AND due_at <= clock.now AND state IN ({})
                 RETURNING {COLUMNS}, epoch, recheck, rechecked, seen",

@@ -21,7 +21,10 @@ pub(in crate::store) async fn erase(
     let lock = format!(
         "SELECT id
             FROM channels
-            WHERE id IN (SELECT channel FROM channel_members WHERE tenant = $1 AND user_id = $2
+            WHERE id IN (
+                SELECT channel
+                FROM channel_members
+                WHERE tenant = $1 AND user_id = $2
                 LIMIT {limit})
             ORDER BY id {{for_update}}"
     );

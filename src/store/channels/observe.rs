@@ -61,11 +61,17 @@ impl Channels<'_> {
     ) -> Result<(), Error> {
         let text = &format!(
             "UPDATE channels
-                SET recheck = recheck + 1, touched_at = {{now}},
+                SET recheck = recheck + 1,
+                    touched_at = {{now}},
                     due_at = {{least}}(COALESCE(due_at, {SPREAD}), {SPREAD})
-                FROM (SELECT id AS which, ROW_NUMBER() OVER (ORDER BY id) AS place
-                    FROM (SELECT id FROM channels WHERE installation = $1 AND id > $2 ORDER BY id
-                    LIMIT {BATCH} {{for_update}}) AS locked) AS spread
+                FROM (
+                    SELECT id AS which, ROW_NUMBER() OVER (ORDER BY id) AS place
+                    FROM (
+                        SELECT id
+                        FROM channels
+                        WHERE installation = $1 AND id > $2
+                        ORDER BY id
+                        LIMIT {BATCH} {{for_update}}) AS locked) AS spread
                 WHERE id = spread.which
                 RETURNING id"
         );
@@ -102,7 +108,9 @@ async fn apply(tx: &Tx, id: ManagedChannelId, seen: &ChannelObservation) -> Resu
     // A channel that another row has already stays with that row; the turn of this one finds out.
     const MOVE: &str = "UPDATE channels
         SET slack_channel = $2, changed_at = {now}
-        WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM channels other
+        WHERE id = $1 AND NOT EXISTS (
+            SELECT 1
+            FROM channels other
             WHERE other.installation = channels.installation AND other.slack_channel = $2)";
     match seen {
         ChannelObservation::Changed => recheck(tx, id).await,

@@ -9,6 +9,7 @@ use super::claim::ChannelLease;
 use super::members::MemberRecord;
 use super::rows::{COLUMNS, ManagedChannel, codes, placed, read, recount, seal};
 use crate::domain::channels::name::legal;
+use crate::domain::channels::place::ChannelPlace;
 use crate::domain::channels::progress::Progress;
 use crate::domain::channels::state::{ChannelMemberState, ChannelObstacle, ChannelState};
 use crate::domain::ids::{ChannelId, InstallationId, ManagedChannelId, SlackUserId, UserId};
@@ -29,7 +30,7 @@ pub struct ChannelSave {
     pub state: ChannelState,
     pub obstacle: Option<ChannelObstacle>,
     /// Where it exists in Slack.
-    pub place: Option<(InstallationId, ChannelId)>,
+    pub place: Option<ChannelPlace>,
 }
 
 /// The result of saving.
@@ -221,9 +222,15 @@ async fn save_within(
     save: &ChannelSave,
 ) -> Result<bool, Error> {
     const UPDATE: &str = "UPDATE channels
-        SET progress = $2, state = $3, obstacle = $4, installation = $5, slack_channel = $6,
-            changed_at = CASE WHEN state <> $3 OR COALESCE(obstacle, '') <> COALESCE($4, '')
-            OR COALESCE(slack_channel, '') <> COALESCE($6, '') THEN {now} ELSE changed_at END
+        SET progress = $2,
+            state = $3,
+            obstacle = $4,
+            installation = $5,
+            slack_channel = $6,
+            changed_at = CASE
+                WHEN state <> $3 OR COALESCE(obstacle, '') <> COALESCE($4, '')
+                    OR COALESCE(slack_channel, '') <> COALESCE($6, '') THEN {now}
+                ELSE changed_at END
         WHERE id = $1";
     let lock = format!(
         "SELECT {COLUMNS}
@@ -295,9 +302,13 @@ async fn update_members(
         let known = values.len();
         let text = format!(
             "UPDATE channel_members
-                SET state = column2, slack_user = column3, code = column4, attempts = column5,
-                    touched_at = {{now}}, due_at = {{least}}(NULLIF(column6, -1),
-                    {{now}} + (NULLIF(column6, -1) - ${known})),
+                SET state = column2,
+                    slack_user = column3,
+                    code = column4,
+                    attempts = column5,
+                    touched_at = {{now}},
+                    due_at = {{least}}(
+                        NULLIF(column6, -1), {{now}} + (NULLIF(column6, -1) - ${known})),
                     changed_at = CASE WHEN state <> column2 THEN {{now}} ELSE changed_at END
                 FROM {table}
                 WHERE channel = ${channel} AND user_id = column1 AND wish_version <= ${version}"

@@ -44,8 +44,12 @@ impl Channels<'_> {
     pub async fn forget_releases(self, limit: u32) -> Result<u64, Error> {
         let text = format!(
             "DELETE FROM channel_releases
-                WHERE id IN (SELECT id FROM channel_releases WHERE released_at <= {{now}} - $1
-                    ORDER BY released_at LIMIT {limit})"
+                WHERE id IN (
+                    SELECT id
+                    FROM channel_releases
+                    WHERE released_at <= {{now}} - $1
+                    ORDER BY released_at
+                    LIMIT {limit})"
         );
         sql::execute(self.store.writer(), &text, params![micros(RELEASES_KEPT)]).await
     }

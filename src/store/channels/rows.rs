@@ -5,10 +5,11 @@ use std::time::Duration;
 use sea_orm::{ConnectionTrait, Value};
 
 use crate::domain::channels::next::ChannelFacts;
+use crate::domain::channels::place::ChannelPlace;
 use crate::domain::channels::progress::Progress;
 use crate::domain::channels::state::{ChannelMemberState, ChannelObstacle, ChannelState};
 use crate::domain::channels::wish::ChannelWish;
-use crate::domain::ids::{ChannelId, ChannelKey, InstallationId, ManagedChannelId, TenantId};
+use crate::domain::ids::{ChannelId, ChannelKey, ManagedChannelId, TenantId};
 use crate::domain::time::Timestamp;
 use crate::store::database::rows::{Columns, parse_id};
 use crate::store::database::sql::{self, params};
@@ -35,7 +36,7 @@ pub struct ManagedChannel {
     /// `None` also for an obstacle that only a newer release knows.
     pub obstacle: Option<ChannelObstacle>,
     /// Where it exists in Slack.
-    pub place: Option<(InstallationId, ChannelId)>,
+    pub place: Option<ChannelPlace>,
     /// Grows with each call that changes the wish or the members.
     pub wish_version: i64,
     pub created_at: Timestamp,
@@ -59,7 +60,7 @@ impl ManagedChannel {
             wish: &self.wish,
             progress: &self.progress,
             wants_archived: self.wants_archived,
-            place: self.place.as_ref().map(|(installation, id)| (*installation, id)),
+            place: self.place.as_ref(),
             connected: workspace.map(|it| it.id),
             dead: workspace.and_then(Installation::dead),
             granted: workspace.map(|it| it.scopes.as_slice()).unwrap_or_default(),
@@ -100,7 +101,7 @@ pub(super) struct SealedChannel {
     wants_archived: bool,
     state: ChannelState,
     obstacle: Option<ChannelObstacle>,
-    pub(super) place: Option<(InstallationId, ChannelId)>,
+    pub(super) place: Option<ChannelPlace>,
     pub(super) wish_version: i64,
     created_at: Timestamp,
     changed_at: Timestamp,
@@ -128,7 +129,7 @@ impl SealedChannel {
             place: {
                 let installation = columns.take::<Option<String>>()?;
                 let channel = columns.optional_id(ChannelId::parse)?;
-                installation.map(|id| parse_id(&id)).transpose()?.zip(channel)
+                ChannelPlace::of(installation.map(|id| parse_id(&id)).transpose()?, channel)
             },
             wish_version: columns.take()?,
             created_at: columns.time()?,
@@ -201,8 +202,10 @@ pub(super) async fn recount(
 ) -> Result<(), Error> {
     let counts = COUNTED.map(|(column, states)| {
         format!(
-            "{column} = (SELECT COUNT(*) FROM channel_members m WHERE m.channel = channels.id
-                    AND m.state IN ({}))",
+            "{column} = (
+                SELECT COUNT(*)
+                FROM channel_members m
+                WHERE m.channel = channels.id AND m.state IN ({}))",
             codes(states)
         )
     });
@@ -241,9 +244,9 @@ fn place<'a>(row: &'a str, column: &'static str) -> SealedCell<'a> {
 }
 
 /// Slack's id of a channel and its workspace, as values.
-pub(super) fn placed(place: Option<&(InstallationId, ChannelId)>) -> [Value; 2] {
-    let installation = place.map(|(installation, _)| installation.to_string());
-    let channel = place.map(|(_, channel)| channel.as_str().to_owned());
+pub(super) fn placed(place: Option<&ChannelPlace>) -> [Value; 2] {
+    let installation = place.map(|place| place.installation.to_string());
+    let channel = place.map(|place| place.channel.as_str().to_owned());
     [installation.into(), channel.into()]
 }
 

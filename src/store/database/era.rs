@@ -7,6 +7,6 @@ pub(in crate::store) const ERA: &str = "COALESCE((SELECT MAX(epoch) FROM recover
 pub(in crate::store) fn doubt(delivery: &str) -> String {
     format!(
         "CASE WHEN ({delivery}.created_at <= {ERA} OR {delivery}.looked_up < 0)
-                AND COALESCE({delivery}.looked_up, 0) < {ERA} THEN {ERA} END"
+            AND COALESCE({delivery}.looked_up, 0) < {ERA} THEN {ERA} END"
     )
 }

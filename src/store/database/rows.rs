@@ -234,13 +234,13 @@ pub(in crate::store) fn arrays<const N: usize>(
     // of reading their whole table.
     let table = format!(
         "(SELECT {chosen} FROM unnest({types}) AS raw({names})
-                LIMIT (SELECT cardinality($1))) AS given"
+            LIMIT (SELECT cardinality($1))) AS given"
     );
     (table, values)
 }
 
 /// `column1, column2, …` up to a number.
-pub(in crate::store) fn numbered(count: usize) -> String {
+fn numbered(count: usize) -> String {
     let names: Vec<_> = (1..=count).map(|number| format!("column{number}")).collect();
     names.join(", ")
 }

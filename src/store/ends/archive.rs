@@ -38,8 +38,11 @@ impl Ends<'_> {
         let text = format!(
             "UPDATE deliveries
                 SET state = 'expired', updated_at = {{now}}
-                WHERE {EXPIRING} AND sequence IN (SELECT sequence FROM deliveries WHERE {OVERDUE}
-                    AND expires_at <= {{now}} ORDER BY expires_at, sequence
+                WHERE {EXPIRING} AND sequence IN (
+                    SELECT sequence
+                    FROM deliveries
+                    WHERE {OVERDUE} AND expires_at <= {{now}}
+                    ORDER BY expires_at, sequence
                     LIMIT {limit} {{skip_locked}})
                 RETURNING id"
         );

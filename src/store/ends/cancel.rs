@@ -77,7 +77,8 @@ pub(in crate::store) async fn cancel_where(
 ) -> Result<Vec<(DeliveryId, State)>, Error> {
     let text = format!(
         "UPDATE deliveries
-            SET cancel_requested_at = {{now}}, reason = COALESCE({reason}, reason),
+            SET cancel_requested_at = {{now}},
+                reason = COALESCE({reason}, reason),
                 updated_at = CASE WHEN {EXPIRING} THEN {{now}} ELSE updated_at END,
                 state = CASE WHEN {EXPIRING} THEN 'canceled' ELSE state END
             WHERE {filter} AND {OPEN}

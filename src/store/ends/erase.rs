@@ -150,7 +150,11 @@ impl Store {
         );
         let page = format!(
             "SELECT MAX(id)
-                FROM (SELECT id FROM {inbox} WHERE id > $1 AND id <= $2 ORDER BY id
+                FROM (
+                    SELECT id
+                    FROM {inbox}
+                    WHERE id > $1 AND id <= $2
+                    ORDER BY id
                     LIMIT {BATCH}) AS page"
         );
         let mut after = 0;
@@ -179,8 +183,11 @@ pub(in crate::store) fn out_of(table: &str, key: &str, set: &str) -> String {
     format!(
         "UPDATE {table}
             SET {set}
-            WHERE tenant = $1 AND {key} IN (SELECT {key} FROM {table} WHERE tenant = $1
-                AND user_id = $2 LIMIT {BATCH})"
+            WHERE tenant = $1 AND {key} IN (
+                SELECT {key}
+                FROM {table}
+                WHERE tenant = $1 AND user_id = $2
+                LIMIT {BATCH})"
     )
 }
 
@@ -293,7 +300,10 @@ impl Erasing<'_> {
         let some = |table: &str, which: &str| {
             format!(
                 "SELECT notification
-                    FROM (SELECT notification FROM {table} WHERE {of} AND {which}
+                    FROM (
+                        SELECT notification
+                        FROM {table}
+                        WHERE {of} AND {which}
                         LIMIT {NOTIFICATIONS}) AS {table}_found"
             )
         };
@@ -357,12 +367,13 @@ impl Erasing<'_> {
     /// calls that named no other recipient.
     async fn notifications(&self, tx: &Tx, rows: &PersonRows<'_>) -> Result<(), Error> {
         let of = rows.of("");
+        let named = ["deliveries", "deliveries_history", "delivery_sharers"]
+            .map(|table| format!("SELECT notification FROM {table} WHERE {of}"))
+            .join(" UNION ");
         let find = format!(
             "SELECT id, answer, principal, request_id
                 FROM notifications
-                WHERE tenant = $1 AND id IN (SELECT notification FROM deliveries WHERE {of} UNION
-                    SELECT notification FROM deliveries_history WHERE {of} UNION
-                    SELECT notification FROM delivery_sharers WHERE {of})
+                WHERE tenant = $1 AND id IN ({named})
                 ORDER BY id {{for_update}}"
         );
         let mut answers: Vec<[Value; 3]> = Vec::new();
@@ -424,10 +435,18 @@ pub(in crate::store) async fn lock_lanes(
     let theirs = format!(
         "SELECT installation, lane
             FROM lanes
-            WHERE (installation, lane) IN (SELECT installation, COALESCE(lane, deferred_lane)
-                FROM deliveries WHERE {of} UNION SELECT installation, COALESCE(lane, deferred_lane)
-                FROM deliveries_history WHERE {of} UNION SELECT installation, slack_user_id
-                FROM people WHERE tenant = $1 AND user_id = $2)
+            WHERE (installation, lane) IN (
+                SELECT installation, COALESCE(lane, deferred_lane)
+                FROM deliveries
+                WHERE {of}
+                UNION
+                SELECT installation, COALESCE(lane, deferred_lane)
+                FROM deliveries_history
+                WHERE {of}
+                UNION
+                SELECT installation, slack_user_id
+                FROM people
+                WHERE tenant = $1 AND user_id = $2)
             ORDER BY installation, lane {{for_update}}"
     );
     let found = sql::all(tx, &theirs, rows.values()).await?;
@@ -447,9 +466,11 @@ async fn erase_lanes(tx: &Tx, lanes: &[LaneKey]) -> Result<(), Error> {
         let remove = format!(
             "DELETE FROM lanes
                 WHERE (installation, lane) IN (SELECT column1, column2 FROM {table})
-                    AND NOT EXISTS (SELECT 1 FROM deliveries WHERE {IN_LANE}
-                    AND deliveries.installation = lanes.installation
-                    AND deliveries.lane = lanes.lane)"
+                    AND NOT EXISTS (
+                        SELECT 1
+                        FROM deliveries
+                        WHERE {IN_LANE} AND deliveries.installation = lanes.installation
+                            AND deliveries.lane = lanes.lane)"
         );
         let limited = format!(
             "UPDATE posting

@@ -61,14 +61,18 @@ impl Ends<'_> {
         // shared lock on it until its commit: a separate statement sees what was committed
         // meanwhile.
         const REMOVE: &str = "DELETE FROM held_sweeps
-            WHERE tenant = $1 AND NOT EXISTS (SELECT 1 FROM deliveries WHERE state = 'held'
-                AND tenant = $1)";
+            WHERE tenant = $1 AND NOT EXISTS (
+                SELECT 1
+                FROM deliveries
+                WHERE state = 'held' AND tenant = $1)";
         let find = format!(
             "SELECT tenant
                 FROM held_sweeps
                 WHERE lease_until <= {{now}} AND next_at <= {{now}} - $1
-                    AND NOT EXISTS (SELECT 1 FROM deliveries WHERE deliveries.state = 'held'
-                    AND deliveries.tenant = held_sweeps.tenant)
+                    AND NOT EXISTS (
+                        SELECT 1
+                        FROM deliveries
+                        WHERE deliveries.state = 'held' AND deliveries.tenant = held_sweeps.tenant)
                 LIMIT {limit} {{skip_locked}}"
         );
         let find = &find;
@@ -113,11 +117,15 @@ async fn remove(
         }
         let delete = format!(
             "DELETE FROM lanes
-                WHERE (installation, lane) IN (SELECT installation, lane FROM lanes
+                WHERE (installation, lane) IN (
+                    SELECT installation, lane
+                    FROM lanes
                     WHERE (installation, lane) IN (SELECT column1, column2 FROM {table}) AND {idle}
-                    AND NOT EXISTS (SELECT 1 FROM deliveries WHERE {IN_LANE}
-                    AND deliveries.installation = lanes.installation
-                    AND deliveries.lane = lanes.lane) {{skip_locked}})"
+                        AND NOT EXISTS (
+                            SELECT 1
+                            FROM deliveries
+                            WHERE {IN_LANE} AND deliveries.installation = lanes.installation
+                                AND deliveries.lane = lanes.lane) {{skip_locked}})"
         );
         removed += sql::execute(tx, &delete, values).await?;
     }

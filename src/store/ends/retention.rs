@@ -28,12 +28,16 @@ impl Ends<'_> {
         limit: u32,
     ) -> Result<u64, Error> {
         let find = format!(
-            "SELECT n.tenant, n.id, (SELECT COUNT(*) FROM deliveries_history h
-                    WHERE h.tenant = n.tenant AND h.notification = n.id)
+            "SELECT n.tenant, n.id,
+                    (SELECT COUNT(*)
+                        FROM deliveries_history h
+                        WHERE h.tenant = n.tenant AND h.notification = n.id)
                 FROM notifications n
                 WHERE n.created_at <= {{now}} - $1
-                    AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.tenant = n.tenant
-                    AND d.notification = n.id)
+                    AND NOT EXISTS (
+                        SELECT 1
+                        FROM deliveries d
+                        WHERE d.tenant = n.tenant AND d.notification = n.id)
                 ORDER BY n.created_at
                 LIMIT {limit} {{skip_locked}}"
         );
@@ -72,8 +76,11 @@ async fn forget(tx: &Tx, find: &str, older_than: Duration) -> Result<u64, Error>
         let text = format!(
             "DELETE FROM notifications
                 WHERE id IN (SELECT column2 FROM {table})
-                    AND NOT EXISTS (SELECT 1 FROM deliveries d
-                    WHERE d.tenant = notifications.tenant AND d.notification = notifications.id)"
+                    AND NOT EXISTS (
+                        SELECT 1
+                        FROM deliveries d
+                        WHERE d.tenant = notifications.tenant
+                            AND d.notification = notifications.id)"
         );
         forgotten += sql::execute(tx, &text, values).await?;
     }

@@ -47,17 +47,19 @@ const COLUMNS: [Column; 3] = [Column::Text, Column::Text, Column::Bytes];
 /// of the audit trail, nor of a version of a template.
 const UNREFERENCED: &str = "
     NOT EXISTS (SELECT 1 FROM people p WHERE p.tenant = column1 AND p.user_id = column2)
-        AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.tenant = column1
-        AND d.user_id = column2) AND NOT EXISTS (SELECT 1 FROM deliveries_history h
-        WHERE h.tenant = column1 AND h.user_id = column2)
-        AND NOT EXISTS (SELECT 1 FROM audit_inbox i WHERE i.tenant = column1
-        AND (i.actor_key = column3 OR i.subject_key = column3))
-        AND NOT EXISTS (SELECT 1 FROM template_versions v WHERE v.tenant = column1
-        AND v.actor_key = column3)
-        AND NOT EXISTS (SELECT 1 FROM audit_log a WHERE a.tenant = column1
-        AND a.actor_key = column3)
-        AND NOT EXISTS (SELECT 1 FROM audit_log b WHERE b.tenant = column1
-        AND b.subject_key = column3)";
+    AND NOT EXISTS (
+        SELECT 1 FROM deliveries d WHERE d.tenant = column1 AND d.user_id = column2)
+    AND NOT EXISTS (
+        SELECT 1 FROM deliveries_history h WHERE h.tenant = column1 AND h.user_id = column2)
+    AND NOT EXISTS (
+        SELECT 1 FROM audit_inbox i
+        WHERE i.tenant = column1 AND (i.actor_key = column3 OR i.subject_key = column3))
+    AND NOT EXISTS (
+        SELECT 1 FROM template_versions v WHERE v.tenant = column1 AND v.actor_key = column3)
+    AND NOT EXISTS (
+        SELECT 1 FROM audit_log a WHERE a.tenant = column1 AND a.actor_key = column3)
+    AND NOT EXISTS (
+        SELECT 1 FROM audit_log b WHERE b.tenant = column1 AND b.subject_key = column3)";
 
 impl Ends<'_> {
     /// Checks up to `limit` keys of people after `after` and removes those that nothing refers to
@@ -70,8 +72,9 @@ impl Ends<'_> {
     ) -> Result<(u64, Option<KeyPosition>), Error> {
         let text = format!(
             "SELECT tenant, person, id, name,
-                    CASE WHEN name IS NOT NULL AND used_at <= {{now}} - CAST($1 AS bigint) THEN 1
-                    ELSE 0 END
+                    CASE
+                        WHEN name IS NOT NULL AND used_at <= {{now}} - CAST($1 AS bigint) THEN 1
+                        ELSE 0 END
                 FROM person_keys
                 WHERE (tenant, person) > ($2, $3)
                 ORDER BY tenant, person

@@ -34,8 +34,12 @@ impl Store {
         let position = tables.position.unwrap_or("NULL");
         let find = format!(
             "SELECT tenant, MAX(sequence), MAX(position)
-                FROM (SELECT tenant, sequence, {position} AS position FROM {changes}
-                    WHERE sequenced_at <= {{now}} - $1 ORDER BY sequenced_at LIMIT {limit}) AS old
+                FROM (
+                    SELECT tenant, sequence, {position} AS position
+                    FROM {changes}
+                    WHERE sequenced_at <= {{now}} - $1
+                    ORDER BY sequenced_at
+                    LIMIT {limit}) AS old
                 GROUP BY tenant
                 ORDER BY tenant"
         );

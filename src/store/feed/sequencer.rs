@@ -104,25 +104,46 @@ fn at_once(tables: &FeedTables, limit: u32, patience: &str) -> String {
             format!("UNION ALL SELECT '{ALL}', COUNT(*) FROM taken HAVING COUNT(*) > 0"),
             format!(", {position}"),
             format!(
-                ", (SELECT head - changes FROM heads JOIN counts USING (tenant)
-                        WHERE tenant = '{ALL}') + ROW_NUMBER() OVER (ORDER BY id)"
+                ", (SELECT head - changes
+                            FROM heads
+                            JOIN counts USING (tenant)
+                            WHERE tenant = '{ALL}')
+                            + ROW_NUMBER() OVER (ORDER BY id)"
             ),
         ),
     };
     format!(
-        "WITH turn AS MATERIALIZED (SELECT {{now}} AS now, {ERA} AS epoch{patience}
-                FROM {sequencer} WHERE id = 1 {{skip_locked}}),
-                taken AS (DELETE FROM {inbox} USING turn WHERE id <= {first} RETURNING id,
-                {columns}), counts AS (SELECT tenant, COUNT(*) AS changes
-                FROM taken GROUP BY tenant {all}),
-                heads AS (INSERT INTO {heads} (tenant, head) SELECT tenant, epoch + changes
-                FROM counts, turn ORDER BY tenant ON CONFLICT (tenant) DO UPDATE SET head =
-                excluded.head - (SELECT epoch FROM turn) + GREATEST({heads}.head,
-                (SELECT epoch FROM turn)) RETURNING tenant, head),
-                written AS (INSERT INTO {changes} (sequence, {columns}{column}, sequenced_at)
-                SELECT head - changes + ROW_NUMBER() OVER (PARTITION BY tenant ORDER BY id),
-                {columns}{place}, now FROM taken JOIN counts USING (tenant)
-                JOIN heads USING (tenant) CROSS JOIN turn)
+        "WITH turn AS MATERIALIZED (
+                    SELECT {{now}} AS now, {ERA} AS epoch{patience}
+                    FROM {sequencer}
+                    WHERE id = 1 {{skip_locked}}),
+                taken AS (
+                    DELETE FROM {inbox}
+                    USING turn
+                    WHERE id <= {first}
+                    RETURNING id, {columns}),
+                counts AS (
+                    SELECT tenant, COUNT(*) AS changes
+                    FROM taken
+                    GROUP BY tenant
+                    {all}),
+                heads AS (
+                    INSERT INTO {heads} (tenant, head)
+                    SELECT tenant, epoch + changes
+                    FROM counts, turn
+                    ORDER BY tenant
+                    ON CONFLICT (tenant) DO UPDATE
+                    SET head = excluded.head - (SELECT epoch FROM turn)
+                        + GREATEST({heads}.head, (SELECT epoch FROM turn))
+                    RETURNING tenant, head),
+                written AS (
+                    INSERT INTO {changes} (sequence, {columns}{column}, sequenced_at)
+                    SELECT head - changes + ROW_NUMBER() OVER (PARTITION BY tenant ORDER BY id),
+                        {columns}{place}, now
+                    FROM taken
+                    JOIN counts USING (tenant)
+                    JOIN heads USING (tenant)
+                    CROSS JOIN turn)
             SELECT epoch, tenant, head, changes
             FROM turn
             LEFT JOIN (heads JOIN counts USING (tenant)) ON TRUE"

@@ -29,7 +29,7 @@ pub(in crate::store) struct FeedSignals {
 /// further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct FeedReach {
-    /// As [`FeedExtent::epoch`](super::changes::FeedExtent::epoch).
+    /// As [`FeedExtent::epoch`](super::pages::FeedExtent::epoch).
     pub epoch: i64,
     /// The last number.
     pub head: i64,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::domain::capacity::priority::Priority;
+use crate::domain::delivery::admission::LaneAddress;
 use crate::domain::delivery::subject::Action;
 use crate::domain::delivery::{DeliveryKind, End};
 use crate::domain::identity::person::Person;
@@ -91,7 +92,7 @@ impl NewDelivery {
         match &self.target {
             Target::Lane { installation, lane } => Some((*installation, lane)),
             Target::Channel { expected } => {
-                expected.as_ref().map(|(installation, lane)| (*installation, lane.as_str()))
+                expected.as_ref().map(|lane| (lane.installation, lane.lane.as_str()))
             }
             Target::Resolving
             | Target::ResolvingOrHeld
@@ -109,7 +110,7 @@ pub enum Target {
     /// For a channel with a key ([`NewDelivery::channel`]): at the tail of its lane if it is ready
     /// in the connected workspace and no earlier delivery waits for it. Otherwise it waits for the
     /// channel. The transaction decides; `expected` is the lane as the caller saw it.
-    Channel { expected: Option<(InstallationId, String)> },
+    Channel { expected: Option<LaneAddress> },
     /// The member must be found first.
     Resolving,
     /// Like `Resolving`, but if no member is found, it waits until the person appears.

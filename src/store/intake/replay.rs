@@ -152,8 +152,11 @@ impl Outbox<'_> {
     pub async fn prune_replays(self, older_than: Duration, limit: u32) -> Result<u64, Error> {
         let text = format!(
             "DELETE FROM replays
-                WHERE (tenant, principal, request_id) IN (SELECT tenant, principal, request_id
-                    FROM replays WHERE created_at <= {{now}} - $1 ORDER BY created_at
+                WHERE (tenant, principal, request_id) IN (
+                    SELECT tenant, principal, request_id
+                    FROM replays
+                    WHERE created_at <= {{now}} - $1
+                    ORDER BY created_at
                     LIMIT {limit})"
         );
         sql::execute(self.store.writer(), &text, params![micros(older_than)]).await

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use super::new::{Accept, NewDelivery, Target};
+use crate::domain::delivery::admission::LaneAddress;
 use crate::domain::delivery::subject::{Action, Shown, SubjectMessage};
 use crate::domain::delivery::{End, State};
 use crate::domain::ids::{
@@ -29,7 +30,7 @@ pub struct SubjectConversation {
     /// Absent for a channel.
     pub user: Option<UserId>,
     /// Absent while the member is not known, or the channel is not ready.
-    pub lane: Option<(InstallationId, String)>,
+    pub lane: Option<LaneAddress>,
     /// The platform's key of the channel, if the message named it.
     pub channel: Option<ChannelKey>,
 }
@@ -90,8 +91,10 @@ impl Outbox<'_> {
                         channel_key, sequence
                     FROM {table}
                     WHERE tenant = $1 AND subject_key = $2
-                        AND (({POSTED}) OR {OPEN} OR ({DEAD} AND replayed_as IS NULL
-                        AND COALESCE(action, 'post') IN ('post', 'reply', 'replace')))"
+                        AND (({POSTED})
+                            OR {OPEN}
+                            OR ({DEAD} AND replayed_as IS NULL
+                                AND COALESCE(action, 'post') IN ('post', 'reply', 'replace')))"
             )
         };
         let text = format!(
@@ -111,9 +114,9 @@ impl Outbox<'_> {
                 let mut columns = Columns::of(row);
                 let user = columns.optional_id(UserId::parse)?;
                 let installation = columns.optional_id(|text| InstallationId::parse(&text))?;
-                let lane: Option<String> = columns.take()?;
+                let lane = LaneAddress::of(installation, columns.take()?);
                 let channel = columns.optional_id(ChannelKey::parse)?;
-                Ok(SubjectConversation { user, lane: installation.zip(lane), channel })
+                Ok(SubjectConversation { user, lane, channel })
             })
             .collect()
     }
@@ -284,8 +287,10 @@ async fn waiting(
                 CASE WHEN {EXPIRING} THEN 1 ELSE 0 END
             FROM deliveries
             WHERE tenant = $1 AND subject_key = $2 AND {OPEN}
-                AND (user_id IN ({users}) OR lane IN ({lanes}) OR deferred_lane IN ({lanes})
-                OR awaits_channel IN ({channels}))
+                AND (user_id IN ({users})
+                    OR lane IN ({lanes})
+                    OR deferred_lane IN ({lanes})
+                    OR awaits_channel IN ({channels}))
             ORDER BY position, sequence {{for_update}}"
     );
     let rows = sql::all(tx, &text, values).await?;

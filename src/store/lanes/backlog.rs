@@ -98,10 +98,15 @@ impl Lanes<'_> {
         let mut found = HashMap::new();
         for chunk in lanes.chunks(CHUNK) {
             let text = format!(
-                "SELECT lane, (SELECT COUNT(*)
-                        FROM (SELECT 1 FROM deliveries WHERE deliveries.installation = $1
-                        AND deliveries.lane = lanes.lane AND {IN_LANE}
-                        LIMIT {COUNTED}) AS counted), next_at
+                "SELECT lane,
+                        (SELECT COUNT(*)
+                            FROM (
+                                SELECT 1
+                                FROM deliveries
+                                WHERE deliveries.installation = $1 AND deliveries.lane = lanes.lane
+                                    AND {IN_LANE}
+                                LIMIT {COUNTED}) AS counted),
+                        next_at
                     FROM lanes
                     WHERE installation = $1 AND lane IN ({})
                         AND (next_at IS NOT NULL OR asleep = 1 OR lease_token IS NOT NULL)",

@@ -418,8 +418,12 @@ pub(in crate::store) async fn unlease(
     const SLEEPS: &str = "$6 = 1 AND woken_at < claimed_at";
     let text = format!(
         "UPDATE lanes
-            SET {UNLEASE}, paced_until = {PACED}, channel = COALESCE($5, channel),
-                last_ts = COALESCE($7, last_ts), asleep = CASE WHEN {SLEEPS} THEN 1 ELSE 0 END, {}
+            SET {UNLEASE},
+                paced_until = {PACED},
+                channel = COALESCE($5, channel),
+                last_ts = COALESCE($7, last_ts),
+                asleep = CASE WHEN {SLEEPS} THEN 1 ELSE 0 END,
+                {}
             FROM {CLOCK}
             LEFT JOIN {}
             WHERE installation = $1 AND lane = $2 AND lease_token = $3",

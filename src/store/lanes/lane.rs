@@ -56,13 +56,17 @@ pub(in crate::store) fn pace(now: &str) -> String {
 pub(in crate::store) fn headed(sleeps: &str, paced_until: &str) -> String {
     let (budget, due) = (budget(), due("head", "clock.now"));
     format!(
-        "next_at = CASE WHEN {sleeps} OR head.due_at IS NULL THEN NULL
+        "next_at = CASE
+                WHEN {sleeps} OR head.due_at IS NULL THEN NULL
                 ELSE {{greatest}}({due}, {paced_until}) END,
-                ready_at = {{greatest}}(COALESCE({due}, 0), {paced_until}), budget = {budget},
-                tenant = COALESCE(head.tenant, lanes.tenant),
-                class = CASE WHEN head.state = 'unknown' THEN 0
+            ready_at = {{greatest}}(COALESCE({due}, 0), {paced_until}),
+            budget = {budget},
+            tenant = COALESCE(head.tenant, lanes.tenant),
+            class = CASE
+                WHEN head.state = 'unknown' THEN 0
                 WHEN head.position <= lanes.urgent_through THEN 1
-                WHEN head.position <= lanes.normal_through THEN 2 ELSE 3 END"
+                WHEN head.position <= lanes.normal_through THEN 2
+                ELSE 3 END"
     )
 }
 
@@ -205,14 +209,17 @@ pub(in crate::store) async fn fill(
                 FROM {table}
                 WHERE TRUE
                 ON CONFLICT (installation, lane) DO UPDATE
-                SET next_at = CASE WHEN {EMPTY} THEN {{greatest}}(excluded.next_at, {pace})
+                SET next_at = CASE
+                        WHEN {EMPTY} THEN {{greatest}}(excluded.next_at, {pace})
                         ELSE lanes.next_at END,
-                    ready_at = CASE WHEN {EMPTY} THEN {{greatest}}(excluded.next_at, {pace})
+                    ready_at = CASE
+                        WHEN {EMPTY} THEN {{greatest}}(excluded.next_at, {pace})
                         ELSE lanes.ready_at END,
                     budget = CASE WHEN {EMPTY} THEN excluded.budget ELSE lanes.budget END,
                     tenant = CASE WHEN {EMPTY} THEN excluded.tenant ELSE lanes.tenant END,
-                    class = CASE WHEN {EMPTY} OR lanes.class > excluded.class
-                        THEN excluded.class ELSE lanes.class END,
+                    class = CASE
+                        WHEN {EMPTY} OR lanes.class > excluded.class THEN excluded.class
+                        ELSE lanes.class END,
                     urgent_through = {{greatest}}(lanes.urgent_through, excluded.urgent_through),
                     normal_through = {{greatest}}(lanes.normal_through, excluded.normal_through)"
         );
@@ -229,10 +236,13 @@ impl Lanes<'_> {
         let pace = pace("{now}");
         let text = &format!(
             "UPDATE lanes
-                SET woken_at = {{now}}, asleep = 0,
-                    next_at = CASE WHEN asleep = 1 THEN {{greatest}}({{now}}, {pace})
+                SET woken_at = {{now}},
+                    asleep = 0,
+                    next_at = CASE
+                        WHEN asleep = 1 THEN {{greatest}}({{now}}, {pace})
                         ELSE next_at END,
-                    ready_at = CASE WHEN asleep = 1 THEN {{greatest}}({{now}}, {pace})
+                    ready_at = CASE
+                        WHEN asleep = 1 THEN {{greatest}}({{now}}, {pace})
                         ELSE ready_at END
                 WHERE installation = $1"
         );
@@ -264,6 +274,7 @@ pub(in crate::store) async fn positions(
         let last: i64 = row.ok_or_else(|| Error::Bug("no position was drawn".into()))?.get(0)?;
         return Ok((last - wanted + 1..=last).collect());
     }
+    // Not `NewRows`, which make no table without rows: deliveries in no lane need positions too.
     let rows =
         lanes.iter().map(|(installation, lane)| [installation.to_string().into(), (*lane).into()]);
     let (table, mut values) = arrays([Column::Text, Column::Text], rows.collect());

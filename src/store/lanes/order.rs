@@ -59,8 +59,11 @@ pub(in crate::store) fn waits_behind(table: &str) -> String {
 /// that only a newer release can read are left to its replicas and hold nothing up here.
 fn first(tenant: &str, user: &str, which: &str) -> String {
     format!(
-        "(SELECT 1 FROM deliveries WHERE tenant = {tenant} AND user_id = {user} AND {RESOLVES}
-                AND {HOLDS_PLACE} AND {} AND {which} LIMIT 1)",
+        "(SELECT 1
+            FROM deliveries
+            WHERE tenant = {tenant} AND user_id = {user} AND {RESOLVES} AND {HOLDS_PLACE}
+                AND {} AND {which}
+            LIMIT 1)",
         known()
     )
 }
@@ -93,10 +96,14 @@ impl ResolvingPlace<'_> {
         let text = format!(
             "UPDATE deliveries
                 SET due_at = $5, lease_token = NULL, updated_at = {{now}}
-                WHERE {STILL_RESOLVES} AND sequence IN (SELECT sequence FROM deliveries
+                WHERE {STILL_RESOLVES} AND sequence IN (
+                    SELECT sequence
+                    FROM deliveries
                     WHERE tenant = $1 AND user_id = $2 AND {RESOLVES} AND sequence > $3
-                    AND (lease_token = $4 OR lease_token IS NULL AND due_at < $5 AND {HOLDS_PLACE})
-                    ORDER BY sequence LIMIT {AT_ONCE} {{for_update}})"
+                        AND (lease_token = $4
+                            OR lease_token IS NULL AND due_at < $5 AND {HOLDS_PLACE})
+                    ORDER BY sequence
+                    LIMIT {AT_ONCE} {{for_update}})"
         );
         let values = params![
             self.tenant.as_str(),
@@ -126,10 +133,13 @@ impl Waiting<'_> {
         let text = format!(
             "UPDATE deliveries
                 SET due_at = {{now}}
-                WHERE {STILL_RESOLVES} AND sequence IN (SELECT sequence FROM deliveries
+                WHERE {STILL_RESOLVES} AND sequence IN (
+                    SELECT sequence
+                    FROM deliveries
                     WHERE due_at > {{now}} AND {RESOLVES_DUE} AND {PUT_OFF}
-                    AND tenant IN (SELECT tenant FROM tenant_links WHERE installation IN ({}))
-                    ORDER BY due_at, sequence LIMIT {AT_ONCE} {{skip_locked}})",
+                        AND tenant IN (SELECT tenant FROM tenant_links WHERE installation IN ({}))
+                    ORDER BY due_at, sequence
+                    LIMIT {AT_ONCE} {{skip_locked}})",
             placeholders(1, installations.len())
         );
         let values = installations.iter().map(|id| sea_orm::Value::from(id.to_string()));
@@ -149,9 +159,12 @@ impl Store {
             let text = format!(
                 "UPDATE deliveries
                     SET due_at = {{now}}
-                    WHERE {STILL_RESOLVES} AND sequence IN (SELECT sequence FROM deliveries
+                    WHERE {STILL_RESOLVES} AND sequence IN (
+                        SELECT sequence
+                        FROM deliveries
                         WHERE tenant = $1 AND user_id IN ({}) AND {RESOLVES} AND due_at > {{now}}
-                        AND {PUT_OFF} ORDER BY sequence {{for_update}})",
+                            AND {PUT_OFF}
+                        ORDER BY sequence {{for_update}})",
                 placeholders(2, chunk.len())
             );
             let mut values = params![tenant.as_str()];

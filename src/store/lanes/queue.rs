@@ -244,10 +244,14 @@ fn queues_text(backend: Backend) -> String {
     let methods = methods.concat();
     let (posting, booked) = (read_posting(), read_booked("budgets"));
     format!(
-        "WITH RECURSIVE queue AS (SELECT first.*, CAST(1 AS bigint) AS number
-                FROM ({NEXT} ($1, $2, $3, $4) {ORDER}) AS first UNION ALL
+        "WITH RECURSIVE queue AS (
+                SELECT first.*, CAST(1 AS bigint) AS number
+                FROM ({NEXT} ($1, $2, $3, $4) {ORDER}) AS first
+                UNION ALL
                 SELECT later.installation, later.tenant, later.class, later.budget, later.next_at,
-                queue.number + 1 FROM {step} WHERE queue.number < $5)
+                    queue.number + 1
+                FROM {step}
+                WHERE queue.number < $5)
             SELECT queue.installation, queue.tenant, queue.class, queue.budget, queue.next_at,
                 {{now}}, {posting}, {booked}
             FROM queue

@@ -131,18 +131,29 @@ pub(in crate::store) fn page(limit: u32) -> String {
     let keeps = Departure::Keeps.code();
     format!(
         "SELECT lanes.installation, lanes.lane,
-                CASE WHEN lanes.asleep = 0 AND lanes.lease_token IS NULL
-                AND (lanes.next_at IS NULL OR lanes.next_at > {{now}})
-                AND COALESCE(lanes.next_at,
-                {}) > (SELECT {{greatest}}({due}, {pace}) {head}) THEN {late} WHEN lanes.asleep = 1
-                AND (SELECT 1 {head}) = 1
-                AND ((SELECT i.state FROM installations i WHERE i.id = lanes.installation
-                AND i.migrating_since IS NULL) = 'active'
-                OR ((SELECT 1 FROM tenant_links t WHERE t.installation = lanes.installation
-                AND t.tenant = (SELECT head.tenant {head}) LIMIT 1) IS NULL
-                AND COALESCE((SELECT t.departure FROM tenants t
-                WHERE t.tenant = (SELECT head.tenant {head})), '') <> '{keeps}')) THEN {stranded}
-                ELSE 0 END
+                CASE
+                    WHEN lanes.asleep = 0 AND lanes.lease_token IS NULL
+                        AND (lanes.next_at IS NULL OR lanes.next_at > {{now}})
+                        AND COALESCE(lanes.next_at, {})
+                            > (SELECT {{greatest}}({due}, {pace}) {head})
+                        THEN {late}
+                    WHEN lanes.asleep = 1 AND (SELECT 1 {head}) = 1
+                        AND ((SELECT i.state
+                                FROM installations i
+                                WHERE i.id = lanes.installation
+                                    AND i.migrating_since IS NULL) = 'active'
+                            OR ((SELECT 1
+                                    FROM tenant_links t
+                                    WHERE t.installation = lanes.installation
+                                        AND t.tenant = (SELECT head.tenant {head})
+                                    LIMIT 1) IS NULL
+                                AND COALESCE((
+                                    SELECT t.departure
+                                    FROM tenants t
+                                    WHERE t.tenant = (SELECT head.tenant {head})), '')
+                                    <> '{keeps}'))
+                        THEN {stranded}
+                    ELSE 0 END
             FROM lanes
             WHERE (lanes.installation, lanes.lane) > ($1, $2)
             ORDER BY lanes.installation, lanes.lane

@@ -70,7 +70,8 @@ async fn leave(
     if newer {
         let rest = format!(
             "UPDATE deliveries
-                SET due_at = {{greatest}}({}, clock.now + $2), code = $3,
+                SET due_at = {{greatest}}({}, clock.now + $2),
+                    code = $3,
                     updated_at = CASE WHEN code = $3 THEN updated_at ELSE clock.now END
                 FROM {CLOCK}
                 WHERE id = $1
@@ -120,9 +121,12 @@ impl Upkeep<'_> {
     pub async fn count_unread(self) -> Result<(), Error> {
         let text = format!(
             "SELECT COUNT(*)
-                FROM (SELECT 1 FROM deliveries
+                FROM (
+                    SELECT 1
+                    FROM deliveries
                     WHERE (state = 'resolving' OR (state = 'pending' AND lane IS NULL))
-                    AND due_at <= {{now}} AND NOT ({}) LIMIT 1000) AS unread",
+                        AND due_at <= {{now}} AND NOT ({})
+                    LIMIT 1000) AS unread",
             known()
         );
         let Some(row) = sql::one(self.store.reader(), &text, params![]).await? else {

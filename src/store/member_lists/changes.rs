@@ -139,8 +139,9 @@ impl MemberLists<'_> {
         installation: InstallationId,
         within: Duration,
     ) -> Result<(), Error> {
-        const SQL: &str = "UPDATE directory SET events_lost_at = {now},
-            next_refresh_at = {least}(next_refresh_at, {now} + $2) WHERE installation = $1";
+        const SQL: &str = "UPDATE directory
+            SET events_lost_at = {now}, next_refresh_at = {least}(next_refresh_at, {now} + $2)
+            WHERE installation = $1";
         let values = params![installation.to_string(), micros(within)];
         sql::execute(self.store.writer(), SQL, values).await?;
         Ok(())
@@ -210,10 +211,12 @@ async fn advance(tx: &Tx, id: &str, sequence: i64) -> Result<(), Error> {
 /// Events arrive, so a full crawl can wait. Not postponed: a requested crawl, a crawl that is under
 /// way or failed, or any crawl if events were lost since the last one.
 async fn heard(tx: &Tx, id: &str, settlement: &Settlement) -> Result<(), Error> {
-    const SQL: &str = "UPDATE directory SET event_heard_at = {now},
-            next_refresh_at = CASE WHEN next_refresh_at > {now} AND crawl_started_at IS NULL
+    const SQL: &str = "UPDATE directory
+        SET event_heard_at = {now},
+            next_refresh_at = CASE
+                WHEN next_refresh_at > {now} AND crawl_started_at IS NULL
                     AND last_error IS NULL AND COALESCE(events_lost_at, 0) < refreshed_at
-                THEN {greatest}(next_refresh_at, {least}({now} + $2, refreshed_at + $3))
+                    THEN {greatest}(next_refresh_at, {least}({now} + $2, refreshed_at + $3))
                 ELSE next_refresh_at END
         WHERE installation = $1 AND COALESCE(event_heard_at, 0) <= {now} - $4";
     let touch = micros(settlement.put_off / HEARD_PART);

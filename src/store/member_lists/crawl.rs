@@ -89,10 +89,13 @@ impl MemberLists<'_> {
         holder: &str,
         lease: Duration,
     ) -> Result<Option<CrawlLease>, Error> {
-        const SQL: &str = "UPDATE directory SET epoch = epoch + 1, lease_until = {now} + $2,
+        const SQL: &str = "UPDATE directory
+            SET epoch = epoch + 1,
+                lease_until = {now} + $2,
                 holder = $3,
-                crawl_changes = CASE WHEN crawl_started_at IS NULL
-                    THEN change_sequence ELSE crawl_changes END,
+                crawl_changes = CASE
+                    WHEN crawl_started_at IS NULL THEN change_sequence
+                    ELSE crawl_changes END,
                 crawl_started_at = COALESCE(crawl_started_at, {now})
             WHERE installation = $1 AND lease_until <= {now} AND next_refresh_at <= {now}
             RETURNING epoch, generation, crawl_cursor, crawl_pages, crawl_members,

@@ -78,13 +78,15 @@ impl CustomFields<'_> {
     /// fetching and that are due for a check; the longest overdue first.
     pub async fn due(self, limit: u32) -> Result<Vec<InstallationId>, Error> {
         let text = format!(
-            "SELECT i.id FROM installations i
-             JOIN directory d ON d.installation = i.id AND d.generation > 0
-             LEFT JOIN field_passes p ON p.installation = i.id
-             WHERE i.state = 'active' AND COALESCE(p.lease_until, 0) <= {{now}}
-                 AND EXISTS (SELECT 1 FROM tenant_links l WHERE l.installation = i.id)
-                 AND (p.installation IS NULL OR {DUE})
-             ORDER BY COALESCE(p.due_at, 0), i.id LIMIT $1"
+            "SELECT i.id
+                FROM installations i
+                JOIN directory d ON d.installation = i.id AND d.generation > 0
+                LEFT JOIN field_passes p ON p.installation = i.id
+                WHERE i.state = 'active' AND COALESCE(p.lease_until, 0) <= {{now}}
+                    AND EXISTS (SELECT 1 FROM tenant_links l WHERE l.installation = i.id)
+                    AND (p.installation IS NULL OR {DUE})
+                ORDER BY COALESCE(p.due_at, 0), i.id
+                LIMIT $1"
         );
         let rows = sql::all(self.store.reader(), &text, params![i64::from(limit)]).await?;
         rows.iter().map(|row| parse_id(&row.get::<String>(0)?)).collect()
@@ -98,9 +100,9 @@ impl CustomFields<'_> {
     ) -> Result<Option<FieldsLease>, Error> {
         let text = format!(
             "UPDATE field_passes AS p SET epoch = epoch + 1, lease_until = {{now}} + $2,
-                started_at = {{now}}
-             WHERE p.installation = $1 AND p.lease_until <= {{now}} AND {DUE}
-             RETURNING epoch, unpublished"
+                   started_at = {{now}}
+                WHERE p.installation = $1 AND p.lease_until <= {{now}} AND {DUE}
+                RETURNING epoch, unpublished"
         );
         self.store.ensure_pass(installation).await?;
         let values = params![installation.to_string(), micros(lease)];
@@ -217,8 +219,13 @@ impl CustomFields<'_> {
 
     /// Ends the lease. `false`: it was already lost.
     pub async fn end(self, lease: &FieldsLease, end: &FieldsEnd) -> Result<bool, Error> {
-        const SQL: &str = "UPDATE field_passes SET lease_until = 0, started_at = NULL,
-                due_at = {now} + $3, soon_at = {now} + $4, needed = $5, last_error = $6,
+        const SQL: &str = "UPDATE field_passes
+            SET lease_until = 0,
+                started_at = NULL,
+                due_at = {now} + $3,
+                soon_at = {now} + $4,
+                needed = $5,
+                last_error = $6,
                 seen_generation = COALESCE($7, seen_generation),
                 seen_change = COALESCE($8, seen_change)
             WHERE installation = $1 AND epoch = $2 AND lease_until > 0";

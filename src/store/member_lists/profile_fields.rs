@@ -69,7 +69,7 @@ impl CustomFields<'_> {
         for chunk in members.chunks(NAMED) {
             let text = format!(
                 "SELECT slack_user_id, body FROM profile_fields
-                 WHERE installation = $1 AND slack_user_id IN ({})",
+                    WHERE installation = $1 AND slack_user_id IN ({})",
                 sql::placeholders(2, chunk.len())
             );
             let mut values = params![installation.to_string()];
@@ -133,10 +133,12 @@ pub(in crate::store) async fn upsert(
     fields: &MemberFields,
     condition: WriteIf,
 ) -> Result<bool, Error> {
-    const INSERT: &str = "INSERT INTO profile_fields
-            (installation, slack_user_id, body, member_updated, fetched_at)
-        VALUES ($1, $2, $3, $4, {now}) ON CONFLICT (installation, slack_user_id) DO UPDATE
-        SET body = excluded.body, member_updated = excluded.member_updated,
+    const INSERT: &str =
+        "INSERT INTO profile_fields (installation, slack_user_id, body, member_updated, fetched_at)
+        VALUES ($1, $2, $3, $4, {now})
+        ON CONFLICT (installation, slack_user_id) DO UPDATE
+        SET body = excluded.body,
+            member_updated = excluded.member_updated,
             fetched_at = {greatest}(excluded.fetched_at, profile_fields.fetched_at + 1)";
     let member = fields.member.as_str();
     let body = keys.seal(&place(member), &fields.body)?;

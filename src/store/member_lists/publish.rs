@@ -95,8 +95,8 @@ impl MemberLists<'_> {
         error: &str,
         confirm_after: Duration,
     ) -> Result<bool, Error> {
-        const SHRUNK: &str = "UPDATE directory SET shrink_members = $2, shrink_at = {now},
-                shrink_accepted = 0
+        const SHRUNK: &str = "UPDATE directory
+            SET shrink_members = $2, shrink_at = {now}, shrink_accepted = 0
             WHERE installation = $1";
         let (fence, members) = (lease, lease.checkpoint.members);
         let error = &shorten(error);

@@ -134,13 +134,20 @@ impl<'a> SlackEvents<'a> {
     /// Claims events of one installation, the longest due first.
     pub async fn claim(self, lease: Duration) -> Result<Vec<ClaimedEvent>, Error> {
         let text = format!(
-            "WITH due AS MATERIALIZED (SELECT e.installation, e.event_id FROM seen_events e,
-                    (SELECT installation, event_id, attempts FROM seen_events
-                    WHERE state = 'waiting' AND due_at <= {{now}} AND {KNOWN} ORDER BY due_at
-                    LIMIT 1) AS f WHERE e.state = 'waiting' AND e.due_at <= {{now}} AND e.{KNOWN}
-                    AND e.installation = f.installation AND e.attempts = f.attempts
-                    AND (f.attempts = 0 OR e.event_id = f.event_id) ORDER BY e.due_at
-                    LIMIT {BATCH} {skip}) UPDATE seen_events
+            "WITH due AS MATERIALIZED (
+                    SELECT e.installation, e.event_id
+                    FROM seen_events e,
+                        (SELECT installation, event_id, attempts
+                            FROM seen_events
+                            WHERE state = 'waiting' AND due_at <= {{now}} AND {KNOWN}
+                            ORDER BY due_at
+                            LIMIT 1) AS f
+                    WHERE e.state = 'waiting' AND e.due_at <= {{now}} AND e.{KNOWN}
+                        AND e.installation = f.installation AND e.attempts = f.attempts
+                        AND (f.attempts = 0 OR e.event_id = f.event_id)
+                    ORDER BY e.due_at
+                    LIMIT {BATCH} {skip})
+                UPDATE seen_events
                 SET lease_token = $1, due_at = {{now}} + $2, attempts = attempts + 1
                 WHERE (installation, event_id) IN (SELECT installation, event_id FROM due)
                     AND state = 'waiting'
@@ -163,8 +170,9 @@ impl<'a> SlackEvents<'a> {
     /// Gives claimed events back, to be claimed again after `wait`; the present claim does not
     /// count.
     pub async fn release(self, token: LeaseToken, wait: Duration) -> Result<(), Error> {
-        const SQL: &str = "UPDATE seen_events SET lease_token = NULL, due_at = {now} + $2,
-            attempts = attempts - 1 WHERE lease_token = $1 AND state = 'waiting'";
+        const SQL: &str = "UPDATE seen_events
+            SET lease_token = NULL, due_at = {now} + $2, attempts = attempts - 1
+            WHERE lease_token = $1 AND state = 'waiting'";
         sql::execute(self.store.writer(), SQL, params![token.to_string(), micros(wait)]).await?;
         Ok(())
     }
@@ -178,7 +186,8 @@ impl<'a> SlackEvents<'a> {
     /// Parks an event that cannot be applied. It keeps its body until it is pruned. `false`: the
     /// token is stale.
     pub async fn park(self, event: &ClaimedEvent, reason: &str) -> Result<bool, Error> {
-        const SQL: &str = "UPDATE seen_events SET state = 'parked', reason = $4, lease_token = NULL
+        const SQL: &str = "UPDATE seen_events
+            SET state = 'parked', reason = $4, lease_token = NULL
             WHERE installation = $1 AND event_id = $2 AND lease_token = $3 AND state = 'waiting'";
         let (id, token) = (event.installation.to_string(), event.token.to_string());
         let values = params![id, event.event_id.as_str(), token, reason];
@@ -188,12 +197,17 @@ impl<'a> SlackEvents<'a> {
     /// Deletes events that were taken more than `keep` ago, and parked ones after ten times that.
     /// One that still waits by then is parked, because it could no longer be applied.
     pub async fn prune(self, keep: Duration) -> Result<(), Error> {
-        const GIVE_UP: &str = "UPDATE seen_events SET state = 'parked', reason = 'too_old',
-            lease_token = NULL WHERE state = 'waiting' AND seen_at <= {now} - $1";
-        const PRUNE: &str = "DELETE FROM seen_events WHERE (installation, event_id) IN
-            (SELECT installation, event_id FROM seen_events WHERE state <> 'waiting'
-                AND seen_at <= {now} - $1 AND (state = 'done' OR seen_at <= {now} - $2)
-                ORDER BY seen_at LIMIT $3 {skip_locked})";
+        const GIVE_UP: &str = "UPDATE seen_events
+            SET state = 'parked', reason = 'too_old', lease_token = NULL
+            WHERE state = 'waiting' AND seen_at <= {now} - $1";
+        const PRUNE: &str = "DELETE FROM seen_events
+            WHERE (installation, event_id) IN (
+                SELECT installation, event_id
+                FROM seen_events
+                WHERE state <> 'waiting' AND seen_at <= {now} - $1
+                    AND (state = 'done' OR seen_at <= {now} - $2)
+                ORDER BY seen_at
+                LIMIT $3 {skip_locked})";
         let (keep, longer) = (micros(keep), micros(keep.saturating_mul(10)));
         sql::execute(self.store.writer(), GIVE_UP, params![keep]).await?;
         let chunk = || sql::execute(self.store.writer(), PRUNE, params![keep, longer, PRUNED]);
@@ -235,8 +249,8 @@ async fn settle(
     token: LeaseToken,
     done: &EventDone,
 ) -> Result<bool, Error> {
-    const SQL: &str = "UPDATE seen_events SET state = 'done', body = NULL, lease_token = NULL,
-            slack_user_id = $4, updated = $5
+    const SQL: &str = "UPDATE seen_events
+        SET state = 'done', body = NULL, lease_token = NULL, slack_user_id = $4, updated = $5
         WHERE installation = $1 AND event_id = $2 AND lease_token = $3 AND state = 'waiting'";
     let (member, updated) = match &done.member {
         Some((member, updated)) => (Some(member.as_str()), *updated),

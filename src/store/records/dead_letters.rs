@@ -62,8 +62,12 @@ impl Records<'_> {
         let page = |table| {
             format!(
                 "SELECT *
-                    FROM (SELECT id, updated_at FROM {table} WHERE {which}
-                        ORDER BY updated_at DESC, id DESC LIMIT {}) AS {table}_page",
+                    FROM (
+                        SELECT id, updated_at
+                        FROM {table}
+                        WHERE {which}
+                        ORDER BY updated_at DESC, id DESC
+                        LIMIT {}) AS {table}_page",
                 limit + 1
             )
         };
@@ -132,7 +136,10 @@ impl FailedFilter {
 pub(in crate::store) fn superseded(table: &str) -> String {
     let by = |later| {
         format!(
-            "EXISTS (SELECT 1 FROM {later} AS later WHERE later.tenant = {table}.tenant
+            "EXISTS (
+                SELECT 1
+                FROM {later} AS later
+                WHERE later.tenant = {table}.tenant
                     AND later.subject_key = {table}.subject_key
                     AND later.sequence > {table}.sequence
                     AND later.action IN ('replace', 'retract', 'done')

@@ -166,7 +166,10 @@ impl Records<'_> {
     pub async fn count_waiting(self, tenant: &TenantId, most: u64) -> Result<u64, Error> {
         let text = format!(
             "SELECT COUNT(*)
-                FROM (SELECT 1 FROM deliveries WHERE tenant = $1 AND {OPEN_OF_TENANT}
+                FROM (
+                    SELECT 1
+                    FROM deliveries
+                    WHERE tenant = $1 AND {OPEN_OF_TENANT}
                     LIMIT $2) AS waiting"
         );
         let most = i64::try_from(most).unwrap_or(i64::MAX).saturating_add(1);
@@ -205,8 +208,14 @@ impl Store {
         let text = format!(
             "SELECT delivery, number, started_at, ended_at, outcome, code, method, took
                 FROM attempts
-                WHERE delivery IN (SELECT id FROM deliveries WHERE {filter} UNION ALL SELECT id
-                    FROM deliveries_history WHERE {filter})
+                WHERE delivery IN (
+                    SELECT id
+                    FROM deliveries
+                    WHERE {filter}
+                    UNION ALL
+                    SELECT id
+                    FROM deliveries_history
+                    WHERE {filter})
                 ORDER BY sequence"
         );
         let mut attempts = HashMap::<DeliveryId, Vec<AttemptRecord>>::new();

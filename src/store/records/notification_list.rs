@@ -102,8 +102,14 @@ impl Store {
             }
             let text = format!(
                 "SELECT notification, state, COUNT(*)
-                    FROM (SELECT notification, state FROM deliveries WHERE {which} UNION ALL
-                        SELECT notification, state FROM deliveries_history WHERE {which}) AS every
+                    FROM (
+                        SELECT notification, state
+                        FROM deliveries
+                        WHERE {which}
+                        UNION ALL
+                        SELECT notification, state
+                        FROM deliveries_history
+                        WHERE {which}) AS every
                     GROUP BY notification, state"
             );
             for row in sql::all(self.reader(), &text, values).await? {
@@ -170,7 +176,7 @@ fn with_user(user: &UserId, state: Option<State>, values: &mut Vec<Value>) -> St
         let is = bind(values, "state =", state.code());
         format!(
             " AND (EXISTS (SELECT 1 FROM deliveries WHERE id = s.delivery AND {is})
-                    OR EXISTS (SELECT 1 FROM deliveries_history WHERE id = s.delivery AND {is}))"
+                OR EXISTS (SELECT 1 FROM deliveries_history WHERE id = s.delivery AND {is}))"
         )
     });
     let shared = format!(
@@ -188,7 +194,7 @@ fn with_state(state: State, values: &mut Vec<Value>) -> String {
     let any = |table| {
         format!(
             "EXISTS (SELECT 1 FROM {table} d WHERE d.tenant = $1
-                    AND d.notification = n.id{delivery})"
+                AND d.notification = n.id{delivery})"
         )
     };
     let (hot, history) = (any("deliveries"), any("deliveries_history"));

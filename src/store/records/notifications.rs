@@ -1,6 +1,4 @@
-//! Reading accepted notifications with their deliveries, and counting deliveries by state.
-
-use std::collections::BTreeMap;
+//! Reading accepted notifications with their deliveries.
 
 use super::deliveries::DeliveryRecord;
 use crate::domain::ids::{EventType, NotificationId, Principal, RequestId, TenantId};
@@ -71,23 +69,6 @@ impl Records<'_> {
                 .read_deliveries(tenant, "tenant = $1 AND notification = $2", values)
                 .await?,
         }))
-    }
-
-    /// How many deliveries a tenant has in each state, including history; states without deliveries
-    /// are absent. The sum is all accepted deliveries minus those that retention removed (invariant
-    /// I1).
-    pub async fn counts(self, tenant: &TenantId) -> Result<BTreeMap<&'static str, i64>, Error> {
-        const SQL: &str = "SELECT state, COUNT(*)
-            FROM (SELECT state FROM deliveries WHERE tenant = $1 UNION ALL SELECT state
-                FROM deliveries_history WHERE tenant = $1) AS every
-            GROUP BY state";
-        let mut counts = BTreeMap::new();
-        for row in sql::all(self.store.reader(), SQL, params![tenant.as_str()]).await? {
-            let mut columns = Columns::of(&row);
-            let state = columns.shown_state()?;
-            *counts.entry(state.code()).or_default() += columns.take::<i64>()?;
-        }
-        Ok(counts)
     }
 }
 

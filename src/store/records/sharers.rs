@@ -57,8 +57,14 @@ impl Store {
         let text = format!(
             "SELECT delivery, user_id
                 FROM delivery_sharers
-                WHERE delivery IN (SELECT id FROM deliveries WHERE {filter} UNION ALL SELECT id
-                    FROM deliveries_history WHERE {filter})
+                WHERE delivery IN (
+                    SELECT id
+                    FROM deliveries
+                    WHERE {filter}
+                    UNION ALL
+                    SELECT id
+                    FROM deliveries_history
+                    WHERE {filter})
                 ORDER BY user_id"
         );
         let mut shared = HashMap::<DeliveryId, Vec<UserId>>::new();

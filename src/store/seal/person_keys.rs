@@ -37,7 +37,7 @@ use super::data_keys::{KeyScope, OF_PERSON, PERSON_ID_BYTES, ScopeKeys, SealedCe
 use crate::domain::ids::{TenantId, UserId};
 use crate::domain::time::micros;
 use crate::store::database::group::{Bounds, Group};
-use crate::store::database::rows::{Column, given};
+use crate::store::database::rows::{Column, NewCell, NewRows, given};
 use crate::store::database::sql::{self, Row, by_key, params};
 use crate::store::database::transaction::{Patience, Tx, at_once};
 use crate::store::{Backend, Error, Store};
@@ -356,8 +356,10 @@ async fn find(
     let mut found = Vec::new();
     for (table, values) in given(backend, [Column::Text, Column::Bytes], named) {
         let text = format!(
-            "SELECT {KEY_COLUMNS}, CASE WHEN k.name IS NOT NULL
-                    AND k.used_at > {{now}} - {noted} THEN 0 ELSE 1 END AS key_unnoted
+            "SELECT {KEY_COLUMNS},
+                    CASE
+                        WHEN k.name IS NOT NULL AND k.used_at > {{now}} - {noted} THEN 0
+                        ELSE 1 END AS key_unnoted
                 FROM {table}
                 JOIN person_keys k ON k.tenant = column1 AND {key} {lock}"
         );
@@ -379,28 +381,30 @@ async fn insert(
 ) -> Result<HashMap<PersonHash, WrappedKey>, Error> {
     let rows = new.iter().map(|((tenant, person), key)| {
         [
-            (*tenant).into(),
-            person.to_vec().into(),
-            key.id.clone().into(),
-            key.wrapped.clone().into(),
-            key.name.clone().into(),
+            NewCell("tenant", Column::Text, (*tenant).into()),
+            NewCell("person", Column::Bytes, person.to_vec().into()),
+            NewCell("id", Column::Bytes, key.id.clone().into()),
+            NewCell("wrapped", Column::Bytes, key.wrapped.clone().into()),
+            NewCell("name", Column::Bytes, key.name.clone().into()),
         ]
     });
-    let bytes = Column::Bytes;
-    let columns = [Column::Text, bytes, bytes, bytes, bytes];
     let mut stored = HashMap::new();
-    for (table, values) in given(db.get_database_backend(), columns, rows.collect()) {
+    let Some(rows) = NewRows::of(db.get_database_backend(), rows.collect()) else {
+        return Ok(stored);
+    };
+    let (names, values) = (rows.names(), rows.values());
+    for (table, parameters) in rows.tables {
         // The update returns the row that was there, and locks it.
         let text = format!(
-            "INSERT INTO person_keys (tenant, person, id, wrapped, name, created_at, used_at)
-                SELECT column1, column2, column3, column4, column5, clock.now, clock.now
+            "INSERT INTO person_keys ({names}, created_at, used_at)
+                SELECT {values}, clock.now, clock.now
                 FROM {clock}, {table}
                 WHERE TRUE
                 ON CONFLICT (tenant, person) DO UPDATE
                 SET used_at = excluded.used_at,
                     name = COALESCE(person_keys.name, excluded.name) {RETURNING}"
         );
-        for row in sql::all(db, &text, values).await? {
+        for row in sql::all(db, &text, parameters).await? {
             stored.extend(WrappedKey::joined(&row)?.map(|key| (key.person, key)));
         }
     }
@@ -444,7 +448,7 @@ pub(in crate::store) async fn stored(
 pub(in crate::store) fn key_exists(tenant: &str, id: &str) -> String {
     format!(
         "EXISTS (SELECT 1 FROM person_keys k WHERE k.tenant = {tenant}
-                AND k.id = {id} {{for_key_share}})"
+            AND k.id = {id} {{for_key_share}})"
     )
 }
 

@@ -171,8 +171,10 @@ impl ApiKeys<'_> {
             }
         };
         let text = format!(
-            "SELECT {COLUMNS}, (SELECT u.seen_at FROM key_uses u WHERE u.principal = k.principal
-                    AND u.key = k.fingerprint)
+            "SELECT {COLUMNS},
+                    (SELECT u.seen_at
+                        FROM key_uses u
+                        WHERE u.principal = k.principal AND u.key = k.fingerprint)
                 FROM api_keys k
                 WHERE k.tenant = $1{beyond}
                 ORDER BY k.created_at DESC, k.id DESC
@@ -246,8 +248,11 @@ impl ApiKeys<'_> {
     pub async fn forget(self, older: Duration, limit: u32) -> Result<u64, Error> {
         let text = format!(
             "DELETE FROM api_keys
-                WHERE id IN (SELECT id FROM api_keys
-                    WHERE COALESCE(revoked_at, expires_at) <= {{now}} - $1 LIMIT {limit})"
+                WHERE id IN (
+                    SELECT id
+                    FROM api_keys
+                    WHERE COALESCE(revoked_at, expires_at) <= {{now}} - $1
+                    LIMIT {limit})"
         );
         sql::execute(self.store.writer(), &text, params![micros(older)]).await
     }

@@ -123,14 +123,20 @@ impl Tenancy<'_> {
         const INSERT: &str = "INSERT INTO connect_attempts
                 (tenant, state_hash, redirect_uri, created_at, expires_at, shared_with, scopes,
                 return_url, expected_team, app_path)
-            VALUES ($1, $2, $3, {greatest}({now}, COALESCE((SELECT MAX(created_at) + 1
-                FROM connect_attempts WHERE tenant = $1), 0)), {now} + $4, $5, $6, $7, $8, $9)";
+            VALUES ($1, $2, $3,
+                {greatest}({now}, COALESCE((
+                    SELECT MAX(created_at) + 1
+                    FROM connect_attempts
+                    WHERE tenant = $1), 0)),
+                {now} + $4, $5, $6, $7, $8, $9)";
         let excess = &format!(
             "DELETE FROM connect_attempts
             WHERE tenant = $1 AND COALESCE(shared_with, '') = $2 AND created_at <= (
-                SELECT created_at FROM connect_attempts
+                SELECT created_at
+                FROM connect_attempts
                 WHERE tenant = $1 AND COALESCE(shared_with, '') = $2
-                ORDER BY created_at DESC LIMIT 1 OFFSET {CONNECT_LINKS})"
+                ORDER BY created_at DESC
+                LIMIT 1 OFFSET {CONNECT_LINKS})"
         );
         let allowed = terms.allowed.code();
         let kind = &params![tenant.as_str(), allowed.clone().unwrap_or_default()];

@@ -48,8 +48,10 @@ impl EventTypes<'_> {
         // One statement, so that types and version belong together.
         let text = format!(
             "SELECT t.settings, t.version,
-                    (SELECT COUNT(*) FROM templates p WHERE p.tenant = t.tenant
-                    AND p.live = 1) AS templates, {}
+                    (SELECT COUNT(*)
+                        FROM templates p
+                        WHERE p.tenant = t.tenant AND p.live = 1) AS templates,
+                    {}
                 FROM tenants t
                 LEFT JOIN event_types e ON e.tenant = t.tenant
                 WHERE t.tenant = $1
@@ -117,8 +119,9 @@ async fn put(
     definition: Option<&str>,
 ) -> Result<(), Error> {
     const PUT: &str = "INSERT INTO event_types (tenant, name, definition, created_at, updated_at)
-        VALUES ($1, $2, $3, {now}, {now}) ON CONFLICT (tenant, name)
-        DO UPDATE SET definition = excluded.definition, updated_at = excluded.updated_at";
+        VALUES ($1, $2, $3, {now}, {now})
+        ON CONFLICT (tenant, name) DO UPDATE
+        SET definition = excluded.definition, updated_at = excluded.updated_at";
     const REMOVE: &str = "DELETE FROM event_types WHERE tenant = $1 AND name = $2";
     let mut values = params![tenant.as_str(), event.as_str()];
     let text = match definition {

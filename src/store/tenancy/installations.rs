@@ -256,8 +256,9 @@ pub(in crate::store) async fn link(
     const BACK: &str = "UPDATE tenants SET departure = NULL
         WHERE tenant = $1 AND deleting_at IS NULL";
     const SQL: &str = "INSERT INTO tenant_links (tenant, installation, linked_at)
-        VALUES ($1, $2, {now}) ON CONFLICT (tenant)
-        DO UPDATE SET installation = excluded.installation, linked_at = excluded.linked_at";
+        VALUES ($1, $2, {now})
+        ON CONFLICT (tenant) DO UPDATE
+        SET installation = excluded.installation, linked_at = excluded.linked_at";
     if sql::execute(tx, BACK, params![tenant.as_str()]).await? == 0 {
         return Err(Error::TenantDeleted);
     }

@@ -17,7 +17,7 @@ use crate::domain::ids::{SlackUserId, TenantId, UserId};
 use crate::domain::settings::{Identity, Rule};
 use crate::domain::time::Timestamp;
 use crate::store::database::entity::person;
-use crate::store::database::rows::{Column, given, numbered, parse_id};
+use crate::store::database::rows::{Column, NewCell, NewRows, parse_id};
 use crate::store::database::sql::{self, params};
 use crate::store::database::transaction::scoped;
 use crate::store::seal::data_keys::{KeyScope, ScopeKeys, SealedCell, person_of};
@@ -283,19 +283,28 @@ pub(in crate::store) async fn write_records(
     records: &BTreeMap<PersonKey<'_>, &[u8]>,
 ) -> Result<(), Error> {
     let rows = records.iter().map(|((tenant, user), record)| {
-        [tenant.as_str().into(), user.as_str().into(), record.to_vec().into()]
+        [
+            NewCell("tenant", Column::Text, tenant.as_str().into()),
+            NewCell("user_id", Column::Text, user.as_str().into()),
+            NewCell("record", Column::Bytes, record.to_vec().into()),
+        ]
     });
-    let (backend, columns) =
-        (db.get_database_backend(), [Column::Text, Column::Text, Column::Bytes]);
-    let (alive, mut written) = (key_lives(backend, "column1", "column3"), 0);
-    for (table, values) in given(backend, columns, rows.collect()) {
+    let backend = db.get_database_backend();
+    let Some(rows) = NewRows::of(backend, rows.collect()) else { return Ok(()) };
+    let (names, values) = (rows.names(), rows.values());
+    let alive = key_lives(backend, &rows.value("tenant"), &rows.value("record"));
+    let mut written = 0;
+    for (table, parameters) in rows.tables {
         let text = format!(
-            "INSERT INTO people (tenant, user_id, record, updated_at)
-             SELECT column1, column2, column3, {{now}} FROM {table} WHERE {alive}
-             ON CONFLICT (tenant, user_id)
-             DO UPDATE SET record = excluded.record, updated_at = excluded.updated_at"
+            "INSERT INTO people ({names}, updated_at)
+                SELECT {values}, {{now}}
+                FROM {table}
+                WHERE {alive}
+                ON CONFLICT (tenant, user_id) DO UPDATE
+                SET record = excluded.record,
+                    updated_at = excluded.updated_at"
         );
-        written += sql::execute(db, &text, values).await?;
+        written += sql::execute(db, &text, parameters).await?;
     }
     if written == records.len() as u64 { Ok(()) } else { Err(Error::KeyErased) }
 }
@@ -308,39 +317,35 @@ pub(in crate::store) async fn write_identities(
 ) -> Result<u64, Error> {
     let rows = identities.iter().map(|((tenant, user), identity)| {
         [
-            tenant.as_str().into(),
-            user.as_str().into(),
-            identity.record.clone().into(),
-            identity.slack_user_id.as_str().into(),
-            identity.name.clone().into(),
-            identity.rule.into(),
-            identity.installation.as_str().into(),
+            NewCell("tenant", Column::Text, tenant.as_str().into()),
+            NewCell("user_id", Column::Text, user.as_str().into()),
+            NewCell("record", Column::Bytes, identity.record.clone().into()),
+            NewCell("slack_user_id", Column::Text, identity.slack_user_id.as_str().into()),
+            NewCell("identity_name", Column::Bytes, identity.name.clone().into()),
+            NewCell("identity_rule", Column::Text, identity.rule.into()),
+            NewCell("installation", Column::Text, identity.installation.as_str().into()),
         ]
     });
-    let columns = [
-        Column::Text,
-        Column::Text,
-        Column::Bytes,
-        Column::Text,
-        Column::Bytes,
-        Column::Text,
-        Column::Text,
-    ];
+    let Some(rows) = NewRows::of(db.get_database_backend(), rows.collect()) else { return Ok(0) };
+    let (names, values) = (rows.names(), rows.values());
     let mut stored = 0;
-    for (table, values) in given(db.get_database_backend(), columns, rows.collect()) {
+    for (table, parameters) in rows.tables {
         let text = format!(
-            "INSERT INTO people (tenant, user_id, record, slack_user_id, identity_name,
-                identity_rule, installation, identity_stored_at, updated_at)
-            SELECT {}, {{now}}, {{now}} FROM {table} WHERE TRUE
-            ON CONFLICT (tenant, user_id) DO UPDATE SET
-                slack_user_id = excluded.slack_user_id, identity_name = excluded.identity_name,
-                identity_rule = excluded.identity_rule, installation = excluded.installation,
-                identity_stored_at = excluded.identity_stored_at, updated_at = excluded.updated_at
-            WHERE people.identity_rule IS NULL OR people.identity_rule <> 'pinned'
-                OR excluded.identity_rule = 'pinned'",
-            numbered(columns.len())
+            "INSERT INTO people ({names}, identity_stored_at, updated_at)
+                SELECT {values}, {{now}}, {{now}}
+                FROM {table}
+                WHERE TRUE
+                ON CONFLICT (tenant, user_id) DO UPDATE
+                SET slack_user_id = excluded.slack_user_id,
+                    identity_name = excluded.identity_name,
+                    identity_rule = excluded.identity_rule,
+                    installation = excluded.installation,
+                    identity_stored_at = excluded.identity_stored_at,
+                    updated_at = excluded.updated_at
+                WHERE people.identity_rule IS NULL OR people.identity_rule <> 'pinned'
+                    OR excluded.identity_rule = 'pinned'"
         );
-        stored += sql::execute(db, &text, values).await?;
+        stored += sql::execute(db, &text, parameters).await?;
     }
     Ok(stored)
 }

@@ -29,9 +29,11 @@ impl People<'_> {
     ) -> Result<(), Error> {
         const SET: &str =
             "INSERT INTO preferences (tenant, user_id, event_type, choice, set_by, updated_at)
-            VALUES ($1, $2, $3, $4, $5, {now}) ON CONFLICT (tenant, user_id, event_type)
-            DO UPDATE SET choice = excluded.choice, set_by = excluded.set_by,
-            updated_at = excluded.updated_at";
+            VALUES ($1, $2, $3, $4, $5, {now})
+            ON CONFLICT (tenant, user_id, event_type) DO UPDATE
+            SET choice = excluded.choice,
+                set_by = excluded.set_by,
+                updated_at = excluded.updated_at";
         const FORGET: &str =
             "DELETE FROM preferences WHERE tenant = $1 AND user_id = $2 AND event_type = $3";
         let event = event.map_or(ALL, EventType::as_str);

@@ -115,7 +115,10 @@ impl Previews<'_> {
     pub async fn forget(self, limit: u32) -> Result<u64, Error> {
         let text = format!(
             "DELETE FROM previews
-                WHERE id_hash IN (SELECT id_hash FROM previews WHERE expires_at <= {{now}}
+                WHERE id_hash IN (
+                    SELECT id_hash
+                    FROM previews
+                    WHERE expires_at <= {{now}}
                     LIMIT {limit})"
         );
         sql::execute(self.store.writer(), &text, params![]).await
@@ -163,8 +166,12 @@ async fn make_room(tx: &Tx, tenant: &TenantId) -> Result<(), Error> {
     // SQLite knows OFFSET only after a LIMIT.
     let text = format!(
         "DELETE FROM previews
-            WHERE tenant = $1 AND id_hash IN (SELECT id_hash FROM previews WHERE tenant = $1
-                ORDER BY created_at DESC, id_hash DESC LIMIT 1000000 OFFSET {})",
+            WHERE tenant = $1 AND id_hash IN (
+                SELECT id_hash
+                FROM previews
+                WHERE tenant = $1
+                ORDER BY created_at DESC, id_hash DESC
+                LIMIT 1000000 OFFSET {})",
         KEPT - 1
     );
     sql::execute(tx, &text, params![tenant.as_str()]).await.map(drop)

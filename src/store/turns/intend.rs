@@ -158,8 +158,12 @@ impl Crashing {
     /// it has killed too many workers.
     async fn crash(&self, tx: &Tx, rest: Duration) -> Result<RecoverOutcome, Error> {
         const WRITE: &str = "UPDATE deliveries
-            SET state = $2, crashes = $3, reason = COALESCE($4, reason), code = 'crashed',
-                probes = CASE WHEN $2 = 'unknown' THEN 0 ELSE probes END, due_at = $5,
+            SET state = $2,
+                crashes = $3,
+                reason = COALESCE($4, reason),
+                code = 'crashed',
+                probes = CASE WHEN $2 = 'unknown' THEN 0 ELSE probes END,
+                due_at = $5,
                 updated_at = $6
             WHERE id = $1";
         let (id, crashes) = (self.delivery.to_string(), self.crashes + 1);

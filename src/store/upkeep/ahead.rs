@@ -125,8 +125,12 @@ impl Ahead {
             "UPDATE {table}
                 SET {set}
                 FROM {CLOCK}
-                WHERE {page} AND ({key}) IN (SELECT {key} FROM {table} WHERE {page} AND ({which})
-                    ORDER BY {key} LIMIT {BATCH} {{skip_locked}})"
+                WHERE {page} AND ({key}) IN (
+                    SELECT {key}
+                    FROM {table}
+                    WHERE {page} AND ({which})
+                    ORDER BY {key}
+                    LIMIT {BATCH} {{skip_locked}})"
         )
     }
 

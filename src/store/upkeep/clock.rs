@@ -79,7 +79,7 @@ pub(in crate::store) fn lanes(longest: i64) -> Ahead {
     let moved = |column: &str| {
         format!(
             "CASE WHEN {column} > clock.now THEN {column} - {{greatest}}(claimed_at - clock.now,
-                    0) ELSE {column} END"
+                0) ELSE {column} END"
         )
     };
     let (paced, lease) = (moved("paced_until"), moved("lease_until"));
@@ -88,12 +88,14 @@ pub(in crate::store) fn lanes(longest: i64) -> Ahead {
         table: "lanes",
         key: KeyColumns::Pair(["installation", "lane"]),
         set: format!(
-            "paced_until = {paced}, ready_at = {ready},
-                    lease_until = {{least}}({lease}, clock.now + $2),
-                    next_at = CASE WHEN lease_token IS NULL THEN {next}
+            "paced_until = {paced},
+                ready_at = {ready},
+                lease_until = {{least}}({lease}, clock.now + $2),
+                next_at = CASE
+                    WHEN lease_token IS NULL THEN {next}
                     ELSE {{least}}({next}, clock.now + $2) END,
-                    woken_at = {{least}}(woken_at, clock.now),
-                    claimed_at = {{least}}(claimed_at, clock.now)"
+                woken_at = {{least}}(woken_at, clock.now),
+                claimed_at = {{least}}(claimed_at, clock.now)"
         ),
         which: "claimed_at > {now} + $1 OR lease_until > {now} + $2".into(),
         values: params![NOISE, longest],
@@ -107,8 +109,9 @@ fn channels() -> Ahead {
         table: "channels",
         key: KeyColumns::Text("id"),
         set: "due_at = due_at - (touched_at - clock.now),
-                lease_until = CASE WHEN lease_until > 0
-                THEN {greatest}(lease_until - (touched_at - clock.now), 1) ELSE 0 END,
+                lease_until = CASE
+                    WHEN lease_until > 0 THEN {greatest}(lease_until - (touched_at - clock.now), 1)
+                    ELSE 0 END,
                 touched_at = clock.now"
             .into(),
         which: "touched_at > {now} + $1".into(),
@@ -130,9 +133,11 @@ fn channel_members() -> Ahead {
 /// A window is one minute long.
 fn posting() -> Ahead {
     const SET: &str = "spent_until = {least}(spent_until, clock.now),
-            paused_until = CASE WHEN window_at > clock.now
-            AND paused_until > clock.now THEN paused_until - (window_at - clock.now)
-            ELSE paused_until END, limited_at = {least}(limited_at, clock.now),
+            paused_until = CASE
+                WHEN window_at > clock.now AND paused_until > clock.now
+                    THEN paused_until - (window_at - clock.now)
+                ELSE paused_until END,
+            limited_at = {least}(limited_at, clock.now),
             window_posts = CASE WHEN window_at > clock.now THEN 0 ELSE window_posts END,
             window_at = {least}(window_at, clock.now)";
     Ahead {
@@ -181,9 +186,11 @@ fn events() -> Ahead {
 /// that was claimed was due.
 fn sweeps() -> Ahead {
     const SET: &str = "
-        next_at = CASE WHEN lease_token IS NULL THEN next_at - {greatest}(lease_until - clock.now,
-            0) ELSE {least}(next_at, clock.now) END,
-            lease_until = CASE WHEN lease_token IS NULL THEN {least}(lease_until, clock.now)
+        next_at = CASE
+            WHEN lease_token IS NULL THEN next_at - {greatest}(lease_until - clock.now, 0)
+            ELSE {least}(next_at, clock.now) END,
+        lease_until = CASE
+            WHEN lease_token IS NULL THEN {least}(lease_until, clock.now)
             ELSE lease_until END";
     Ahead {
         table: "held_sweeps",
@@ -226,10 +233,11 @@ pub struct ListBookings {
 /// A list that was neither read nor failed to be read was only requested, for the time of the
 /// request.
 fn readings(most: &ListBookings) -> Ahead {
-    const SET: &str = "next_refresh_at = CASE WHEN generation = 0
-            AND crawl_failures = 0 THEN {least}(next_refresh_at, clock.now)
-            ELSE {least}(next_refresh_at - {greatest}(published_at - clock.now, 0),
-            clock.now + $2) END, published_at = {least}(published_at, clock.now)";
+    const SET: &str = "next_refresh_at = CASE
+                WHEN generation = 0 AND crawl_failures = 0 THEN {least}(next_refresh_at, clock.now)
+                ELSE {least}(
+                    next_refresh_at - {greatest}(published_at - clock.now, 0), clock.now + $2) END,
+            published_at = {least}(published_at, clock.now)";
     Ahead {
         table: "directory",
         key: KeyColumns::Text("installation"),

@@ -19,6 +19,7 @@ use super::channels::{AWAITS, FOLLOWS, IN_LINE, NEVER, READY, behind};
 use crate::domain::capacity::budget::Budget;
 use crate::domain::capacity::priority::Priority;
 use crate::domain::delivery::State;
+use crate::domain::delivery::admission::LaneAddress;
 use crate::domain::delivery::subject::SlackRequestKind;
 use crate::domain::ids::{ChannelId, DeliveryId, InstallationId, ManagedChannelId, TenantId};
 use crate::domain::reason::Cancellation;
@@ -51,7 +52,7 @@ struct Joiner {
     id: String,
     tenant: TenantId,
     /// The lane that it leaves.
-    from: Option<(InstallationId, String)>,
+    from: Option<LaneAddress>,
     priority: Priority,
     budget: Budget,
 }
@@ -89,8 +90,12 @@ impl Waiting<'_> {
         code: &str,
     ) -> Result<u32, Error> {
         let which = format!(
-            "id IN (SELECT id FROM deliveries WHERE awaits_channel = $1 AND {AWAITS}
-                    AND tenant = $2 ORDER BY position, sequence LIMIT {AT_ONCE})"
+            "id IN (
+                SELECT id
+                FROM deliveries
+                WHERE awaits_channel = $1 AND {AWAITS} AND tenant = $2
+                ORDER BY position, sequence
+                LIMIT {AT_ONCE})"
         );
         let values = params![id.to_string(), tenant.as_str(), code];
         let (which, values) = (&which, &values);
@@ -152,17 +157,25 @@ impl Waiting<'_> {
     ) -> Result<Option<ManagedChannelId>, Error> {
         let next = |after: &str| {
             format!(
-                "(SELECT MIN(awaits_channel) FROM deliveries WHERE awaits_channel > {after}
-                        AND {AWAITS})"
+                "(SELECT MIN(awaits_channel)
+                    FROM deliveries
+                    WHERE awaits_channel > {after} AND {AWAITS})"
             )
         };
         // One search of the index for each channel, however many deliveries wait for it. Every id
         // is larger than the empty text.
         let text = format!(
-            "WITH RECURSIVE awaited (channel, number) AS (SELECT {}, 1 UNION ALL SELECT {},
-                    number + 1 FROM awaited WHERE channel IS NOT NULL AND number < {limit})
-                SELECT awaited.channel, CASE WHEN c.id IS NULL THEN 1 WHEN l.tenant IS NULL THEN 0
-                    ELSE {} END
+            "WITH RECURSIVE awaited (channel, number) AS (
+                    SELECT {}, 1
+                    UNION ALL
+                    SELECT {}, number + 1
+                    FROM awaited
+                    WHERE channel IS NOT NULL AND number < {limit})
+                SELECT awaited.channel,
+                    CASE
+                        WHEN c.id IS NULL THEN 1
+                        WHEN l.tenant IS NULL THEN 0
+                        ELSE {} END
                 FROM awaited
                 LEFT JOIN channels c ON c.id = awaited.channel {READY}
                 WHERE awaited.channel IS NOT NULL
@@ -264,8 +277,12 @@ async fn serve_batch(tx: &Tx, id: ManagedChannelId) -> Result<ServedBatch, Error
 /// The channel was released between an acceptance and the end of its line.
 async fn end_released(tx: &Tx, channel: &str) -> Result<ServedBatch, Error> {
     let which = format!(
-        "id IN (SELECT id FROM deliveries WHERE awaits_channel = $1 AND {AWAITS}
-                ORDER BY position, sequence LIMIT {AT_ONCE})"
+        "id IN (
+            SELECT id
+            FROM deliveries
+            WHERE awaits_channel = $1 AND {AWAITS}
+            ORDER BY position, sequence
+            LIMIT {AT_ONCE})"
     );
     let values = params![channel, Cancellation::ChannelReleased.code()];
     let ended = cancel_where(tx, &which, values, "$2").await?;
@@ -312,7 +329,7 @@ fn joiner(row: &Row) -> Result<Joiner, Error> {
     let mut columns = Columns::of(row);
     let (id, tenant) = (columns.take()?, columns.id(TenantId::parse)?);
     let installation = columns.optional_id(|text| InstallationId::parse(&text))?;
-    let from = installation.zip(columns.take::<Option<String>>()?);
+    let from = LaneAddress::of(installation, columns.take()?);
     let priority = Priority::from_code(columns.take()?);
     let request_kind = columns.request_kind()?;
     let budget = request_kind.map_or(columns.action()?.budget(), SlackRequestKind::budget);
@@ -333,7 +350,7 @@ async fn join(
     }
     let place = (installation, lane);
     let left = joiners.iter().filter_map(|joiner| joiner.from.as_ref());
-    let mut lanes: BTreeSet<_> = left.map(|(id, lane)| (*id, lane.as_str())).collect();
+    let mut lanes: BTreeSet<_> = left.map(|from| (from.installation, from.lane.as_str())).collect();
     lanes.insert(place);
     // Before the deliveries, because every transaction locks in this order.
     let positions = lane::positions(tx, &lanes, joiners.len()).await?;

@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use sea_orm::{ConnectionTrait as _, Value};
 
+use crate::domain::channels::place::ChannelPlace;
 use crate::domain::ids::{ChannelId, ChannelKey, InstallationId, ManagedChannelId, TenantId};
 use crate::domain::time::Timestamp;
 use crate::store::database::rows::{Column, Columns, given};
@@ -22,7 +23,7 @@ const CHUNK: usize = 256;
 pub struct KeyedChannel {
     pub id: ManagedChannelId,
     /// Its conversation, if it is ready in the workspace that the tenant is connected to now.
-    pub ready: Option<(InstallationId, ChannelId)>,
+    pub ready: Option<ChannelPlace>,
 }
 
 /// The next place of a new delivery for a channel.
@@ -56,9 +57,10 @@ pub(super) const IN_LINE: &str = "(CASE WHEN due_at >= expires_at THEN 1 ELSE 0 
 
 /// In a lane, and to go wherever the channel is; the condition of the index
 /// `deliveries_of_channel`. Deletions and crossings-out stay where their messages are.
-pub(super) const FOLLOWS: &str = "(CASE WHEN state = 'pending' AND lane IS NOT NULL
-        AND COALESCE(action, 'post') IN ('post', 'reply',
-        'replace') THEN awaits_channel END) IS NOT NULL";
+pub(super) const FOLLOWS: &str = "(CASE
+            WHEN state = 'pending' AND lane IS NOT NULL
+                AND COALESCE(action, 'post') IN ('post', 'reply', 'replace')
+                THEN awaits_channel END) IS NOT NULL";
 
 /// Whether a delivery for the channel with the id `channel` stands before a new one that would join
 /// the lane `lane` (both expressions): in line, or in another lane. 1 or 0.
@@ -66,8 +68,10 @@ pub(super) fn behind(channel: &str, lane: &str) -> String {
     let known = known();
     let first = |which: String| {
         format!(
-            "(SELECT 1 FROM deliveries WHERE awaits_channel = {channel} AND {which} AND {known}
-                    LIMIT 1)"
+            "(SELECT 1
+                FROM deliveries
+                WHERE awaits_channel = {channel} AND {which} AND {known}
+                LIMIT 1)"
         )
     };
     let (line, before, after) = (
@@ -101,7 +105,8 @@ impl Waiting<'_> {
                 let id = columns.uuid(ManagedChannelId::parse)?;
                 let installation = columns.optional_id(|text| InstallationId::parse(&text))?;
                 let channel = columns.optional_id(ChannelId::parse)?;
-                found.insert(key, KeyedChannel { id, ready: installation.zip(channel) });
+                let ready = ChannelPlace::of(installation, channel);
+                found.insert(key, KeyedChannel { id, ready });
             }
         }
         Ok(found)
@@ -109,17 +114,14 @@ impl Waiting<'_> {
 
     /// The conversation of a channel in Slack, in whatever state the channel is; `None` if it never
     /// existed there, or was released.
-    pub async fn channel_place(
-        self,
-        id: ManagedChannelId,
-    ) -> Result<Option<(InstallationId, ChannelId)>, Error> {
+    pub async fn channel_place(self, id: ManagedChannelId) -> Result<Option<ChannelPlace>, Error> {
         const SQL: &str = "SELECT installation, slack_channel FROM channels WHERE id = $1";
         let Some(row) = sql::one(self.store.reader(), SQL, params![id.to_string()]).await? else {
             return Ok(None);
         };
         let mut columns = Columns::of(&row);
         let installation = columns.optional_id(|text| InstallationId::parse(&text))?;
-        Ok(installation.zip(columns.optional_id(ChannelId::parse)?))
+        Ok(ChannelPlace::of(installation, columns.optional_id(ChannelId::parse)?))
     }
 }
 

@@ -104,8 +104,11 @@ impl Waiting<'_> {
     ) -> Result<Vec<UserId>, Error> {
         // Every id is larger than the empty text.
         let text = format!(
-            "SELECT DISTINCT user_id FROM deliveries WHERE state = 'held' AND tenant = $1
-                 AND user_id > $2 ORDER BY user_id LIMIT {limit}"
+            "SELECT DISTINCT user_id
+                FROM deliveries
+                WHERE state = 'held' AND tenant = $1 AND user_id > $2
+                ORDER BY user_id
+                LIMIT {limit}"
         );
         let values = params![tenant.as_str(), after.map_or("", UserId::as_str)];
         let rows = sql::all(self.store.reader(), &text, values).await?;
@@ -115,8 +118,13 @@ impl Waiting<'_> {
     /// People with held deliveries that are due, by tenant; up to about `limit`.
     pub async fn held_due(self, limit: u32) -> Result<BTreeMap<TenantId, Vec<UserId>>, Error> {
         let text = format!(
-            "SELECT DISTINCT tenant, user_id FROM (SELECT tenant, user_id FROM deliveries
-                 WHERE state = 'held' AND due_at <= {{now}} ORDER BY due_at LIMIT {limit}) AS due"
+            "SELECT DISTINCT tenant, user_id
+                FROM (
+                    SELECT tenant, user_id
+                    FROM deliveries
+                    WHERE state = 'held' AND due_at <= {{now}}
+                    ORDER BY due_at
+                    LIMIT {limit}) AS due"
         );
         let mut due: BTreeMap<TenantId, Vec<UserId>> = BTreeMap::new();
         for row in sql::all(self.store.reader(), &text, params![]).await? {
@@ -174,9 +182,13 @@ impl Store {
             let mut values = params![tenant.as_str()];
             values.extend(chunk.iter().map(|user| sea_orm::Value::from(user.as_str())));
             let text = format!(
-                "UPDATE deliveries SET {set} WHERE state = 'held' AND sequence IN
-                     (SELECT sequence FROM deliveries WHERE state = 'held' AND tenant = $1
-                      AND user_id IN ({}) ORDER BY sequence {{for_update}})",
+                "UPDATE deliveries
+                    SET {set}
+                    WHERE state = 'held' AND sequence IN (
+                        SELECT sequence
+                        FROM deliveries
+                        WHERE state = 'held' AND tenant = $1 AND user_id IN ({})
+                        ORDER BY sequence {{for_update}})",
                 placeholders(2, chunk.len())
             );
             changed += sql::execute(self.writer(), &text, values).await?;

@@ -110,9 +110,13 @@ impl Waiting<'_> {
         lease: Duration,
     ) -> Result<Vec<Resolving>, Error> {
         let text = format!(
-            "WITH due AS MATERIALIZED (SELECT sequence AS number FROM deliveries AS one
+            "WITH due AS MATERIALIZED (
+                    SELECT sequence AS number
+                    FROM deliveries AS one
                     WHERE {RESOLVES_DUE} AND due_at <= {{now}} AND {known} AND NOT ({behind})
-                    ORDER BY due_at, sequence LIMIT {limit} {{skip_locked}}) UPDATE deliveries
+                    ORDER BY due_at, sequence
+                    LIMIT {limit} {{skip_locked}})
+                UPDATE deliveries
                 SET lease_token = $1, due_at = clock.now + $2
                 FROM {CLOCK}
                 WHERE sequence IN (SELECT number FROM due) AND {STILL_RESOLVES}
@@ -438,8 +442,9 @@ async fn has_twin(
     let twin = format!(
         "SELECT 1
             FROM deliveries
-            WHERE tenant = $1 AND notification = (SELECT notification FROM deliveries
-                WHERE id = $2) AND id <> $2 AND COALESCE(user_id, '') <> '' AND installation = $3
+            WHERE tenant = $1
+                AND notification = (SELECT notification FROM deliveries WHERE id = $2)
+                AND id <> $2 AND COALESCE(user_id, '') <> '' AND installation = $3
                 AND lane = $4 AND {}
             LIMIT 1",
         StateIn("state", State::IN_LANE_OR_SENT)

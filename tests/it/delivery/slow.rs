@@ -15,7 +15,7 @@ use super::resolving::accept_for;
 use super::{World, worlds};
 use crate::outbox::clock::step_back;
 use crate::support::process::until;
-use crate::support::store::test_stores;
+use crate::support::store::{counts, test_stores};
 use crate::support::world::PATIENCE;
 
 impl World {
@@ -98,8 +98,9 @@ async fn a_slow_workspace_does_not_take_all_places() {
         let first = world.post_for(&neighbours[0], lanes[..38].to_vec()).await;
         let config = Config { workers: 2, slow_requests: 12, ..Config::default() };
         let _running = world.start_with(&config);
+        let raw = world.store.raw().await;
         let sending = async || {
-            let counts = world.store.records().counts(&neighbours[0].0).await.unwrap();
+            let counts = counts(&raw, &neighbours[0].0).await;
             counts.get("sending").copied().unwrap_or_default()
         };
         // Its share: half of the places, and the requests that both workers had begun before it was
@@ -157,7 +158,7 @@ async fn slow_questions_about_people_do_not_stop_another_tenants_resolving() {
         assert_eq!(state, State::Sent);
         // There is still no answer, and no further lookups were made.
         assert_eq!(asked(), 8);
-        assert_eq!(world.store.records().counts(&slow.0).await.unwrap()["resolving"], 20);
+        assert_eq!(world.store.counts(&slow.0).await["resolving"], 20);
         drop(running);
     }
 }

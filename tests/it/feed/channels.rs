@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use herald::domain::channels::place::ChannelPlace;
 use herald::domain::channels::progress::Progress;
 use herald::domain::channels::state::{ChannelMemberState, ChannelState};
 use herald::domain::channels::wish::{ChannelWish, NameTaken};
@@ -67,7 +68,7 @@ async fn every_change_of_a_channel_and_its_members_is_reported_once() {
             progress: Progress::default(),
             state: ChannelState::Ready,
             obstacle: None,
-            place: Some((installation(), place.clone())),
+            place: Some(ChannelPlace { installation: installation(), channel: place.clone() }),
         };
         for _ in 0..2 {
             store.channels().save(&lease, &save).await.unwrap();

@@ -54,6 +54,7 @@ async fn every_call_is_counted_by_its_answer() {
         world.client.load(&["ben"]).await;
         world.client.notify(notify("once", "request.completed", &["ben"])).await.unwrap();
         comes_to(world, NOTIFY, "OK", 1).await;
+        world.stored(1).await;
         let nobody = pb::NotifyRequest { tenant_id: TENANT.into(), ..pb::NotifyRequest::default() };
         assert_eq!(world.client.notify(nobody).await.unwrap_err().code(), Code::InvalidArgument);
         comes_to(world, NOTIFY, "INVALID_ARGUMENT", 1).await;

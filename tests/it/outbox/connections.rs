@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use futures_util::poll;
 use herald::domain::delivery::State;
-use herald::store::{Accepted, Backend, Config, Error, LaneClaim, SettleContext, Store};
+use herald::store::{
+    Accepted, Backend, Config, Error, LaneClaim, NotificationFilter, SettleContext, Store,
+};
 use sea_orm::{ConnectionTrait as _, TransactionTrait as _};
 
 use super::{call, claim_lanes, delivered, delivery, intend_post, lane, tenant, total};
 use crate::support::proxy::Proxy;
-use crate::support::store::{TestStore, test_stores};
+use crate::support::store::{TestStore, counts, test_stores};
 
 const CALLS: usize = 60;
 const LANES: usize = 4;
@@ -72,7 +74,7 @@ async fn storm(store: &TestStore) {
     }
     let in_progress = ["pending", "sending", "unknown"];
     loop {
-        let counts = store.records().counts(&tenant()).await.unwrap_or_default();
+        let counts = counts(&raw, &tenant()).await;
         if !counts.is_empty() && !in_progress.iter().any(|state| counts.contains_key(state)) {
             break;
         }
@@ -131,6 +133,9 @@ async fn connections_that_died_unused_fail_no_call() {
             }
             let raw = store.raw().await;
             raw.execute_unprepared(KILL).await.unwrap();
+            let filter = NotificationFilter::default();
+            let page = store.records().list_notifications(&tenant(), &filter, None, 10).await;
+            assert_eq!(page.unwrap().notifications.len(), 8);
             assert_eq!(total(&store).await, 8);
             raw.execute_unprepared(KILL).await.unwrap();
             let accepted = accept(8).await;

@@ -18,14 +18,14 @@ async fn history_reads_like_the_present() {
         let (claim, id) = sending(&store).await;
         assert!(settled(&store, &claim, id, &delivered()).await);
         let before = store.records().notification(&tenant(), call.id).await.unwrap().unwrap();
-        let counts = store.records().counts(&tenant()).await.unwrap();
+        let counts = store.counts(&tenant()).await;
         assert_eq!(store.ends().archive(HOUR, 10).await.unwrap(), 0);
         assert_eq!(store.ends().archive(Duration::ZERO, 10).await.unwrap(), 1);
         assert_eq!(store.ends().archive(Duration::ZERO, 10).await.unwrap(), 0);
         let after = store.records().notification(&tenant(), call.id).await.unwrap().unwrap();
         assert_eq!(after, before);
         assert_eq!(record(&store, id).await.attempts.len(), 1);
-        assert_eq!(store.records().counts(&tenant()).await.unwrap(), counts);
+        assert_eq!(store.counts(&tenant()).await, counts);
         assert!(matches!(store.outbox().accept(call).await.unwrap(), Accepted::Replayed { .. }));
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use herald::domain::channels::place::ChannelPlace;
 use herald::domain::channels::progress::Progress;
 use herald::domain::channels::state::{ChannelMemberState, ChannelObstacle, ChannelState};
 use herald::domain::channels::wish::{ChannelWish, NameTaken};
@@ -80,7 +81,7 @@ pub(super) fn ready(installation: InstallationId, channel: &str) -> ChannelSave 
         progress: Progress { name: Some("autumn".into()), ..Progress::default() },
         state: ChannelState::Ready,
         obstacle: None,
-        place: Some((installation, slack(channel))),
+        place: Some(ChannelPlace { installation, channel: slack(channel) }),
     }
 }
 
@@ -405,7 +406,8 @@ async fn events_of_members_are_applied_once_and_spare_a_removal() {
         assert!(observe("C1", ChannelObservation::IdChanged(slack("C2"))).await);
         assert!(!observe("C1", ChannelObservation::Changed).await);
         let got = store.channels().get(&tenant(), &key("track:1")).await.unwrap().unwrap();
-        assert_eq!(got.place, Some((somewhere(), slack("C2"))));
+        let moved = ChannelPlace { installation: somewhere(), channel: slack("C2") };
+        assert_eq!(got.place, Some(moved));
         assert_eq!((got.counts.left, got.counts.removing), (1, 1));
     }
 }

@@ -1,16 +1,18 @@
 //! Fresh stores for contract tests: SQLite always, PostgreSQL if a server is configured.
 
+use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use herald::domain::delivery::State;
 use herald::domain::ids::{InstallationId, TenantId};
 use herald::domain::secret::Secret;
 use herald::store::{
     Backend, Config, ConnectCompletion, ConnectGrant, CrawlLease, CrawledPage, NewInstallation,
     Saved, Store,
 };
-use sea_orm::{ConnectionTrait as _, Database, DatabaseConnection};
+use sea_orm::{ConnectionTrait as _, Database, DatabaseConnection, Statement};
 use tempfile::TempDir;
 
 /// The URL of a server whose user may create databases; tests/run sets it.
@@ -42,6 +44,11 @@ impl TestStore {
         raw(&self.config).await
     }
 
+    /// [`counts`] over a connection of its own.
+    pub(crate) async fn counts(&self, tenant: &TenantId) -> BTreeMap<&'static str, i64> {
+        counts(&self.raw().await, tenant).await
+    }
+
     /// Another replica: its own connections and caches on the same database.
     pub(crate) async fn replica(&self) -> Store {
         Store::open(&self.config).await.unwrap()
@@ -55,6 +62,33 @@ pub(crate) async fn raw(config: &Config) -> DatabaseConnection {
         None => format!("sqlite:{}", config.data_dir.join("herald.db").display()),
     };
     Database::connect(url).await.unwrap()
+}
+
+/// How many deliveries a tenant has in each state, including history; states without deliveries are
+/// absent. The sum is all accepted deliveries minus those that retention removed (invariant I1).
+pub(crate) async fn counts(
+    raw: &DatabaseConnection,
+    tenant: &TenantId,
+) -> BTreeMap<&'static str, i64> {
+    let text = format!(
+        "SELECT state, COUNT(*)
+            FROM (
+                SELECT state
+                FROM deliveries
+                WHERE tenant = '{tenant}'
+                UNION ALL
+                SELECT state
+                FROM deliveries_history
+                WHERE tenant = '{tenant}') AS every
+            GROUP BY state"
+    );
+    let text = Statement::from_string(raw.get_database_backend(), text);
+    let rows = raw.query_all_raw(text).await.unwrap();
+    let counts = rows.iter().map(|row| {
+        let code: String = row.try_get_by_index(0).unwrap();
+        (State::from_code(&code).unwrap().code(), row.try_get_by_index::<i64>(1).unwrap())
+    });
+    counts.collect()
 }
 
 /// Connects a tenant, which then exists, to a workspace, whichever other tenants use it, as a

@@ -5,9 +5,10 @@ use crate::app::tenant::Known;
 use crate::app::{Error, Violation};
 use crate::domain::delivery::DeliveryKind;
 use crate::domain::delivery::End;
+use crate::domain::delivery::admission::LaneAddress;
 use crate::domain::delivery::trace::Trace;
 use crate::domain::delivery::verdict::{Decided, FoundMember, Guarantee};
-use crate::domain::ids::{DeliveryId, InstallationId, SlackUserId, UserId};
+use crate::domain::ids::{DeliveryId, SlackUserId, UserId};
 use crate::domain::message::draft::DraftError;
 use crate::store::{ForChannel, NewDelivery, Target};
 
@@ -88,13 +89,13 @@ impl Planner<'_> {
     fn enter_channel(
         &self,
         channel: Option<ForChannel>,
-        expected: Option<(InstallationId, String)>,
+        expected: Option<LaneAddress>,
         guarantee: Guarantee,
         trace: Trace,
         planned: &mut Planned,
     ) -> Result<(Decided, DeliveryId), Error> {
         let awaits_channel = expected.is_none();
-        let lane = expected.as_ref().map(|(_, lane)| lane.clone());
+        let lane = expected.as_ref().map(|expected| expected.lane.clone());
         let shared = lane.as_ref().and_then(|lane| planned.share(lane, None));
         let delivery = if let Some(shared) = shared {
             shared

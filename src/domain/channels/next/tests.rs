@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::domain::channels::mark;
+use crate::domain::channels::place::ChannelPlace;
 use crate::domain::channels::progress::{Progress, SeenChannel};
 use crate::domain::channels::wish::ChannelWish;
 use crate::domain::ids::{ChannelId, ManagedChannelId};
@@ -34,8 +35,8 @@ fn granted() -> Vec<String> {
 
 type RowChange = fn(&mut Row);
 
-fn here() -> (InstallationId, ChannelId) {
-    (HERE, ChannelId::parse("C1").unwrap())
+fn here() -> ChannelPlace {
+    ChannelPlace { installation: HERE, channel: ChannelId::parse("C1").unwrap() }
 }
 
 fn seen(name: &str) -> SeenChannel {
@@ -60,7 +61,7 @@ struct Row {
     wish: ChannelWish,
     progress: Progress,
     wants_archived: bool,
-    place: Option<(InstallationId, ChannelId)>,
+    place: Option<ChannelPlace>,
     connected: Option<InstallationId>,
     dead: Option<&'static str>,
     granted: Vec<String>,
@@ -99,7 +100,7 @@ impl Row {
             wish: &self.wish,
             progress: &self.progress,
             wants_archived: self.wants_archived,
-            place: self.place.as_ref().map(|(installation, channel)| (*installation, channel)),
+            place: self.place.as_ref(),
             connected: self.connected,
             dead: self.dead,
             granted: &self.granted,
@@ -412,6 +413,17 @@ fn archived_channels_are_opened_only_by_right() {
     assert_eq!(row.next(), Step::Unarchive);
     row.done(&Step::Unarchive);
     assert_eq!(row.next(), Step::ReadMembers);
+}
+
+#[test]
+fn a_channel_that_a_holder_archived_before_it_died_is_opened_again() {
+    let mut row = Row::ready();
+    row.wants_archived = true;
+    assert!(begun(&row.next(), &mut row.progress));
+    row.wants_archived = false;
+    row.progress.doubt();
+    row.inspect(&SeenChannel { is_archived: true, ..seen("course-7") });
+    assert_eq!(row.next(), Step::Unarchive);
 }
 
 #[test]

@@ -417,10 +417,10 @@ fn what_changes_messages_goes_to_them_if_their_workspace_is_connected() {
     for action in Action::ALL {
         let world = World::with(|world| world.action = *action);
         let admitted = world.admit().unwrap();
-        let (here, there) = ((HERE, "U3".to_owned()), (ELSEWHERE, "U3".to_owned()));
+        let at = |installation| LaneAddress { installation, lane: "U3".into() };
         let lane = (!action.speaks()).then_some("U3");
-        assert_eq!(admitted.changes_in(Some(&here)), lane, "{action:?}");
-        assert_eq!(admitted.changes_in(Some(&there)), None);
+        assert_eq!(admitted.changes_in(Some(&at(HERE))), lane, "{action:?}");
+        assert_eq!(admitted.changes_in(Some(&at(ELSEWHERE))), None);
         assert_eq!(admitted.changes_in(None), None);
     }
 }

@@ -84,16 +84,26 @@ async fn name_replays(tx: &Tx, chosen: &[(DeadLetter, DeliveryId)]) -> Result<()
 
 /// The recipients that shared the dead letter also share its replay.
 async fn sharers(tx: &Tx, chosen: &[(DeadLetter, DeliveryId)]) -> Result<(), Error> {
-    let rows = chosen.iter();
-    let rows = rows.map(|(dead, by)| [dead.id.to_string().into(), by.to_string().into()]);
-    for (table, values) in given(tx.get_database_backend(), [Column::Text; 2], rows.collect()) {
+    /// The dead letter; not a column of the new rows.
+    const DEAD: &str = "dead";
+    let rows = chosen.iter().map(|(dead, by)| {
+        [
+            NewCell(DEAD, Column::Text, dead.id.to_string().into()),
+            NewCell("delivery", Column::Text, by.to_string().into()),
+        ]
+    });
+    let Some(rows) = NewRows::of(tx.get_database_backend(), rows.collect()) else {
+        return Ok(());
+    };
+    let ((names, values), dead) = (rows.without(&[DEAD]), rows.value(DEAD));
+    for (table, parameters) in rows.tables {
         let text = format!(
-            "INSERT INTO delivery_sharers (tenant, user_id, delivery, notification)
-                SELECT s.tenant, s.user_id, column2, s.notification
+            "INSERT INTO delivery_sharers ({names}, tenant, user_id, notification)
+                SELECT {values}, s.tenant, s.user_id, s.notification
                 FROM {table}
-                JOIN delivery_sharers s ON s.delivery = column1"
+                JOIN delivery_sharers s ON s.delivery = {dead}"
         );
-        sql::execute(tx, &text, values).await?;
+        sql::execute(tx, &text, parameters).await?;
     }
     Ok(())
 }

@@ -89,16 +89,21 @@ impl Templates<'_> {
 
 /// Adds the version, makes it the present one, and removes those that are too old to be kept.
 async fn put(tx: &Tx, prepared: &Prepared) -> Result<Timestamp, Error> {
-    const HEAD: &str = "INSERT INTO templates
-        (tenant, event_type, content_id, locale, version, live, updated_at)
-        VALUES ($1, $2, $3, $4, $5, $6, {now}) ON CONFLICT (tenant, event_type, content_id, locale)
-        DO UPDATE SET version = excluded.version, live = excluded.live,
-        updated_at = excluded.updated_at";
+    const HEAD: &str =
+        "INSERT INTO templates (tenant, event_type, content_id, locale, version, live, updated_at)
+        VALUES ($1, $2, $3, $4, $5, $6, {now})
+        ON CONFLICT (tenant, event_type, content_id, locale) DO UPDATE
+        SET version = excluded.version,
+            live = excluded.live,
+            updated_at = excluded.updated_at";
     const VERSION: &str = "INSERT INTO template_versions
-        (tenant, event_type, content_id, locale, version, form, saved_at, caller, actor, actor_key,
-        rolled_back_to) VALUES ($1, $2, $3, $4, $5, $6, {now}, $7, $8, $9, $10) RETURNING saved_at";
-    const OLD: &str = "DELETE FROM template_versions WHERE tenant = $1 AND event_type = $2
-        AND content_id = $3 AND locale = $4 AND version <= $5";
+            (tenant, event_type, content_id, locale, version, form, saved_at, caller, actor,
+                actor_key, rolled_back_to)
+        VALUES ($1, $2, $3, $4, $5, $6, {now}, $7, $8, $9, $10)
+        RETURNING saved_at";
+    const OLD: &str = "DELETE FROM template_versions
+        WHERE tenant = $1 AND event_type = $2 AND content_id = $3 AND locale = $4
+            AND version <= $5";
     let with = |more: Vec<Value>| [prepared.key.clone(), more].concat();
     let live = i64::from(prepared.form.is_some());
     sql::execute(tx, HEAD, with(params![prepared.version, live])).await?;

@@ -134,16 +134,25 @@ fn send(backend: DbBackend) -> String {
     let row = by_key(backend, "deliveries.id", "column5");
     format!(
         "UPDATE deliveries
-            SET state = 'sending', attempt = deliveries.attempt + 1, probes = 0,
-                sending_since = clock.now, lease_token = column3, updated_at = clock.now,
-                due_at = {}, deed = column6, thread_ts = column7
+            SET state = 'sending',
+                attempt = deliveries.attempt + 1,
+                probes = 0,
+                sending_since = clock.now,
+                lease_token = column3,
+                updated_at = clock.now,
+                due_at = {},
+                deed = column6,
+                thread_ts = column7
             FROM {CLOCK}, given
             JOIN {head}
             WHERE {head_row} AND {row} AND {STATE} = 'pending'
                 AND deliveries.expires_at > clock.now
-                AND (column8 = 0 OR ({} IS NULL
-                AND NOT EXISTS (SELECT 1 FROM posting WHERE posting.installation = column1
-                AND {} > clock.now)))
+                AND (column8 = 0
+                    OR ({} IS NULL
+                        AND NOT EXISTS (
+                            SELECT 1
+                            FROM posting
+                            WHERE posting.installation = column1 AND {} > clock.now)))
             RETURNING id, deliveries.lease_token, attempt",
         due("deliveries", "clock.now"),
         doubt("deliveries"),
@@ -157,10 +166,18 @@ fn hold_and_send(table: &str, patience: Patience) -> String {
     let clock = patience.clock(DbBackend::Postgres);
     let lane = given_lane(DbBackend::Postgres);
     format!(
-        "WITH held AS (SELECT given.* FROM {clock}, {table} JOIN lanes ON {lane}
-                AND lanes.lease_token = column3 ORDER BY lanes.installation,
-                lanes.lane FOR UPDATE OF lanes),
-                given AS ({HOLD} FROM {CLOCK}, held WHERE {lane} RETURNING held.*) {}",
+        "WITH held AS (
+                    SELECT given.*
+                    FROM {clock}, {table}
+                    JOIN lanes ON {lane} AND lanes.lease_token = column3
+                    ORDER BY lanes.installation, lanes.lane
+                    FOR UPDATE OF lanes),
+                given AS (
+                    {HOLD}
+                    FROM {CLOCK}, held
+                    WHERE {lane}
+                    RETURNING held.*)
+            {}",
         send(DbBackend::Postgres)
     )
 }

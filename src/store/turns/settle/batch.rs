@@ -11,7 +11,7 @@ use super::attempts::LoggedRequest;
 use crate::domain::ids::{ChannelId, DeliveryId};
 use crate::domain::time::micros;
 use crate::store::database::group::{Bounds, Weight};
-use crate::store::database::rows::{Column, Columns, given};
+use crate::store::database::rows::{Column, Columns, NewCell, NewRows, given};
 use crate::store::database::sql::{self, CLOCK, by_key};
 use crate::store::database::transaction::{Patience, Tx, at_once, scoped};
 use crate::store::lanes::claim::{LaneClaim, PACED, UNLEASE};
@@ -21,6 +21,8 @@ use crate::store::{Backend, Error, Store};
 
 const TEXT: Column = Column::Text;
 const NUMBER: Column = Column::Number;
+/// The column of `attempts` with the time that a request took.
+const TOOK: &str = "took";
 
 /// A message that Slack stored.
 #[derive(Debug, Clone)]
@@ -160,25 +162,30 @@ async fn log(
     let rows = ended.iter().filter_map(|one| {
         let request = requests.get(&one.delivery)?;
         Some([
-            one.delivery.to_string().into(),
-            request.attempt.into(),
-            request.started_at.unwrap_or(request.ended_at).into(),
-            request.ended_at.into(),
-            one.request.map(|request| request.method).into(),
+            NewCell("delivery", TEXT, one.delivery.to_string().into()),
+            NewCell("number", NUMBER, request.attempt.into()),
+            NewCell("started_at", NUMBER, request.started_at.unwrap_or(request.ended_at).into()),
+            NewCell("ended_at", NUMBER, request.ended_at.into()),
+            NewCell(
+                "method",
+                Column::OptionalText,
+                one.request.map(|request| request.method).into(),
+            ),
             // No request takes less than no time.
-            one.request.map_or(-1, |request| micros(request.took)).into(),
+            NewCell(TOOK, NUMBER, one.request.map_or(-1, |request| micros(request.took)).into()),
         ])
     });
-    let columns = [TEXT, NUMBER, NUMBER, NUMBER, Column::OptionalText, NUMBER];
-    for (table, values) in given(tx.get_database_backend(), columns, rows.collect()) {
+    let Some(rows) = NewRows::of(tx.get_database_backend(), rows.collect()) else {
+        return Ok(());
+    };
+    let ((names, values), took) = (rows.without(&[TOOK]), rows.value(TOOK));
+    for (table, parameters) in rows.tables {
         let text = format!(
-            "INSERT INTO attempts (delivery, number, started_at, ended_at, outcome, code,
-                    method, took)
-                SELECT column1, column2, column3, column4, 'sent', NULL, column5,
-                    NULLIF(column6, -1)
+            "INSERT INTO attempts ({names}, {TOOK}, outcome, code)
+                SELECT {values}, NULLIF({took}, -1), 'sent', NULL
                 FROM {table}"
         );
-        sql::execute(tx, &text, values).await?;
+        sql::execute(tx, &text, parameters).await?;
     }
     Ok(())
 }

@@ -83,8 +83,8 @@ impl Life {
 
     /// The row's channel.
     fn place(&mut self) -> Option<&mut Channel> {
-        let (_, id) = self.row.place.as_ref()?;
-        self.channels.iter_mut().find(|it| it.seen.id == *id)
+        let place = self.row.place.as_ref()?;
+        self.channels.iter_mut().find(|it| it.seen.id == place.channel)
     }
 
     /// The channels that the bot sees in the tenant's workspace.
@@ -112,7 +112,7 @@ impl Life {
     }
 
     fn take(&mut self, seen: &SeenChannel) {
-        self.row.place = self.row.connected.map(|workspace| (workspace, seen.id.clone()));
+        self.row.place = ChannelPlace::of(self.row.connected, Some(seen.id.clone()));
         self.looks = None;
     }
 
@@ -203,7 +203,7 @@ impl Life {
     }
 
     fn inspect(&mut self) {
-        let (_, id) = self.row.place.clone().unwrap();
+        let id = self.row.place.clone().unwrap().channel;
         let found = self.listed().into_iter().find(|seen| seen.id == id);
         let Some(mut seen) = found else {
             self.refused(&Step::Inspect, "channel_not_found");
@@ -218,7 +218,7 @@ impl Life {
     /// Slack carries out a step in the row's channel, or refuses it.
     fn change(&mut self, step: &Step) -> Result<(), &'static str> {
         let topic = self.row.wish.topic.clone();
-        let (_, id) = self.row.place.clone().unwrap();
+        let id = self.row.place.clone().unwrap().channel;
         let opens = self.opens;
         let workspace = self.row.connected.unwrap();
         let is_taken = matches!(step, Step::Rename { name } if self.is_taken(name, workspace));
@@ -358,7 +358,7 @@ impl Life {
 
     fn check(&self) {
         let progress = &self.row.progress;
-        let owned = self.row.place.as_ref().filter(|_| progress.owned).map(|(_, id)| id);
+        let owned = self.row.place.as_ref().filter(|_| progress.owned).map(|place| &place.channel);
         let kept = |it: &&Channel| !it.deleted && (it.ours || Some(&it.seen.id) == owned);
         let kept: Vec<&Channel> = self.channels.iter().filter(kept).collect();
         assert!(kept.len() <= 1, "{kept:#?}");
@@ -368,7 +368,7 @@ impl Life {
     fn settle(&mut self) {
         self.land();
         let attempted = self.row.progress.attempt.as_ref().and_then(|it| it.installation);
-        let placed = self.row.place.as_ref().map(|(workspace, _)| *workspace);
+        let placed = self.row.place.as_ref().map(|place| place.installation);
         self.row.connected = placed.or(attempted).or(Some(HERE));
         (self.row.dead, self.row.granted) = (None, granted());
         self.row.now = self.row.now.plus(GAP * 2);
