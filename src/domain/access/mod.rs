@@ -306,10 +306,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_touches_what_is_somebody_else_s() {
+    fn users_have_no_access_to_the_data_of_other_people() {
         for right in TABLE.iter().filter(|right| right.about != About::Tenant) {
-            for who in [Who::User, Who::Actor, Who::Editor] {
-                assert_ne!(right.cell(who, Whose::Other), YES, "{right:?} {who:?}");
+            for user in [Who::User, Who::Actor, Who::Editor] {
+                assert_ne!(right.cell(user, Whose::Other), YES, "{right:?} {user:?}");
             }
         }
     }

@@ -208,15 +208,9 @@ impl Store {
         let text = format!(
             "SELECT delivery, number, started_at, ended_at, outcome, code, method, took
                 FROM attempts
-                WHERE delivery IN (
-                    SELECT id
-                    FROM deliveries
-                    WHERE {filter}
-                    UNION ALL
-                    SELECT id
-                    FROM deliveries_history
-                    WHERE {filter})
-                ORDER BY sequence"
+                WHERE delivery IN ({})
+                ORDER BY sequence",
+            ids_of(filter)
         );
         let mut attempts = HashMap::<DeliveryId, Vec<AttemptRecord>>::new();
         for row in sql::all(self.reader(), &text, values.clone()).await? {
@@ -232,6 +226,19 @@ impl Store {
         }
         Ok(records)
     }
+}
+
+/// The ids of the deliveries, ended ones included, for which a condition holds.
+pub(in crate::store) fn ids_of(filter: &str) -> String {
+    format!(
+        "SELECT id
+            FROM deliveries
+            WHERE {filter}
+            UNION ALL
+            SELECT id
+            FROM deliveries_history
+            WHERE {filter}"
+    )
 }
 
 fn attempt(row: &Row) -> Result<(DeliveryId, AttemptRecord), Error> {

@@ -10,6 +10,7 @@ use crate::domain::ids::{DeliveryId, TenantId, UserId};
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, params, placeholders};
 use crate::store::database::transaction::Tx;
+use crate::store::records::deliveries::ids_of;
 use crate::store::seal::data_keys::{ScopeKeys, SealedCell};
 use crate::store::seal::person_keys::SealingKeys;
 use crate::store::{Error, Store};
@@ -57,15 +58,9 @@ impl Store {
         let text = format!(
             "SELECT delivery, user_id
                 FROM delivery_sharers
-                WHERE delivery IN (
-                    SELECT id
-                    FROM deliveries
-                    WHERE {filter}
-                    UNION ALL
-                    SELECT id
-                    FROM deliveries_history
-                    WHERE {filter})
-                ORDER BY user_id"
+                WHERE delivery IN ({})
+                ORDER BY user_id",
+            ids_of(filter)
         );
         let mut shared = HashMap::<DeliveryId, Vec<UserId>>::new();
         for row in sql::all(self.reader(), &text, values).await? {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use herald::domain::channels::place::ChannelPlace;
 use herald::domain::channels::progress::Progress;
 use herald::domain::channels::state::{ChannelMemberState, ChannelState};
-use herald::domain::channels::wish::{ChannelWish, NameTaken};
+use herald::domain::channels::wish::ChannelWish;
 use herald::domain::ids::{ChannelId, ChannelKey, UserId};
 use herald::store::{
     ChannelChange, ChannelChangeKind, ChannelSave, FeedExtent, MemberUpdate, MembersChange,
@@ -13,6 +13,7 @@ use herald::store::{
 };
 
 use crate::outbox::{LEASE, installation, post, tenant};
+use crate::store::channels::wish;
 use crate::support::store::test_stores;
 
 fn key() -> ChannelKey {
@@ -30,18 +31,7 @@ async fn all(store: &Store) -> Vec<ChannelChange> {
 }
 
 async fn ensure(store: &Store, people: &[&str]) {
-    let wish = ChannelWish {
-        name: "Autumn".into(),
-        is_private: false,
-        topic: String::new(),
-        purpose: String::new(),
-        name_taken: NameTaken::Fail,
-        follow_name: false,
-        remove_unlisted: false,
-        create_not_before: None,
-        archive_after: None,
-        archive_notice: Duration::ZERO,
-    };
+    let wish = ChannelWish { remove_unlisted: false, ..wish("Autumn") };
     let wished = |name: &&str| WishedMember { user: user(name), roles: Vec::new() };
     let members = people.iter().map(wished).collect();
     let change = MembersChange::Replace { members, remove_unlisted: false };

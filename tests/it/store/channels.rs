@@ -44,7 +44,7 @@ pub(super) fn slack(id: &str) -> ChannelId {
     ChannelId::parse(id).unwrap()
 }
 
-pub(super) fn wish(name: &str) -> ChannelWish {
+pub(crate) fn wish(name: &str) -> ChannelWish {
     ChannelWish {
         name: name.into(),
         is_private: false,

@@ -1,6 +1,6 @@
 //! The store by itself, on both databases: its schema, and the promises of its parts.
 
-mod channels;
+pub(crate) mod channels;
 mod channels_clock;
 mod channels_events;
 mod channels_turns;

@@ -48,12 +48,23 @@ struct Changed<'a> {
 impl Changed<'_> {
     /// Each of the people was asked for: to be in the channel, or not to be (`wanted`).
     fn judge(&self, case: &Case<'_>, wanted: bool, judgement: &mut Judgement) {
-        let Self { wished, life, request, people } = self;
+        let Self { wished, request, people, .. } = self;
         let changed = if wanted { "invited" } else { "removed" };
-        for person in people.iter().filter(|one| !is_asked(case, life, one, wanted, request)) {
+        let calls = self.calls(case);
+        for person in people.iter().filter(|one| !is_asked(case, &calls, one, wanted, request)) {
             let sentence = format!("{wished}: {person} was {changed} at {}", request.began);
             judgement.found(Kind::Unasked, sentence);
         }
+    }
+
+    /// The calls about the channel. If a failover lost its release, the channel of the first wish
+    /// is that of the second one as well.
+    fn calls<'c>(&'c self, case: &'c Case<'_>) -> Vec<&'c ChannelCall> {
+        let key = &self.wished.key;
+        if !case.is_forgotten_key(key) {
+            return self.life.calls.clone();
+        }
+        case.evidence.channel_calls.iter().filter(|call| call.key == *key).collect()
     }
 
     /// No one was invited again without a new wish.
@@ -93,7 +104,7 @@ fn is_wished_anew(life: &Life<'_>, person: &str, request: &Request) -> bool {
 /// Whether a call asked for it, and no later one took that back long enough before the request.
 fn is_asked(
     case: &Case<'_>,
-    life: &Life<'_>,
+    calls: &[&ChannelCall],
     person: &str,
     wanted: bool,
     request: &Request,
@@ -102,11 +113,11 @@ fn is_asked(
     let says = |call: &&&ChannelCall, what| call.statement.wants(person) == Some(what);
     // A replica may be about to make the request, within its lease.
     let known = request.began - 2 * case.evidence.rules.lease;
-    let against: Vec<&&ChannelCall> = (life.calls.iter())
+    let against: Vec<&&ChannelCall> = (calls.iter())
         .filter(|call| says(call, !wanted) && call.is_accepted() && call.ended <= known)
         .filter(|call| !case.is_lost(call.began, call.ended))
         .collect();
-    let mut reasons = life.calls.iter().filter(|call| says(call, wanted));
+    let mut reasons = calls.iter().filter(|call| says(call, wanted));
     reasons.any(|reason| {
         let over = if reason.is_accepted() { reason.ended } else { reason.ended + STALE };
         reason.began <= request.ended && !against.iter().any(|other| other.began > over)
