@@ -232,7 +232,7 @@ fn app(previous: Option<&str>) -> AppCredentials {
 #[tokio::test]
 async fn a_refused_secret_is_followed_by_the_one_before() {
     let said =
-        |body: serde_json::Value| Play::Answer(answer(200, &[], body.to_string().as_bytes()));
+        |body: Value| Play::Answer(answer(200, &[], body.to_string().as_bytes()));
     let script = [
         said(json!({"ok": false, "error": "bad_client_secret"})),
         said(json!({"ok": true, "access_token": "xoxb-new"})),

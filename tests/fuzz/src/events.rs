@@ -41,7 +41,8 @@ pub(crate) fn run(body: &[u8]) {
                     let read: ChannelEvent = serde_json::from_slice(&stored).unwrap();
                     assert_eq!(&read, event);
                 }
-                What::Uninstalled | What::TokenRevoked | What::RateLimited => {}
+                What::Organization { .. } | What::Uninstalled | What::TokenRevoked => {}
+                What::RateLimited => {}
             }
             String::new()
         }
