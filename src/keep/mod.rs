@@ -29,9 +29,9 @@ const LOOKED_AT: u32 = 64;
 const POLL: Duration = Duration::from_secs(5);
 /// The shortest: a token that is due may be another replica's by then.
 const SHORTEST: Duration = Duration::from_millis(20);
-/// How often tokens without an end are looked for whose app gives tokens that expire.
+/// How often tokens without an end are looked for whose app may give tokens that expire by now.
 const UNROTATED: Duration = Duration::from_secs(600);
-/// Those of one look, and when one that Slack did not exchange is tried again.
+/// Those of one look, and when an app whose token Slack did not exchange is tried again.
 const UNROTATED_AT_ONCE: u32 = 16;
 const UNROTATED_AGAIN: Duration = Duration::from_secs(86_400);
 /// Pieces of work on moves in one round.
@@ -103,7 +103,7 @@ impl Keeper {
             let again = self.scaled(UNROTATED_AGAIN);
             let found = tokens.find_unrotated(UNROTATED_AT_ONCE, again).await?;
             if found > 0 {
-                tracing::info!(found, "tokens without an end are exchanged for expiring ones");
+                tracing::info!(found, "tokens without an end may be exchanged for expiring ones");
             }
         }
         let free = AT_ONCE.saturating_sub(running.len());

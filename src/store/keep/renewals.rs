@@ -264,17 +264,45 @@ impl InstallationTokens<'_> {
         Ok(if present == Some(version) { Expiry::Final } else { Expiry::Replaced })
     }
 
-    /// Makes tokens without an end due for an exchange whose app gives tokens that expire: the app
-    /// was changed in Slack after they were issued. Those that Slack refused to exchange are due
-    /// again after `pause`. At most `limit`; returns how many.
+    /// Makes tokens without an end due for an exchange that may be for ones that expire: the app was
+    /// changed in Slack after they were issued. Slack says that of no app, so one token of each app
+    /// is tried when `pause` has passed since the last attempt for the app, and since the token was
+    /// issued; the one whose last attempt is longest ago. If another token of the app expires, all
+    /// are due, and those that Slack refused to exchange again after `pause`. At most `limit`;
+    /// returns how many.
     pub async fn find_unrotated(self, limit: u32, pause: Duration) -> Result<u64, Error> {
-        const SQL: &str = "UPDATE installations SET refresh_due_at = {now}
-            WHERE id IN (SELECT i.id FROM installations i
-                WHERE i.state = 'active' AND i.refresh_token IS NULL AND i.org IS NULL
-                    AND i.refresh_due_at IS NULL AND i.refresh_lease_until <= {now} - $2
-                    AND i.app_id IN (SELECT r.app_id FROM installations r
-                        WHERE r.refresh_token IS NOT NULL)
-                ORDER BY i.id LIMIT $1 {skip_locked})";
+        const SQL: &str = "UPDATE installations
+            SET refresh_due_at = {now}
+            WHERE id IN (
+                SELECT i.id
+                FROM installations i
+                WHERE i.state = 'active'
+                    AND i.refresh_token IS NULL
+                    AND i.org IS NULL
+                    AND i.refresh_due_at IS NULL
+                    AND i.refresh_lease_until <= {now} - $2
+                    AND (i.app_id IN (
+                            SELECT r.app_id
+                            FROM installations r
+                            WHERE r.refresh_token IS NOT NULL)
+                        OR i.id IN (
+                            SELECT t.id
+                            FROM (
+                                SELECT id, COALESCE(token_issued_at, installed_at) AS issued_at,
+                                    ROW_NUMBER() OVER (
+                                        PARTITION BY app_id
+                                        ORDER BY refresh_lease_until, id) AS place,
+                                    MAX(refresh_lease_until) OVER (
+                                        PARTITION BY app_id) AS tried_at
+                                FROM installations
+                                WHERE state = 'active'
+                                    AND refresh_token IS NULL
+                                    AND org IS NULL) AS t
+                            WHERE t.place = 1
+                                AND t.tried_at <= {now} - $2
+                                AND t.issued_at <= {now} - $2))
+                ORDER BY i.id
+                LIMIT $1 {skip_locked})";
         let values = params![i64::from(limit), micros(pause)];
         sql::execute(self.store.writer(), SQL, values).await
     }

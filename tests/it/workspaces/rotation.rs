@@ -271,6 +271,42 @@ async fn a_token_without_an_end_is_exchanged_once_the_app_rotates() {
         .await;
 }
 
+/// No other installation of the app has a token that expires. Red without the installations of
+/// `t` in `find_unrotated` in `store/keep/renewals.rs`.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_only_installation_of_an_app_that_rotates_by_now_is_exchanged_too() {
+    const TRIED: &str = "SELECT COUNT(*) FROM installations \
+        WHERE refresh_due_at IS NULL AND refresh_failures = 1";
+    fresh(1)
+        .run(async |world| {
+            world.make_ready().await;
+            world.client.load(&["ben"]).await;
+            // A day later: the app does not rotate yet, and the workspace lives on.
+            let earlier = "UPDATE installations SET installed_at = 0, token_issued_at = 0, \
+                refresh_lease_until = 0";
+            world.execute(earlier).await.unwrap();
+            let second = Replica::start(world.settings()).await;
+            world.called("oauth.v2.exchange", 1).await;
+            until("the refusal is stored", async || (world.count(TRIED).await == 1).then_some(()))
+                .await;
+            assert_eq!(state(world).await.0, WorkspaceState::Active);
+            second.stopped().await;
+            // One more day, and the app rotates.
+            rotate(world, 43_200);
+            world.execute(earlier).await.unwrap();
+            let third = Replica::start(world.settings()).await;
+            until("the new token is stored", async || {
+                let renewed = "SELECT COUNT(*) FROM installations WHERE renewals = 1";
+                (world.count(renewed).await == 1).then_some(())
+            })
+            .await;
+            let id = accepted(world, "after").await;
+            assert_eq!(sent(world, &id).await.attempts, 1);
+            third.stopped().await;
+        })
+        .await;
+}
+
 /// Stores another installation of the app, with a token that expires.
 async fn another_rotates(world: &World) {
     let other = "INSERT INTO installations (id, app_id, enterprise_id, team_id, org_wide, \
