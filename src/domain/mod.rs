@@ -3,10 +3,12 @@
 //! Modules by subject: `access` (callers and permissions), `capacity` (scarce resources and their
 //! division), `mapping` (the expressions), `directory` (the member list), `identity` (people as
 //! members), `message` (the words), `delivery` (the life of a delivery), `channels` (the life of a
-//! channel that Herald makes and keeps), `token_life` (the exchange of expiring tokens), `features`
-//! (what Herald needs of Slack, and for which purpose), `slack_manifest` (the description of the
-//! Slack app). The other files have types that all of them use.
+//! channel that Herald makes and keeps), `token_life` (the exchange of expiring tokens), `backoff`
+//! (the wait before another attempt), `features` (what Herald needs of Slack, and for which
+//! purpose), `slack_manifest` (the description of the Slack app). The other files have types that
+//! all of them use.
 
+pub mod backoff;
 pub mod limits;
 pub mod loopback;
 pub mod reason;

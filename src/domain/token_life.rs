@@ -8,6 +8,8 @@
 
 use std::time::Duration;
 
+use crate::domain::backoff::backoff;
+
 /// The wait after the first failure; it doubles each time.
 const FIRST: Duration = Duration::from_secs(1);
 /// The longest wait after a failure without a refusal.
@@ -67,7 +69,7 @@ pub fn after_failure(
     failures: u32,
     has_expired: bool,
 ) -> RenewalStep {
-    let wait = FIRST.saturating_mul(1 << failures.min(16)).min(LONGEST);
+    let wait = backoff(failures.saturating_add(1), 1.0, FIRST, LONGEST);
     match failure {
         RenewalFailure::Unsent => RenewalStep::Again(wait),
         RenewalFailure::Unclear => RenewalStep::AfterLease(wait),

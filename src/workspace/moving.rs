@@ -7,10 +7,12 @@ use std::time::Duration;
 use super::{Error, Method, Workspaces};
 use crate::domain::ids::InstallationId;
 use crate::slack;
-use crate::store::{self, MigrationStep, MigrationWork};
+use crate::store::{self, MigrationPace, MigrationStep, MigrationWork};
 
-/// The time between two looks whether a move has ended. Moves last for minutes to hours.
+/// The time to the first look whether a move has ended. Moves last for minutes to hours, and the
+/// time between two looks doubles.
 const LOOK: Duration = Duration::from_secs(30);
+const LOOK_AT_MOST: Duration = Duration::from_secs(600);
 /// How long an exchange of ids may wait for its budget.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -18,6 +20,14 @@ impl Workspaces {
     /// When a call for a workspace that moves is worth repeating.
     pub(super) fn migration_pause(&self) -> Duration {
         LOOK.mul_f64(self.time_scale())
+    }
+
+    fn migration_pace(&self) -> MigrationPace {
+        MigrationPace {
+            first: self.migration_pause(),
+            longest: LOOK_AT_MOST.mul_f64(self.time_scale()),
+            dice: rand::random(),
+        }
     }
 
     /// Slack reports that a workspace moves: it is stopped until [`Self::look_at_migration`] finds
@@ -60,8 +70,8 @@ impl Workspaces {
 
     /// Does one piece of the work on workspaces that move, or have moved. `false`: none is due.
     pub async fn follow_migrations(&self) -> Result<bool, Error> {
-        let pause = self.migration_pause();
-        let Some(work) = self.store.tokens().claim_migration(pause).await? else {
+        let pace = self.migration_pace();
+        let Some(work) = self.store.tokens().claim_migration(pace).await? else {
             return Ok(false);
         };
         let MigrationWork { installation, step } = work;

@@ -5,6 +5,6 @@ mod moving;
 mod orgs;
 mod renewals;
 
-pub use moving::{MigrationStep, MigrationWork};
+pub use moving::{MigrationPace, MigrationStep, MigrationWork};
 pub use orgs::OrgTeam;
 pub use renewals::{Expiry, SealedPair, TokenLease, TokenSchedule};

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use sea_orm::ConnectionTrait as _;
 
+use crate::domain::backoff::{attempt_after, backoff};
 use crate::domain::ids::{InstallationId, SlackUserId};
-use crate::domain::time::micros;
+use crate::domain::time::{Timestamp, micros};
 use crate::store::database::rows::{Column, Columns, given, parse_id};
 use crate::store::database::sql::{self, params};
 use crate::store::database::transaction::scoped;
@@ -29,6 +30,30 @@ pub enum MigrationStep {
     Look,
     /// Exchange the ids of members after this one.
     Exchange { after: String },
+}
+
+/// When work on a move is due again.
+#[derive(Debug, Clone, Copy)]
+pub struct MigrationPace {
+    /// The first wait for the end of a move, and the wait for ids that Slack does not give now.
+    pub first: Duration,
+    /// The longest wait for the end of a move. The waits double as the move goes on.
+    pub longest: Duration,
+    /// In `[0, 1)`: spreads the looks at workspaces that move together.
+    pub dice: f64,
+}
+
+impl MigrationPace {
+    /// The wait before the next work on a workspace that has been moving since then.
+    fn wait(self, step: &MigrationStep, since: Timestamp, now: Timestamp) -> Duration {
+        match step {
+            MigrationStep::Look => {
+                let attempt = attempt_after(now.since(since), self.first);
+                backoff(attempt, self.dice, self.first, self.longest)
+            }
+            MigrationStep::Exchange { .. } => self.first,
+        }
+    }
 }
 
 impl InstallationTokens<'_> {
@@ -90,32 +115,40 @@ impl InstallationTokens<'_> {
             .await
     }
 
-    /// The next work that is due. It is due again after `pause`, unless its outcome is recorded
-    /// sooner.
-    pub async fn claim_migration(self, pause: Duration) -> Result<Option<MigrationWork>, Error> {
+    /// The next work that is due. It is due again by `pace`, unless its outcome is recorded sooner.
+    pub async fn claim_migration(
+        self,
+        pace: MigrationPace,
+    ) -> Result<Option<MigrationWork>, Error> {
         // No look is booked further ahead than that, except if the clock has stepped back since.
-        const DUE: &str = "SELECT id FROM installations
-            WHERE migration_look_at IS NOT NULL AND state = 'active'
+        const DUE: &str = "SELECT id, mapped_after, migrating_since, {now}
+            FROM installations
+            WHERE migration_look_at IS NOT NULL
+                AND state = 'active'
                 AND (migration_look_at <= {now} OR migration_look_at > {now} + 2 * $1)
-            ORDER BY migration_look_at LIMIT 1";
-        const SQL: &str = "UPDATE installations SET migration_look_at = {now} + $1
+            ORDER BY migration_look_at
+            LIMIT 1";
+        const SQL: &str = "UPDATE installations
+            SET migration_look_at = {now} + $3
             WHERE id = $2
-                AND (migration_look_at <= {now} OR migration_look_at > {now} + 2 * $1)
-            RETURNING id, mapped_after";
-        let pause = micros(pause);
-        let Some(due) = sql::one(self.store.reader(), DUE, params![pause]).await? else {
+                AND (migration_look_at <= {now} OR migration_look_at > {now} + 2 * $1)";
+        let longest = micros(pace.longest);
+        let Some(due) = sql::one(self.store.reader(), DUE, params![longest]).await? else {
             return Ok(None);
         };
-        let values = params![pause, due.get::<String>(0)?];
-        let row = sql::one(self.store.writer(), SQL, values).await?;
-        let Some(row) = row else { return Ok(None) };
-        let mut columns = Columns::of(&row);
-        let installation = parse_id(&columns.take::<String>()?)?;
+        let mut columns = Columns::of(&due);
+        let id: String = columns.take()?;
         let step = match columns.take::<Option<String>>()? {
             Some(after) => MigrationStep::Exchange { after },
             None => MigrationStep::Look,
         };
-        Ok(Some(MigrationWork { installation, step }))
+        let (since, now) = (columns.optional_time()?, columns.time()?);
+        let wait = micros(pace.wait(&step, since.unwrap_or(now), now));
+        let values = params![longest, id.as_str(), wait];
+        if sql::execute(self.store.writer(), SQL, values).await? == 0 {
+            return Ok(None);
+        }
+        Ok(Some(MigrationWork { installation: parse_id(&id)?, step }))
     }
 
     /// The members that people of any tenant are matched with in this workspace, or that are in a

@@ -5,8 +5,8 @@ use std::time::Duration;
 use herald::domain::ids::{InstallationId, TenantId};
 use herald::domain::secret::Secret;
 use herald::store::{
-    Expiry, InstallationState, MigrationStep, NewInstallation, OrgTeam, Store, TokenLease,
-    TokenState,
+    Expiry, InstallationState, MigrationPace, MigrationStep, NewInstallation, OrgTeam, Store,
+    TokenLease, TokenState,
 };
 
 use super::contract::installation;
@@ -14,6 +14,7 @@ use crate::support::store::{TestStore, connect_tenant, test_stores};
 
 /// Longer than any test takes.
 const LONG: Duration = Duration::from_secs(3600);
+const PACE: MigrationPace = MigrationPace { first: LONG, longest: LONG, dice: 0.5 };
 
 /// A workspace whose token expires; the exchange is due at once.
 async fn rotating(store: &TestStore) -> InstallationId {
@@ -216,11 +217,11 @@ async fn a_workspace_that_moves_sends_again_when_its_members_are_exchanged() {
         assert!(tokens.begin_migration(id, Duration::ZERO).await.unwrap());
         assert!(!tokens.begin_migration(id, Duration::ZERO).await.unwrap());
         assert_eq!(token(&store, id).await.1, TokenState::Migrating);
-        let work = tokens.claim_migration(LONG).await.unwrap().unwrap();
+        let work = tokens.claim_migration(PACE).await.unwrap().unwrap();
         assert_eq!((work.installation, work.step), (id, MigrationStep::Look));
-        assert!(tokens.claim_migration(LONG).await.unwrap().is_none());
+        assert!(tokens.claim_migration(PACE).await.unwrap().is_none());
         assert!(!tokens.note_moved(id, Some("E1")).await.unwrap());
-        let work = tokens.claim_migration(LONG).await.unwrap().unwrap();
+        let work = tokens.claim_migration(PACE).await.unwrap().unwrap();
         assert_eq!(work.step, MigrationStep::Exchange { after: String::new() });
         assert_eq!(token(&store, id).await.1, TokenState::Migrating);
         tokens.save_exchanged(id, &[], None).await.unwrap();

@@ -15,12 +15,12 @@ use crate::support::world::{Plan, Replica, TENANT, World, until};
 /// refresh token works for a minute after its first use.
 const SCALE: f64 = 0.1;
 
-fn fresh(replicas: usize) -> Plan {
+pub(super) fn fresh(replicas: usize) -> Plan {
     Plan { ready: false, replicas, scale: SCALE, ..Plan::default() }
 }
 
 /// Tokens live for this many of Slack's seconds from now on.
-fn rotate(world: &World, seconds: u32) {
+pub(super) fn rotate(world: &World, seconds: u32) {
     world.sandbox.configure(|options| {
         options.token_rotation = true;
         options.token_seconds = seconds;
@@ -28,7 +28,7 @@ fn rotate(world: &World, seconds: u32) {
 }
 
 /// The workspace's state, with its reason.
-async fn state(world: &World) -> (WorkspaceState, String) {
+pub(super) async fn state(world: &World) -> (WorkspaceState, String) {
     let workspace = world.client.workspace(TENANT).await.unwrap().workspace.unwrap();
     (workspace.state(), workspace.state_reason)
 }
@@ -42,18 +42,18 @@ async fn in_state(world: &World, wanted: WorkspaceState) -> String {
 }
 
 /// Sends a message to Ben; returns its id.
-async fn accepted(world: &World, text: &str) -> String {
+pub(super) async fn accepted(world: &World, text: &str) -> String {
     world.client.notify(task(text, &["ben"])).await.unwrap().notification_id
 }
 
-async fn sent(world: &World, id: &str) -> pb::Delivery {
+pub(super) async fn sent(world: &World, id: &str) -> pb::Delivery {
     let delivery = world.client.ended(TENANT, id).await.remove(0);
     assert_eq!(delivery.state(), DeliveryState::Sent, "{delivery:?}");
     delivery
 }
 
 /// Waits until a message waits although its turn has come: its lane sleeps.
-async fn paused(world: &World, id: &str) -> pb::Delivery {
+pub(super) async fn paused(world: &World, id: &str) -> pb::Delivery {
     until("the message waits", async || {
         let read = world.client.notification(TENANT, id).await.unwrap();
         let delivery = read.deliveries.into_iter().next()?;
@@ -271,43 +271,7 @@ async fn a_token_without_an_end_is_exchanged_once_the_app_rotates() {
         .await;
 }
 
-/// No other installation of the app has a token that expires. Red without the installations of
-/// `t` in `find_unrotated` in `store/keep/renewals.rs`.
-#[tokio::test(flavor = "multi_thread")]
-async fn the_only_installation_of_an_app_that_rotates_by_now_is_exchanged_too() {
-    const TRIED: &str = "SELECT COUNT(*) FROM installations \
-        WHERE refresh_due_at IS NULL AND refresh_failures = 1";
-    fresh(1)
-        .run(async |world| {
-            world.make_ready().await;
-            world.client.load(&["ben"]).await;
-            // A day later: the app does not rotate yet, and the workspace lives on.
-            let earlier = "UPDATE installations SET installed_at = 0, token_issued_at = 0, \
-                refresh_lease_until = 0";
-            world.execute(earlier).await.unwrap();
-            let second = Replica::start(world.settings()).await;
-            world.called("oauth.v2.exchange", 1).await;
-            until("the refusal is stored", async || (world.count(TRIED).await == 1).then_some(()))
-                .await;
-            assert_eq!(state(world).await.0, WorkspaceState::Active);
-            second.stopped().await;
-            // One more day, and the app rotates.
-            rotate(world, 43_200);
-            world.execute(earlier).await.unwrap();
-            let third = Replica::start(world.settings()).await;
-            until("the new token is stored", async || {
-                let renewed = "SELECT COUNT(*) FROM installations WHERE renewals = 1";
-                (world.count(renewed).await == 1).then_some(())
-            })
-            .await;
-            let id = accepted(world, "after").await;
-            assert_eq!(sent(world, &id).await.attempts, 1);
-            third.stopped().await;
-        })
-        .await;
-}
-
-/// Stores another installation of the app, with a token that expires.
+/// Stores another installation of the app, with a token that expires, and its tenant.
 async fn another_rotates(world: &World) {
     let other = "INSERT INTO installations (id, app_id, enterprise_id, team_id, org_wide, \
         team_name, bot_user_id, bot_name, scopes, state, state_changed_at, installed_at, \
@@ -315,6 +279,9 @@ async fn another_rotates(world: &World) {
         app_id, '', 'T0OTHER', FALSE, 'Other', '', '', '', 'dead', 0, 0, 1, token, token \
         FROM installations";
     world.execute(other).await.unwrap();
+    let link = "INSERT INTO tenant_links (tenant, installation, linked_at) \
+        VALUES ('another', '00000000-0000-7000-8000-000000000001', 0)";
+    world.execute(link).await.unwrap();
 }
 
 /// Slack ends a token when it gives the next one, and its answer takes a while. Red if `died` in
