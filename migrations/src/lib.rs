@@ -54,6 +54,7 @@ mod m20260101_000035_keeping;
 mod m20260101_000036_checkups;
 mod m20260101_000037_feed_of_all;
 mod m20260101_000038_identity_links;
+mod m20260101_000039_revoking;
 pub mod online;
 
 /// Called by a migration that removes something that binaries before the migration `known` use.
@@ -109,6 +110,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20260101_000036_checkups::Migration),
             Box::new(m20260101_000037_feed_of_all::Migration),
             Box::new(m20260101_000038_identity_links::Migration),
+            Box::new(m20260101_000039_revoking::Migration),
         ]
     }
 }

@@ -11,6 +11,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
+use tracing::Instrument as _;
 use url::Url;
 
 use super::connect_end::{ConnectEnd, ConnectFailure, Connected, Cookie, Start, Unusable, failure};
@@ -22,7 +23,7 @@ use crate::domain::features::Feature;
 use crate::domain::ids::TenantId;
 use crate::domain::time::Timestamp;
 use crate::store::{BegunConnect, ConnectTerms, Store, TakenConnect};
-use crate::workspace::{AppRef, ConnectError, Exchange, Granted};
+use crate::workspace::{AppRef, ConnectError, Exchange, Granted, NotConnected};
 
 /// A connect link.
 #[derive(Debug, Clone)]
@@ -274,6 +275,7 @@ impl App {
                     expected_team: terms.expected_team.as_deref(),
                 };
                 let granted = self.workspaces.connect(exchange).await;
+                let granted = granted.map_err(|failed| self.count_discarded(failed));
                 self.granted(&tenant, &app, &state, &terms, granted).await?
             }
             (_, Some(error)) if error != "access_denied" => {
@@ -283,6 +285,14 @@ impl App {
         };
         self.note_failure(&tenant, &state, &connected).await;
         Ok(ConnectEnd::new(connected, terms.return_url.as_deref()))
+    }
+
+    /// Counts the token of an exchange that connected no tenant, if there is one.
+    fn count_discarded(&self, failed: NotConnected) -> ConnectError {
+        if let Some(discarded) = failed.discarded {
+            self.metrics.discarded_token(discarded.code());
+        }
+        failed.error
     }
 
     /// The app whose address Slack sent the browser to; `None` if the attempt with this state uses
@@ -391,6 +401,9 @@ impl App {
     async fn done(&self, tenant: &TenantId, granted: Granted) -> Connected {
         let id = granted.installation;
         tracing::info!(%tenant, workspace = %id, "a workspace was connected");
+        // Slack may take a while to revoke a token, and the browser need not wait for that.
+        let (app, of) = (self.clone(), tenant.clone());
+        tokio::spawn(async move { app.leave_former(&of).await }.in_current_span());
         if let Err(error) = self.directory.refresh_soon(id).await {
             tracing::warn!(%error, "a reading of the member list was not requested");
         }

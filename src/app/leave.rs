@@ -1,7 +1,9 @@
-//! Disconnect and DeleteTenant: a tenant leaves its workspace, or Herald.
+//! Disconnect and DeleteTenant: a tenant leaves its workspace, or Herald. A tenant that is
+//! connected to another workspace leaves its former one in the same way.
 //!
 //! The token is revoked before the connection ends. If the process dies in between, the tenant is
-//! still connected, by a token that is found dead, and a repeated call continues.
+//! still connected, by a token that is found dead, and a repeated call continues. Installations
+//! without tenants are found by every replica ([`App::run_leaving`]).
 
 use std::time::Duration;
 
@@ -13,7 +15,7 @@ use crate::domain::access;
 use crate::domain::access::audit::{AuditDetail, Entry};
 use crate::domain::delivery::admission::Departure;
 use crate::domain::ids::{InstallationId, TenantId};
-use crate::store::{Left, SeenLink, Store};
+use crate::store::{Left, SeenLink, Store, UseEnd};
 use crate::telemetry::Rounds;
 use crate::workspace::Revocation;
 
@@ -21,7 +23,7 @@ use crate::workspace::Revocation;
 const TRIES: usize = 4;
 /// Calls that began before a deletion end within this time, and so do requests to Slack.
 const CALLS_END: Duration = Duration::from_secs(120);
-/// How often to look for workspaces whose data is not erased yet.
+/// How often to look for workspaces that no tenant uses and whose data is not erased yet.
 const LOOK: Duration = Duration::from_secs(60);
 /// Workspaces that one look takes.
 const AT_ONCE: u32 = 10;
@@ -106,7 +108,8 @@ impl App {
         Ok(store.leaving().erase_tenant(tenant, since, patience).await?)
     }
 
-    /// Erases the data of workspaces that were left, until stopped, if a call did not finish it.
+    /// Ends installations that no tenant uses, erases the data of workspaces that were left, if a
+    /// call did not finish it, and confirms tokens that a revocation may have met; until stopped.
     /// Every replica does.
     pub async fn run_leaving(self, stop: CancellationToken) {
         let rest = LOOK.mul_f64(self.workspaces.time_scale());
@@ -130,12 +133,47 @@ impl App {
 
     async fn erase_left(&self, rounds: &Rounds, stop: &CancellationToken) -> Result<(), Error> {
         let leaving = self.store.leaving();
+        self.workspaces.confirm_revoked().await?;
+        rounds.next();
+        self.end_unlinked().await?;
         for workspace in leaving.unerased(AT_ONCE).await? {
             if stop.is_cancelled() {
                 break;
             }
             rounds.next();
             leaving.erase_workspace(workspace).await?;
+        }
+        Ok(())
+    }
+
+    /// The tenant was connected: if it was connected to another workspace before, its messages
+    /// there end, and so does an installation that no tenant uses now. [`App::run_leaving`]
+    /// continues what fails here, and messages that are left end when their turn comes.
+    pub(super) async fn leave_former(&self, tenant: &TenantId) {
+        let leaving = self.store.leaving();
+        let left = async {
+            if let Some(former) = leaving.moved_from(tenant).await? {
+                leaving.end_waiting(tenant, Some(former)).await?;
+            }
+            Box::pin(self.end_unlinked()).await
+        };
+        if let Err(error) = left.await {
+            tracing::warn!(%tenant, %error, "a former workspace is left later");
+        }
+    }
+
+    /// Ends installations that no tenant uses, as the last tenant that leaves does.
+    async fn end_unlinked(&self) -> Result<(), Error> {
+        let leaving = self.store.leaving();
+        let choice = self.config.connect_link_lifetime;
+        for workspace in leaving.unlinked(choice, AT_ONCE).await? {
+            let what = UseEnd::Unlinked(workspace);
+            if let Parting::Ended { unused: Some(workspace), .. } =
+                self.part(&self.store, what).await?
+            {
+                tracing::info!(%workspace, "a workspace that no tenant uses was disconnected");
+                leaving.erase_workspace(workspace).await?;
+            }
         }
         Ok(())
     }
@@ -148,7 +186,8 @@ impl App {
         terms: LeaveTerms,
     ) -> Result<Disconnected, Error> {
         let mut ended = Disconnected::default();
-        match self.part(store, tenant, terms.departure).await? {
+        let what = UseEnd::Link { tenant, departure: terms.departure };
+        match self.part(store, what).await? {
             Parting::NotConnected => {
                 store.leaving().change_departure(tenant, terms.departure).await?;
             }
@@ -169,7 +208,7 @@ impl App {
             }
         }
         if terms.departure == Departure::Ends {
-            ended.ended_messages = self.store.leaving().end_waiting(tenant).await?;
+            ended.ended_messages = self.store.leaving().end_waiting(tenant, None).await?;
         }
         if terms.forget_identities {
             self.store.leaving().forget_identities(tenant).await?;
@@ -177,22 +216,18 @@ impl App {
         Ok(ended)
     }
 
-    /// Revokes the token, if the tenant is the last that uses it, and ends the connection.
-    async fn part(
-        &self,
-        store: &Store,
-        tenant: &TenantId,
-        departure: Departure,
-    ) -> Result<Parting, Error> {
+    /// Revokes the token, if no other tenant uses it, and ends the connection.
+    async fn part(&self, store: &Store, what: UseEnd<'_>) -> Result<Parting, Error> {
         let (leaving, mut revocation) = (store.leaving(), None);
-        let Some(mut seen) = leaving.link_of(tenant).await? else {
+        let Some(mut seen) = leaving.seen(what).await? else {
             return Ok(Parting::NotConnected);
         };
         for _ in 0..TRIES {
             if seen.is_last {
-                revocation = Some(self.workspaces.revoke(seen.holder()).await?);
+                let revoked = self.workspaces.revoke(seen.holder(), seen.generation()).await?;
+                revocation = revoked.or(revocation);
             }
-            if let Left::Ended { unused } = leaving.end_link(tenant, &seen, departure).await? {
+            if let Left::Ended { unused } = leaving.end(what, &seen).await? {
                 if !unused {
                     // Another tenant may have joined while the token was revoked.
                     self.confirm_after(&seen, revocation).await;
@@ -200,7 +235,8 @@ impl App {
                 let unused = unused.then_some(seen.installation);
                 return Ok(Parting::Ended { unused, revocation });
             }
-            let Some(now) = leaving.link_of(tenant).await? else {
+            let Some(now) = leaving.seen(what).await? else {
+                self.confirm_after(&seen, revocation).await;
                 return Ok(Parting::NotConnected);
             };
             if !now.is_same(&seen) {

@@ -29,6 +29,7 @@ impl Delivery {
             self.channel_place(head),
         )?;
         let departure = tenant.as_ref().and_then(|tenant| tenant.departure);
+        let moved_from = tenant.as_ref().and_then(|tenant| tenant.moved_from);
         let kept = self.kept_step(turn, departure).await?;
         let (settings, connected) =
             tenant.map(|tenant| (tenant.settings, tenant.installation)).unzip();
@@ -72,8 +73,14 @@ impl Delivery {
             connected: connected.as_ref().map(|connected| (connected.id, connected)),
         });
         let lane = InLane { installation: claim.installation, person, dead };
-        let decision = admitted
-            .and_then(|admitted| step(&admitted, &lane, claim.lane.as_str(), channel.as_ref()));
+        let decision = match moved_from {
+            // As after a Disconnect with its default choice (docs/leaving.md).
+            Some(former) if former == claim.installation && admitted.is_ok() => {
+                Err(End::Canceled(Cancellation::Disconnected))
+            }
+            _ => admitted
+                .and_then(|admitted| step(&admitted, &lane, claim.lane.as_str(), channel.as_ref())),
+        };
         let verdict = as_settle(unless_it_waits(decision, departure, kept));
         let (now, settled) = (turn.now(), verdict.as_ref());
         turn.note(explain::decision(head, now, settings, &preferences, identity, settled));

@@ -116,15 +116,15 @@ pub use intake::new::{Accept, ForChannel, NewDelivery, NotificationTerms, Target
 pub use intake::replay::{Replay, ReplayOutcome, ReplaySelection, Replayed, SkipReason};
 pub use intake::subjects::SubjectConversation;
 pub use keep::{
-    Expiry, MigrationPace, MigrationStep, MigrationWork, OrgTeam, SealedPair, TokenLease,
-    TokenSchedule,
+    Expiry, MetByRevocation, MigrationPace, MigrationStep, MigrationWork, OrgTeam, SealedPair,
+    TokenLease, TokenSchedule,
 };
 pub use lanes::backlog::WorkspaceBacklog;
 pub use lanes::claim::{Head, LaneClaim, lease_token};
 pub use lanes::lane::{Backlog, LaneKey};
 pub use lanes::queue::{Queue, QueueKey, QueuePlace, Queues};
 pub use lanes::repair::LaneRepair;
-pub use leaving::{DISCONNECTED, Left, SeenLink};
+pub use leaving::{DISCONNECTED, Left, SeenLink, UseEnd};
 pub use member_lists::changes::{ListBasis, MemberChange, Merged, Settlement};
 pub use member_lists::crawl::{Checkpoint, CrawlLease, CrawledPage, Saved};
 pub use member_lists::field_pass::{FieldsEnd, FieldsLease, FieldsProgress, SeenList};

@@ -7,6 +7,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
 use url::Url;
 
+use super::discard::{Discarded, DiscardedToken};
 use super::{AppRef, Workspaces};
 use crate::domain::access::audit::{AuditDetail, COMPLETE_CONNECT, Entry, SHARE_WORKSPACE};
 use crate::domain::access::sharing::{self, Allowed, SharingDecision};
@@ -59,6 +60,22 @@ pub enum ConnectError {
     InUse { installation: InstallationId, team_name: String, may_confirm: bool },
     #[error(transparent)]
     Store(#[from] store::Error),
+}
+
+impl ConnectError {
+    /// Whether the token of the exchange is not stored, for certain. If it was stored for an
+    /// organization, that is found out by its text.
+    fn discards(&self) -> bool {
+        !matches!(self, Self::ChooseTeam { .. } | Self::Store(_))
+    }
+}
+
+/// An exchange that connected no tenant.
+#[derive(Debug)]
+pub struct NotConnected {
+    pub error: ConnectError,
+    /// The end of the token that Slack gave; `None`: it gave none, or the token may be stored.
+    pub discarded: Option<Discarded>,
 }
 
 /// The code of a refusal because client id and client secret are not those of the app id.
@@ -120,10 +137,38 @@ impl Workspaces {
 
     /// Exchanges the code, asks Slack which workspace the token belongs to, and links the tenant to
     /// that workspace; the end of the attempt and the entries of the audit trail are written in the
-    /// same transaction. Messages that waited for a reconnect are sent.
-    pub async fn connect(&self, exchange: Exchange<'_>) -> Result<Granted, ConnectError> {
+    /// same transaction. Messages that waited for a reconnect are sent. A token that is not stored
+    /// is revoked.
+    pub async fn connect(&self, exchange: Exchange<'_>) -> Result<Granted, NotConnected> {
+        let access = match self.access(exchange).await {
+            Ok(access) => access,
+            Err(error) => return Err(NotConnected { error, discarded: None }),
+        };
+        let mut place = DiscardedToken::of(&access);
+        match Box::pin(self.connect_by(exchange, access, &mut place)).await {
+            Ok(granted) => Ok(granted),
+            Err(error) if error.discards() => {
+                let discarded = Some(Box::pin(self.discard(&place)).await);
+                Err(NotConnected { error, discarded })
+            }
+            Err(error) => Err(NotConnected { error, discarded: None }),
+        }
+    }
+
+    /// `place` learns from Slack where the token belongs.
+    async fn connect_by(
+        &self,
+        exchange: Exchange<'_>,
+        access: Access,
+        place: &mut DiscardedToken,
+    ) -> Result<Granted, ConnectError> {
         let Exchange { tenant, state, allowed, expected_team, .. } = exchange;
-        let new = self.granted(exchange).await?;
+        let new = self.describe(access, exchange.app).await?;
+        place.learn(&new);
+        // The installation would count as one of another app.
+        if exchange.app.app_id.as_ref().is_some_and(|id| *id != new.app_id) {
+            return Err(ConnectError::Refused { code: OTHER_APP.into() });
+        }
         if new.org_wide {
             return Box::pin(self.connect_org(exchange, &new, expected_team)).await;
         }
@@ -166,21 +211,15 @@ impl Workspaces {
         }
     }
 
-    /// Exchanges the code, and describes the installation that it gives.
-    async fn granted(&self, exchange: Exchange<'_>) -> Result<NewInstallation, ConnectError> {
+    /// Exchanges the code for a token.
+    async fn access(&self, exchange: Exchange<'_>) -> Result<Access, ConnectError> {
         let Exchange { app, state, code, redirect_uri, .. } = exchange;
         let Some(credentials) = self.credentials(app).await? else {
             return Err(ConnectError::Refused { code: "app_not_configured".into() });
         };
         let verifier = self.verifier(app, &credentials, state);
         let verifier = verifier.as_deref();
-        let access = self.slack.oauth_v2_access(&credentials, code, redirect_uri, verifier).await?;
-        let new = self.describe(access, app).await?;
-        // The installation would count as one of another app.
-        if app.app_id.as_ref().is_some_and(|id| *id != new.app_id) {
-            return Err(ConnectError::Refused { code: OTHER_APP.into() });
-        }
-        Ok(new)
+        Ok(self.slack.oauth_v2_access(&credentials, code, redirect_uri, verifier).await?)
     }
 
     /// The other tenants of the workspace, if this tenant may join them, and whether it is new

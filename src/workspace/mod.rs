@@ -9,7 +9,7 @@
 mod apps;
 mod channels;
 mod confirm_alive;
-mod connect;
+mod discard;
 mod features;
 mod leave;
 mod manifests;
@@ -19,6 +19,7 @@ mod posting;
 mod sign_in;
 
 mod config;
+mod connect;
 mod examine;
 
 mod moving;
@@ -34,7 +35,8 @@ pub use crate::domain::capacity::slack_method::Method;
 pub use apps::{AppRef, Authenticity, Signed};
 pub use config::Config;
 pub use confirm_alive::Alive;
-pub use connect::{ConnectError, Exchange, Granted};
+pub use connect::{ConnectError, Exchange, Granted, NotConnected};
+pub use discard::Discarded;
 pub use leave::Revocation;
 pub use methods::{INTERACTIVE, MessageChange, RequestMade};
 pub use org::TeamChoice;

@@ -83,7 +83,14 @@ impl App {
         } else {
             // A real call creates the tenant first.
             let (settings, now) = (Settings::default(), self.store.now().await?);
-            TenantFacts { settings, installation: None, now, departure: None, deleting: false }
+            TenantFacts {
+                settings,
+                installation: None,
+                now,
+                departure: None,
+                moved_from: None,
+                deleting: false,
+            }
         };
         let channel = if let Some(before) = before {
             replaced(before, wish)

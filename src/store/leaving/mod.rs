@@ -1,5 +1,5 @@
-//! Leaving: the end of a tenant's connection, the erasure of a workspace's data, and the deletion
-//! of a tenant.
+//! Leaving: the end of a tenant's connection and of installations without tenants, the erasure of a
+//! workspace's data, and the deletion of a tenant.
 //!
 //! A tenant leaves its workspace in one transaction, which also says what becomes of messages that
 //! wait (`link`). Everything else is many rows, and is done in parts: each transaction takes a
@@ -19,4 +19,4 @@ mod workspace;
 
 mod tenant;
 
-pub use link::{DISCONNECTED, Left, SeenLink};
+pub use link::{DISCONNECTED, Left, SeenLink, UseEnd};

@@ -1,7 +1,8 @@
 //! The messages and identities of a tenant that left its workspace.
 
-use crate::domain::ids::TenantId;
+use crate::domain::ids::{InstallationId, TenantId};
 use crate::domain::reason::Cancellation;
+use crate::store::database::rows::parse_id;
 use crate::store::database::sql::{self, params};
 use crate::store::database::transaction::scoped;
 use crate::store::ends::cancel::cancel_where;
@@ -14,15 +15,27 @@ const BATCH: usize = 500;
 const TRANSACTIONS: usize = 400;
 
 impl Leaving<'_> {
-    /// Ends the tenant's messages that wait; returns how many ended. One whose request is under way
-    /// ends later, unless Slack stored it. [`Error::Unfinished`]: there are more than one call
-    /// ends.
-    pub async fn end_waiting(self, tenant: &TenantId) -> Result<u64, Error> {
+    /// Ends the tenant's messages that wait; returns how many ended. `within`: only those in lanes
+    /// of this installation. One whose request is under way ends later, unless Slack stored it.
+    /// [`Error::Unfinished`]: there are more than one call ends.
+    pub async fn end_waiting(
+        self,
+        tenant: &TenantId,
+        within: Option<InstallationId>,
+    ) -> Result<u64, Error> {
+        let place = if within.is_some() { "AND installation = $3" } else { "" };
         let which = &format!(
-            "tenant = $1 AND sequence IN (SELECT sequence FROM deliveries WHERE tenant = $1
-                    AND {OPEN_OF_TENANT} AND cancel_requested_at IS NULL LIMIT {BATCH})"
+            "tenant = $1 AND sequence IN (
+                SELECT sequence
+                FROM deliveries
+                WHERE tenant = $1
+                    AND {OPEN_OF_TENANT}
+                    AND cancel_requested_at IS NULL {place}
+                LIMIT {BATCH})"
         );
-        let values = &params![tenant.as_str(), Cancellation::Disconnected.code()];
+        let mut values = params![tenant.as_str(), Cancellation::Disconnected.code()];
+        values.extend(within.map(|installation| sea_orm::Value::from(installation.to_string())));
+        let values = &values;
         let mut ended = 0;
         for _ in 0..TRANSACTIONS {
             let some = self.store.transaction(|tx| {
@@ -35,6 +48,16 @@ impl Leaving<'_> {
             }
         }
         Err(Error::Unfinished("a tenant has more messages that wait".into()))
+    }
+
+    /// The installation of another workspace that the tenant had before its present one.
+    pub async fn moved_from(self, tenant: &TenantId) -> Result<Option<InstallationId>, Error> {
+        const SQL: &str = "SELECT moved_from
+            FROM tenants
+            WHERE tenant = $1
+                AND moved_from IS NOT NULL";
+        let row = sql::one(self.store.reader(), SQL, params![tenant.as_str()]).await?;
+        row.map(|row| parse_id(&row.get::<String>(0)?)).transpose()
     }
 
     /// Forgets which Slack member each person of the tenant is; returns for how many it was known.

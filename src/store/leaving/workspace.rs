@@ -3,7 +3,9 @@
 //! with the numbers that fence its leases and the budgets of its limits: if the workspace is
 //! connected again, identities and waiting messages are found by its id.
 //!
-//! Each transaction locks the installation and checks that it was not connected again.
+//! Each transaction locks the installation and checks that no tenant was connected to it again. It
+//! does not matter whether an organization gave its app to the workspace meanwhile: without a
+//! tenant, nothing of the workspace is read or stored.
 
 use sea_orm::ConnectionTrait;
 
@@ -37,9 +39,14 @@ const WORKSPACE_PARTS: &[WorkspacePart] = &[
     WorkspacePart { table: "seen_events", key: "event_id", at_once: 500 },
 ];
 
-/// Locks an installation that was disconnected and not connected again.
-const ABANDONED: &str = "SELECT 1 FROM installations
-    WHERE id = $1 AND state = 'dead' AND state_reason = 'disconnected' {for_update}";
+/// Locks an installation, and returns whether no tenant is connected to it. The links are read by
+/// another statement than the one that locks: it sees what was committed in between.
+async fn is_abandoned(tx: &Tx, id: &str) -> Result<bool, Error> {
+    const LOCK: &str = "SELECT 1 FROM installations WHERE id = $1 {for_update}";
+    const USED: &str = "SELECT 1 FROM tenant_links WHERE installation = $1 LIMIT 1";
+    let known = sql::one(tx, LOCK, params![id]).await?.is_some();
+    Ok(known && sql::one(tx, USED, params![id]).await?.is_none())
+}
 
 /// The outcome of one transaction.
 enum PartErased {
@@ -126,7 +133,7 @@ impl Leaving<'_> {
         );
         let erased = self.store.transaction(|tx| {
             scoped(async move {
-                if sql::one(tx, ABANDONED, params![id]).await?.is_none() {
+                if !is_abandoned(tx, id).await? {
                     return Ok(PartErased::Revived);
                 }
                 sql::execute(tx, text, params![id]).await.map(PartErased::Removed)
@@ -145,7 +152,7 @@ impl Leaving<'_> {
 /// A lane's row is locked by a transaction that adds a message to it. So the rows are locked first,
 /// except those in use, and another statement then sees every message.
 async fn erase_lanes(tx: &Tx, id: &str, after: &str) -> Result<Option<String>, Error> {
-    if sql::one(tx, ABANDONED, params![id]).await?.is_none() {
+    if !is_abandoned(tx, id).await? {
         return Ok(None);
     }
     let page = format!(
@@ -214,6 +221,11 @@ pub(super) async fn forget(tx: &Tx, installation: InstallationId) -> Result<(), 
         "DELETE FROM installations WHERE id = $1",
     ];
     const KEYS: &str = "DELETE FROM data_keys WHERE scope = $1";
+    const ABANDONED: &str = "SELECT 1
+        FROM installations
+        WHERE id = $1
+            AND state = 'dead'
+            AND state_reason = 'disconnected' {for_update}";
     let id = installation.to_string();
     let abandoned = sql::one(tx, ABANDONED, params![id.as_str()]).await?.is_some();
     if !abandoned || sql::one(tx, USED, params![id.as_str()]).await?.is_some() {

@@ -247,22 +247,41 @@ pub(in crate::store) async fn may_join(
 
 /// Makes this the tenant's installation and replaces any other. The tenant must exist, and must not
 /// be being deleted ([`Error::TenantDeleted`]). Messages that waited for a connection wait no
-/// longer.
+/// longer; those in the lanes of another workspace end there (`moved_from`). The installation that
+/// is replaced may have no tenant any more, and is then to be ended (`store::leaving`).
 pub(in crate::store) async fn link(
     tx: &Tx,
     tenant: &TenantId,
     id: InstallationId,
 ) -> Result<(), Error> {
-    const BACK: &str = "UPDATE tenants SET departure = NULL
-        WHERE tenant = $1 AND deleting_at IS NULL";
+    const BACK: &str = "UPDATE tenants
+        SET departure = NULL,
+            moved_from = CASE WHEN moved_from = $2 THEN NULL ELSE moved_from END
+        WHERE tenant = $1
+            AND deleting_at IS NULL";
+    const MOVED: &str = "UPDATE tenants
+        SET moved_from = (
+            SELECT l.installation
+            FROM tenant_links l
+            WHERE l.tenant = $1)
+        WHERE tenant = $1
+            AND EXISTS (
+                SELECT 1
+                FROM tenant_links l
+                JOIN installations o ON o.id = l.installation
+                JOIN installations i ON i.id = $2
+                WHERE l.tenant = $1
+                    AND o.team_id <> i.team_id)";
     const SQL: &str = "INSERT INTO tenant_links (tenant, installation, linked_at)
         VALUES ($1, $2, {now})
         ON CONFLICT (tenant) DO UPDATE
         SET installation = excluded.installation, linked_at = excluded.linked_at";
-    if sql::execute(tx, BACK, params![tenant.as_str()]).await? == 0 {
+    let values = params![tenant.as_str(), id.to_string()];
+    if sql::execute(tx, BACK, values.clone()).await? == 0 {
         return Err(Error::TenantDeleted);
     }
-    sql::execute(tx, SQL, params![tenant.as_str(), id.to_string()]).await.map(drop)
+    sql::execute(tx, MOVED, values.clone()).await?;
+    sql::execute(tx, SQL, values).await.map(drop)
 }
 
 pub(in crate::store) const TABLE: &str = "installations";

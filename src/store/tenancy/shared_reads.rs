@@ -16,7 +16,7 @@ use crate::domain::settings::{Preferences, Settings};
 use crate::domain::time::Timestamp;
 use crate::store::database::entity::{installation, person, preference};
 use crate::store::database::group::{Bounds, breathe};
-use crate::store::database::rows::{Column, Columns, given};
+use crate::store::database::rows::{Column, Columns, given, parse_id};
 use crate::store::database::sql::{self, Row, by_key};
 use crate::store::lanes::order::behind;
 use crate::store::seal::data_keys::KeyScope;
@@ -34,6 +34,8 @@ pub struct TenantFacts {
     /// The fate of waiting messages, if the connection was ended on purpose and none has been made
     /// since.
     pub departure: Option<Departure>,
+    /// The installation of another workspace that it had before the present one.
+    pub moved_from: Option<InstallationId>,
     /// Whether it is being deleted.
     pub deleting: bool,
 }
@@ -44,6 +46,7 @@ struct TenantRow {
     installation: Option<installation::Model>,
     now: Timestamp,
     departure: Option<Departure>,
+    moved_from: Option<InstallationId>,
     deleting: bool,
 }
 
@@ -55,12 +58,13 @@ impl TenantRow {
         let settings = tenants::settings_of(settings.as_deref(), version);
         let now = columns.time()?;
         let departure: Option<String> = columns.take()?;
+        let moved_from = columns.take::<Option<String>>()?.as_deref().map(parse_id).transpose()?;
         let deleting = columns.take::<i32>()? != 0;
         let connected = columns.take::<Option<String>>()?.is_some();
         let installation = connected.then(|| row.model::<installation::Model>()).transpose()?;
         let departure = departure.as_deref().and_then(Departure::from_code);
         let departure = departure.filter(|_| !connected);
-        Ok((name, Self { settings, installation, now, departure, deleting }))
+        Ok((name, Self { settings, installation, now, departure, moved_from, deleting }))
     }
 
     fn facts(&self) -> Result<TenantFacts, Error> {
@@ -69,6 +73,7 @@ impl TenantRow {
             installation: self.installation.clone().map(Installation::try_from).transpose()?,
             now: self.now,
             departure: self.departure,
+            moved_from: self.moved_from,
             deleting: self.deleting,
         })
     }
@@ -174,7 +179,7 @@ impl Store {
         for (table, values) in given(self.reader().get_database_backend(), [Column::Text], rows) {
             let text = format!(
                 "SELECT t.tenant, t.settings, t.version, {{now}}, t.departure,
-                        CASE WHEN t.deleting_at IS NULL THEN 0 ELSE 1 END, {}
+                        t.moved_from, CASE WHEN t.deleting_at IS NULL THEN 0 ELSE 1 END, {}
                     FROM {table}
                     JOIN tenants t ON t.tenant = column1
                     LEFT JOIN tenant_links l ON l.tenant = t.tenant

@@ -1,5 +1,5 @@
-//! Keeping a workspace connected: apps that rotate their tokens by now, and workspaces that move for
-//! long.
+//! Keeping a workspace connected: apps that rotate their tokens by now, and workspaces that take
+//! long to move.
 
 use herald::rpc::pb::WorkspaceState;
 
@@ -53,8 +53,8 @@ async fn the_longer_a_workspace_moves_the_rarer_it_is_looked_at() {
             let id = accepted(world, "waits").await;
             paused(world, &id).await;
             // An hour later.
-            let earlier = "UPDATE installations SET migrating_since = migrating_since - 3600000000, \
-                migration_look_at = 0";
+            let earlier = "UPDATE installations SET migration_look_at = 0, \
+                migrating_since = migrating_since - 3600000000";
             world.execute(earlier).await.unwrap();
             until("the next look is far ahead", async || {
                 let ahead = world.now().await.0 + 20_000_000;

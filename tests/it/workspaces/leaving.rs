@@ -6,7 +6,7 @@ use herald::rpc::pb::herald_service_client::HeraldServiceClient;
 use herald::rpc::pb::workspace_service_client::WorkspaceServiceClient;
 use herald::rpc::pb::{self, DeliveryState, NoMatchReason, VerdictKind, WaitingMessages};
 use herald::sandbox::{Fault, FaultKind};
-use herald::store::{Left, Store};
+use herald::store::{Left, Store, UseEnd};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
@@ -225,10 +225,11 @@ async fn a_late_disconnect_leaves_a_newer_connection() {
     for_each_database(async |world| {
         let store = Store::open(&world.settings().store).await.unwrap();
         let tenant = TenantId::parse(TENANT).unwrap();
-        let seen = store.leaving().link_of(&tenant).await.unwrap().unwrap();
+        let what = UseEnd::Link { tenant: &tenant, departure: Departure::Ends };
+        let seen = store.leaving().seen(what).await.unwrap().unwrap();
         assert!(seen.is_last);
         assert_eq!(world.connect(TENANT).await.status, 200);
-        let late = store.leaving().end_link(&tenant, &seen, Departure::Ends).await.unwrap();
+        let late = store.leaving().end(what, &seen).await.unwrap();
         assert_eq!(late, Left::Changed);
         let connected = world.client.workspace(TENANT).await.unwrap().workspace.unwrap();
         assert_eq!(connected.state(), pb::WorkspaceState::Active);

@@ -4,10 +4,11 @@
 mod apps;
 mod connect;
 mod doctor;
-mod keeping;
 mod leaving;
 mod manifests;
 mod operators;
 mod people;
 mod revoking;
 mod rotation;
+
+mod keeping;

@@ -4,7 +4,7 @@
 use herald::domain::delivery::admission::Departure;
 use herald::domain::ids::TenantId;
 use herald::rpc::pb::{self, WaitingMessages};
-use herald::store::{Left, Store};
+use herald::store::{Left, Store, UseEnd};
 
 use super::leaving::{BEN, Leaving, OTHER};
 use crate::events::{about, tell};
@@ -40,11 +40,12 @@ async fn who_leaves_last_revokes_the_token() {
         assert_eq!(world.connect(OTHER).await.status, 200);
         let store = Store::open(&world.settings().store).await.unwrap();
         let tenant = TenantId::parse(TENANT).unwrap();
-        let seen = store.leaving().link_of(&tenant).await.unwrap().unwrap();
+        let what = UseEnd::Link { tenant: &tenant, departure: Departure::Ends };
+        let seen = store.leaving().seen(what).await.unwrap().unwrap();
         assert!(!seen.is_last);
         let first = leaving.disconnect(OTHER, WaitingMessages::End).await;
         assert!(first.disconnected && !first.revoked, "{first:?}");
-        let late = store.leaving().end_link(&tenant, &seen, Departure::Ends).await.unwrap();
+        let late = store.leaving().end(what, &seen).await.unwrap();
         assert_eq!(late, Left::Changed);
         assert!(leaving.disconnect(TENANT, WaitingMessages::End).await.revoked);
         assert_eq!(world.calls("auth.revoke").len(), 1);
