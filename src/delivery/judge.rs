@@ -13,7 +13,7 @@ use crate::domain::delivery::admission::{
 use crate::domain::delivery::{End, Settle};
 use crate::domain::ids::{InstallationId, SlackUserId};
 use crate::domain::reason::Cancellation;
-use crate::domain::settings::Settings;
+use crate::domain::settings::{Identity, Settings};
 use crate::domain::time::Timestamp;
 use crate::store::{self, DISCONNECTED, Head, Installation};
 
@@ -39,10 +39,8 @@ impl Delivery {
         let chosen = head.user.as_ref().and_then(|user| people.preferences.remove(user));
         let preferences = chosen.unwrap_or_default();
         let member = head.user.as_ref().and_then(|_| SlackUserId::parse(claim.lane.as_str()).ok());
-        let corrected = identity.as_ref().filter(|identity| {
-            identity.installation != claim.installation
-                || Some(&identity.slack_user_id) != member.as_ref()
-        });
+        let elsewhere = |identity: &&Identity| !is_at(identity, claim.installation, member.as_ref());
+        let corrected = identity.as_ref().filter(elsewhere);
         let view = match (settings, &member) {
             (Some(settings), Some(_)) => self.list(claim.installation, settings).await,
             _ => View::default(),
@@ -73,14 +71,10 @@ impl Delivery {
             connected: connected.as_ref().map(|connected| (connected.id, connected)),
         });
         let lane = InLane { installation: claim.installation, person, dead };
-        let decision = match moved_from {
-            // As after a Disconnect with its default choice (docs/leaving.md).
-            Some(former) if former == claim.installation && admitted.is_ok() => {
-                Err(End::Canceled(Cancellation::Disconnected))
-            }
-            _ => admitted
-                .and_then(|admitted| step(&admitted, &lane, claim.lane.as_str(), channel.as_ref())),
-        };
+        let decision = admitted.and_then(|admitted| {
+            not_left(moved_from, claim.installation)?;
+            step(&admitted, &lane, claim.lane.as_str(), channel.as_ref())
+        });
         let verdict = as_settle(unless_it_waits(decision, departure, kept));
         let (now, settled) = (turn.now(), verdict.as_ref());
         turn.note(explain::decision(head, now, settings, &preferences, identity, settled));
@@ -126,6 +120,20 @@ impl Delivery {
             View::default()
         })
     }
+}
+
+/// Whether an identity is this member of this workspace.
+fn is_at(identity: &Identity, installation: InstallationId, member: Option<&SlackUserId>) -> bool {
+    identity.installation == installation && Some(&identity.slack_user_id) == member
+}
+
+/// A message in a lane of the workspace that the tenant had before its present one ends, as after a
+/// Disconnect with its default choice (docs/leaving.md).
+fn not_left(moved_from: Option<InstallationId>, lane: InstallationId) -> Result<(), End> {
+    if moved_from == Some(lane) {
+        return Err(End::Canceled(Cancellation::Disconnected));
+    }
+    Ok(())
 }
 
 /// The step of an admitted head: to its channel, if the channel moved; otherwise as in any lane.

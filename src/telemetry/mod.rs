@@ -1,9 +1,9 @@
 //! Logs, metrics and traces: set up once, used everywhere, and independent of the code that
 //! reports.
 //!
-//! `instrument` describes a metric; `instruments` is the table of all metrics; `exposition` prints it for `/metrics`; `logs` writes
-//! tracing events as text or JSON; `traces` sends spans and carries their context; `watchdog`
-//! notices loops that have stopped.
+//! `instrument` describes a metric; `instruments` is the table of all metrics; `exposition` prints
+//! it for `/metrics`; `logs` writes tracing events as text or JSON; `traces` sends spans and carries
+//! their context; `watchdog` notices loops that have stopped.
 
 mod instrument;
 
