@@ -34,12 +34,11 @@ impl Delivery {
         let (settings, connected) =
             tenant.map(|tenant| (tenant.settings, tenant.installation)).unzip();
         let (settings, connected) = (settings.as_ref(), connected.flatten());
-        let stored = head.user.as_ref().and_then(|user| people.people.remove(user));
-        let identity = stored.and_then(|stored| stored.identity);
+        let identity = head.user.as_ref().and_then(|user| people.people.remove(user)?.identity);
         let chosen = head.user.as_ref().and_then(|user| people.preferences.remove(user));
         let preferences = chosen.unwrap_or_default();
         let member = head.user.as_ref().and_then(|_| SlackUserId::parse(claim.lane.as_str()).ok());
-        let elsewhere = |identity: &&Identity| !is_at(identity, claim.installation, member.as_ref());
+        let elsewhere = |it: &&Identity| !is_at(it, claim.installation, member.as_ref());
         let corrected = identity.as_ref().filter(elsewhere);
         let view = match (settings, &member) {
             (Some(settings), Some(_)) => self.list(claim.installation, settings).await,
@@ -82,23 +81,24 @@ impl Delivery {
     }
 
     /// The step of a message that a tenant keeps which left this workspace; `None`: it ends. While
-    /// other tenants use the workspace, the lane of a member must not sleep, because theirs wait
-    /// there too (invariant I8): a message then waits outside of it. A change of earlier messages
-    /// has no other place.
+    /// other tenants use the workspace, the lane must not sleep, because theirs wait there too
+    /// (invariant I8): a message then waits outside of it. A change of earlier messages has no
+    /// other place.
     async fn kept_step(
         &self,
         turn: &Turn<'_>,
         departure: Option<Departure>,
     ) -> Result<Option<HeadDecision<'static>>, store::Error> {
         let pause = Some(HeadDecision::Pause { code: DISCONNECTED });
-        if departure != Some(Departure::Keeps) || turn.head.user.is_none() {
+        if departure != Some(Departure::Keeps) {
             return Ok(pause);
         }
         let workspace = self.inner.store.tenancy().installation(turn.claim.installation).await?;
         if workspace.is_none_or(|workspace| workspace.dead() == Some(DISCONNECTED)) {
             return Ok(pause);
         }
-        Ok(turn.head.action.speaks().then_some(HeadDecision::Find))
+        let outside = turn.head.user.as_ref().map_or(HeadDecision::Aside, |_| HeadDecision::Find);
+        Ok(turn.head.action.speaks().then_some(outside))
     }
 
     /// Where the channel of a head is now, if its call named the channel by its key.
@@ -187,6 +187,7 @@ fn as_settle(decision: Result<HeadDecision<'_>, End>) -> Option<Settle> {
             Some(Settle::Moved { installation, lane: lane.to_owned() })
         }
         Ok(HeadDecision::Find) => Some(Settle::Resolve),
+        Ok(HeadDecision::Aside) => Some(Settle::Aside),
         Ok(HeadDecision::Pause { code }) => Some(Settle::Paused { code: code.to_owned() }),
         Err(End::Failed(reason)) => Some(Settle::Failed { reason, code: None }),
         Err(end) => Some(Settle::Ended(end)),
@@ -209,6 +210,7 @@ mod tests {
                 Some(Settle::Moved { installation, lane: "U2".into() }),
             ),
             (Ok(HeadDecision::Find), Some(Settle::Resolve)),
+            (Ok(HeadDecision::Aside), Some(Settle::Aside)),
             (
                 Ok(HeadDecision::Pause { code: "token_revoked" }),
                 Some(Settle::Paused { code: "token_revoked".into() }),

@@ -200,6 +200,9 @@ impl Workspaces {
         workspace: InstallationId,
         others: usize,
     ) {
+        if let Err(error) = self.store.waiting().rejoin(tenant).await {
+            tracing::warn!(%tenant, %workspace, %error, "messages for channels wait longer");
+        }
         if let Err(error) = self.store.lanes().wake(workspace).await {
             tracing::warn!(%tenant, %workspace, %error, "lanes were not woken");
         }

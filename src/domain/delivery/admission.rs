@@ -228,6 +228,8 @@ pub enum HeadDecision<'a> {
     },
     /// The person's member must be found in the workspace that is connected now.
     Find,
+    /// A message for a channel waits outside the lane for the tenant's next connection.
+    Aside,
     /// It waits until the workspace is connected again.
     Pause {
         code: &'a str,
