@@ -52,7 +52,7 @@ pub struct SlackAppWish {
 }
 
 /// The name of the object in refusals.
-const NAME: &str = "Slack app";
+pub(super) const NAME: &str = "Slack app";
 
 impl App {
     /// Gives the tenant an app of its own, or changes its credentials. A workspace that is

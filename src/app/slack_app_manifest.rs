@@ -3,19 +3,23 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
 use tracing::Instrument as _;
 use url::Url;
 
 use super::connect::ConnectWish;
-use super::slack_app::{ShownSlackApp, SlackAppAddresses, SlackAppWish};
+use super::slack_app::{NAME, ShownSlackApp, SlackAppAddresses, SlackAppWish};
 use super::{App, Call, Error};
 use crate::domain::access;
 use crate::domain::features::Feature;
 use crate::domain::secret::Secret;
 use crate::domain::slack_app::{check_app_id, check_client_id, check_secret};
-use crate::domain::slack_manifest::SlackManifest;
+use crate::domain::slack_manifest::{self, SlackManifest};
 use crate::slack::{self, CreatedSlackApp, ManifestAnswer, ManifestFault};
 use crate::workspace;
+
+/// How long one call may take to make or change an app: a few requests to Slack.
+const MAKING: Duration = Duration::from_secs(120);
 
 /// A manifest as a call describes it.
 #[derive(Debug, Clone)]
@@ -106,25 +110,68 @@ impl App {
         features: &[&'static Feature],
         made: MadeManifest,
     ) -> Result<MadeManifest, Error> {
-        match ask.task {
-            ManifestTask::Validate => self.validate_manifest(&ask.token, made).await,
-            ManifestTask::Create => self.create_slack_app(call, ask, features, made).await,
-            ManifestTask::Update => self.update_slack_app(call, &ask.token, made).await,
+        if ask.task == ManifestTask::Validate {
+            return self.validate_manifest(call, &ask.token, made).await;
         }
+        // Two calls at once would make two apps in Slack, of which Herald would know one.
+        let apps = self.store.slack_apps();
+        let Some(until) = apps.begin_making(&call.tenant, MAKING).await? else {
+            return Err(Error::Changed(NAME));
+        };
+        let asked = if ask.task == ManifestTask::Create {
+            self.create_slack_app(call, ask, features, made).await
+        } else {
+            self.update_slack_app(call, &ask.token, made).await
+        };
+        if let Err(error) = apps.end_making(&call.tenant, until).await {
+            tracing::warn!(tenant = %call.tenant, %error, "the next change of the app waits");
+        }
+        asked
     }
 
+    /// Also says how an update would change the tenant's own app, if it has one.
     async fn validate_manifest(
         &self,
+        call: &Call,
         token: &Secret,
         made: MadeManifest,
     ) -> Result<MadeManifest, Error> {
         match understood(self.workspaces.validate_manifest(token, &made.manifest).await)? {
-            ManifestAnswer::Refused(faults) => Ok(MadeManifest { faults, ..made }),
-            ManifestAnswer::Accepted(()) => {
-                let done = "Slack found no fault in the manifest. Nothing was changed.".to_owned();
-                Ok(MadeManifest { done, ..made })
+            ManifestAnswer::Refused(faults) => return Ok(MadeManifest { faults, ..made }),
+            ManifestAnswer::Accepted(()) => {}
+        }
+        let mut done = "Slack found no fault in the manifest. Nothing was changed.".to_owned();
+        let Some(app) = self.store.slack_apps().get(&call.tenant).await? else {
+            return Ok(MadeManifest { done, ..made });
+        };
+        match self.manifest_changes(token, &app.app_id, &made).await? {
+            ManifestAnswer::Refused(faults) => return Ok(MadeManifest { faults, done, ..made }),
+            ManifestAnswer::Accepted(changes) if changes.is_empty() => {
+                done.push_str(" The app has this manifest already.");
+            }
+            ManifestAnswer::Accepted(changes) => {
+                done = format!("{done} An update would change {}.", changes.join(", "));
             }
         }
+        Ok(MadeManifest { done, ..made })
+    }
+
+    /// The places in which the manifest differs from the one that an app has.
+    async fn manifest_changes(
+        &self,
+        token: &Secret,
+        app_id: &str,
+        made: &MadeManifest,
+    ) -> Result<ManifestAnswer<Vec<String>>, Error> {
+        let wanted: Value = serde_json::from_str(&made.manifest)
+            .map_err(|error| Error::Internal(Box::new(error)))?;
+        let exported = understood(self.workspaces.export_manifest(token, app_id).await)?;
+        Ok(match exported {
+            ManifestAnswer::Refused(faults) => ManifestAnswer::Refused(faults),
+            ManifestAnswer::Accepted(before) => {
+                ManifestAnswer::Accepted(slack_manifest::changes(&before, &wanted))
+            }
+        })
     }
 
     /// Creates an app that becomes the tenant's own. A tenant that has one is refused: a repeated
@@ -211,6 +258,18 @@ impl App {
         made: MadeManifest,
     ) -> Result<MadeManifest, Error> {
         let app = self.get_slack_app(call).await?;
+        let valid = understood(self.workspaces.validate_manifest(token, &made.manifest).await)?;
+        if let ManifestAnswer::Refused(faults) = valid {
+            return Ok(MadeManifest { faults, ..made });
+        }
+        let changes = match self.manifest_changes(token, &app.app_id, &made).await? {
+            ManifestAnswer::Refused(faults) => return Ok(MadeManifest { faults, ..made }),
+            ManifestAnswer::Accepted(changes) => changes,
+        };
+        if changes.is_empty() {
+            let done = "The app has this manifest already. Nothing was changed.".to_owned();
+            return Ok(MadeManifest { done, app: Some(app), ..made });
+        }
         let answer = self.workspaces.update_slack_app(token, &app.app_id, &made.manifest).await;
         let done = match understood(answer)? {
             ManifestAnswer::Refused(faults) => return Ok(MadeManifest { faults, ..made }),
@@ -222,7 +281,8 @@ impl App {
                 "Slack changed the app. It asks for the same scopes as before."
             }
         };
-        Ok(MadeManifest { done: done.to_owned(), app: Some(app), ..made })
+        let done = format!("{done} Changed: {}.", changes.join(", "));
+        Ok(MadeManifest { done, app: Some(app), ..made })
     }
 }
 

@@ -4,9 +4,16 @@
 //! because Herald serves no address for it. Token rotation is left off because it cannot be turned
 //! off again; an app that has it on works as well.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::features::{self, Feature};
+
+/// Most changes of a manifest that are named.
+const CHANGES: usize = 20;
+/// Longest name of a change, in characters.
+const CHANGE_CHARS: usize = 120;
 
 /// Longest name of an app, in characters.
 pub const NAME_CHARS: usize = 35;
@@ -64,6 +71,50 @@ impl SlackManifest<'_> {
     }
 }
 
+/// The places in which `after` differs from the manifest `before`, as JSON pointers. Lists have no
+/// order. A value that is empty or off is as good as a missing one, because Slack exports both.
+#[must_use]
+pub fn changes(before: &Value, after: &Value) -> Vec<String> {
+    let mut places = Vec::new();
+    compare("", before, after, &mut places);
+    places.truncate(CHANGES);
+    places
+}
+
+fn compare(place: &str, before: &Value, after: &Value, places: &mut Vec<String>) {
+    static MISSING: Value = Value::Null;
+    let (Value::Object(old), Value::Object(new)) = (before, after) else {
+        let same = is_nothing(before) && is_nothing(after) || items(before) == items(after);
+        if !same {
+            places.push(place.chars().take(CHANGE_CHARS).collect());
+        }
+        return;
+    };
+    let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    for key in keys {
+        let (old, new) = (old.get(key).unwrap_or(&MISSING), new.get(key).unwrap_or(&MISSING));
+        compare(&format!("{place}/{key}"), old, new, places);
+    }
+}
+
+/// The value, as the set of its items if it is a list.
+fn items(value: &Value) -> BTreeSet<String> {
+    match value {
+        Value::Array(items) => items.iter().map(Value::to_string).collect(),
+        value => BTreeSet::from([value.to_string()]),
+    }
+}
+
+fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.values().all(is_nothing),
+        Value::Bool(true) | Value::Number(_) => false,
+    }
+}
+
 /// The beginning of a name that fits into a manifest.
 #[must_use]
 pub fn short_name(name: &str) -> String {
@@ -83,6 +134,28 @@ mod tests {
 
     fn characters(value: &Value) -> usize {
         value.as_str().unwrap().chars().count()
+    }
+
+    #[test]
+    fn a_manifest_says_where_it_differs() {
+        let wanted = of(&features::in_use(&[]));
+        assert_eq!(changes(&wanted, &wanted), Vec::<String>::new());
+        let mut exported = wanted.clone();
+        exported["settings"]["interactivity"] = json!({ "is_enabled": false });
+        exported["settings"]["is_hosted"] = json!(false);
+        let scopes = exported["oauth_config"]["scopes"]["bot"].as_array_mut().unwrap();
+        scopes.reverse();
+        assert_eq!(changes(&exported, &wanted), Vec::<String>::new(), "as Slack exports it");
+        exported["oauth_config"]["scopes"]["bot"].as_array_mut().unwrap().pop();
+        exported["features"]["slash_commands"] = json!([{ "command": "/theirs" }]);
+        exported["display_information"]["name"] = json!("Other");
+        assert_eq!(
+            changes(&exported, &wanted),
+            ["/display_information/name", "/features/slash_commands", "/oauth_config/scopes/bot",]
+        );
+        let many: serde_json::Map<String, Value> =
+            (0..100).map(|number| (format!("key{number}"), json!(1))).collect();
+        assert_eq!(changes(&json!({}), &Value::Object(many)).len(), CHANGES);
     }
 
     /// Slack's limits, from its app manifest reference.

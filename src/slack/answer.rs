@@ -89,9 +89,10 @@ pub(super) fn is_finding(method: Method, error: &Error, body: &[u8]) -> bool {
     let Error::Rejected { code, .. } = error else { return false };
     match method {
         Method::BlocksValidate => FINDINGS.contains(&code.as_str()),
-        Method::AppsManifestCreate | Method::AppsManifestUpdate | Method::AppsManifestValidate => {
-            OF_MANIFESTS.contains(&code.as_str())
-        }
+        Method::AppsManifestCreate
+        | Method::AppsManifestExport
+        | Method::AppsManifestUpdate
+        | Method::AppsManifestValidate => OF_MANIFESTS.contains(&code.as_str()),
         Method::ConversationsInvite => {
             let invited: Result<wire::Invited, _> = serde_json::from_slice(body);
             invited.is_ok_and(|invited| !invited.errors.0.is_empty())

@@ -1,7 +1,9 @@
-//! Apps from manifests (apps.manifest.validate, apps.manifest.create, apps.manifest.update). The
-//! token is an app configuration token, which belongs to a person and is none of a workspace's.
+//! Apps from manifests (apps.manifest.validate, apps.manifest.create, apps.manifest.update,
+//! apps.manifest.export). The token is an app configuration token, which belongs to a person and is
+//! none of a workspace's.
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::answer::Effect;
 use super::blocks::cut;
@@ -50,6 +52,7 @@ struct WireManifest {
     credentials: Option<WireCredentials>,
     #[serde(default, deserialize_with = "wire::lenient")]
     permissions_updated: Option<bool>,
+    manifest: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -118,6 +121,23 @@ impl Client {
         } else {
             ManifestAnswer::Refused(answer.faults())
         })
+    }
+
+    /// The manifest that an app has now.
+    pub async fn apps_manifest_export(
+        &self,
+        token: &Secret,
+        app_id: &str,
+    ) -> Result<ManifestAnswer<Value>, Error> {
+        let fields = vec![("app_id", app_id.to_owned())];
+        let method = Method::AppsManifestExport;
+        let answer = self.manifest(method, Effect::Repeatable, token, fields).await?;
+        if !answer.ok {
+            return Ok(ManifestAnswer::Refused(answer.faults()));
+        }
+        let manifest = answer.manifest.filter(Value::is_object);
+        let unreadable = || Effect::Repeatable.ambiguous("unreadable_answer");
+        manifest.map(ManifestAnswer::Accepted).ok_or_else(unreadable)
     }
 
     async fn manifest(

@@ -22,6 +22,7 @@ macro_rules! methods {
 
 methods! {
     AppsManifestCreate = "apps.manifest.create";
+    AppsManifestExport = "apps.manifest.export";
     AppsManifestUpdate = "apps.manifest.update";
     AppsManifestValidate = "apps.manifest.validate";
     AuthRevoke = "auth.revoke";
@@ -80,6 +81,7 @@ impl Method {
             | Self::UsersList => 20,
             // Slack publishes no figure for `blocks.validate`: "special rate limits".
             Self::BlocksValidate
+            | Self::AppsManifestExport
             | Self::AppsManifestValidate
             | Self::UsersLookupByEmail
             | Self::ConversationsHistory

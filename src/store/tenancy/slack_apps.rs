@@ -1,10 +1,12 @@
 //! Slack apps of tenants: one is in use, and those that it replaced are kept while the tenant is
 //! still connected by them. All apps of a tenant share its path.
 
+use std::time::Duration;
+
 use crate::domain::ids::TenantId;
 use crate::domain::secret::Secret;
 use crate::domain::slack_app::{LiveSecret, PreviousSecret};
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Timestamp, micros};
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, Row, params};
 use crate::store::database::transaction::scoped;
@@ -75,6 +77,34 @@ impl SlackApps<'_> {
         sql::execute(self.store.writer(), SQL, params![tenant.as_str(), path]).await?;
         let path = self.path(tenant).await?;
         path.ok_or_else(|| Error::Bug("a path was stored and is not there".into()))
+    }
+
+    /// Takes the right to ask Slack to make or change the app of a tenant that has a path, for this
+    /// time; `None`: another call has it.
+    pub async fn begin_making(
+        self,
+        tenant: &TenantId,
+        lease: Duration,
+    ) -> Result<Option<Timestamp>, Error> {
+        // A right that ends later is from before the clock stepped back.
+        const SQL: &str = "UPDATE slack_app_paths
+            SET making_until = {now} + $2
+            WHERE tenant = $1
+                AND (making_until <= {now} OR making_until > {now} + 2 * $2)
+            RETURNING making_until";
+        let values = params![tenant.as_str(), micros(lease)];
+        let row = sql::one(self.store.writer(), SQL, values).await?;
+        row.map(|row| Ok(Timestamp(row.get(0)?))).transpose()
+    }
+
+    /// Gives that right back, if no other call has it by now.
+    pub async fn end_making(self, tenant: &TenantId, until: Timestamp) -> Result<(), Error> {
+        const SQL: &str = "UPDATE slack_app_paths
+            SET making_until = 0
+            WHERE tenant = $1
+                AND making_until = $2";
+        let values = params![tenant.as_str(), until.0];
+        sql::execute(self.store.writer(), SQL, values).await.map(drop)
     }
 
     /// The app that a tenant uses; `None`: it uses the deployment's.

@@ -174,7 +174,38 @@ async fn slack_validates_creates_and_updates_the_tenants_app() {
             };
             let fewer = make(world, fewer).await.unwrap();
             assert!(fewer.done.contains("connect the workspace again"), "{}", fewer.done);
+            assert!(fewer.done.contains("/oauth_config/scopes/bot"), "{}", fewer.done);
             assert_eq!(fewer.app.as_ref(), Some(&app));
+            let checked = ask(ManifestAction::Validate).await.unwrap();
+            assert!(checked.done.contains("would change"), "{}", checked.done);
+            ask(ManifestAction::Update).await.unwrap();
+            let same = ask(ManifestAction::Update).await.unwrap();
+            assert!(same.done.contains("already"), "{}", same.done);
+            assert_eq!(world.calls("apps.manifest.update").len(), 2, "not for the same manifest");
+        })
+        .await;
+}
+
+/// Slack takes a while to create the app. Red without `begin_making` in
+/// `app/slack_app_manifest.rs`.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_calls_at_once_make_one_app() {
+    fresh()
+        .run(async |world| {
+            let token = token(world).await;
+            let slow = Fault::new("apps.manifest.create", FaultKind::Delay { seconds: 2.0 });
+            world.sandbox.script(slow.after().times(1));
+            let create = || make(world, asking(ManifestAction::Create, &token));
+            let second = async {
+                world.called("apps.manifest.create", 1).await;
+                create().await
+            };
+            let (first, second) = tokio::join!(create(), second);
+            assert!(first.unwrap().app.is_some());
+            assert_eq!(second.unwrap_err().code(), Code::Aborted);
+            assert_eq!(world.calls("apps.manifest.create").len(), 1);
+            let third = make(world, asking(ManifestAction::Create, &token)).await.unwrap_err();
+            assert_eq!(reason(&third), "SLACK_APP_EXISTS", "the right was given back");
         })
         .await;
 }
