@@ -50,7 +50,7 @@ fn request(test_user: &str) -> CheckConnectionRequest {
     CheckConnectionRequest { tenant_id: TENANT.into(), test_user_id: test_user.into(), actor: None }
 }
 
-async fn check(world: &World, test_user: &str) -> CheckConnectionResponse {
+pub(super) async fn check(world: &World, test_user: &str) -> CheckConnectionResponse {
     let checked = world.client.check_connection(request(test_user)).await.unwrap();
     if !test_user.is_empty() {
         // The answer does not name the test message; the store must know it.
@@ -62,7 +62,7 @@ async fn check(world: &World, test_user: &str) -> CheckConnectionResponse {
     checked
 }
 
-fn row<'a>(checked: &'a CheckConnectionResponse, part: &str) -> &'a ConnectionCheck {
+pub(super) fn row<'a>(checked: &'a CheckConnectionResponse, part: &str) -> &'a ConnectionCheck {
     checked.checks.iter().find(|row| row.part == part).unwrap()
 }
 

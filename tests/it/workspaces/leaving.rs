@@ -77,7 +77,7 @@ impl Leaving {
 }
 
 /// A message to Ben that Slack does not accept yet.
-async fn queued(world: &World, text: &str) -> String {
+pub(super) async fn queued(world: &World, text: &str) -> String {
     let answer = world.client.notify(task(text, &["ben"])).await.unwrap();
     assert_eq!(answer.verdicts[0].kind(), VerdictKind::Queued);
     answer.notification_id

@@ -11,7 +11,7 @@ use crate::events::caller;
 use crate::support::client::{bad_fields, demo_person, person, reason, task};
 use crate::support::world::{TENANT, World, for_each_database};
 
-const BEN: &str = "U0DEMOBEN";
+pub(super) const BEN: &str = "U0DEMOBEN";
 const ADA: &str = "U0DEMOADA";
 
 fn pin(user: &str, member: &str) -> pb::IdentityPin {
@@ -248,7 +248,7 @@ async fn a_person_without_a_record_takes_the_one_of_the_other() {
     .await;
 }
 
-async fn link(world: &World, user: &str) -> Url {
+pub(super) async fn link(world: &World, user: &str) -> Url {
     let request = pb::CreateIdentityLinkRequest {
         tenant_id: TENANT.into(),
         user_id: user.into(),
@@ -270,7 +270,7 @@ fn way(page: &Page) -> Url {
 }
 
 /// Signs in as a member, in a browser that opened the link.
-async fn sign_in(browser: &mut Browser, link: &Url, member: &str) -> Page {
+pub(super) async fn sign_in(browser: &mut Browser, link: &Url, member: &str) -> Page {
     let start = browser.open(link).await.unwrap();
     assert_eq!(start.status, 200, "{}", start.html);
     let mut slack = way(&start);

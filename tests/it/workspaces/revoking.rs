@@ -1,14 +1,17 @@
 //! The revocation of a workspace's token when its last tenant leaves, also if Slack cannot be asked
-//! for it.
+//! for it, or carries it out late; and that of a new token that no tenant is connected by.
+
+use std::time::Duration;
 
 use herald::domain::delivery::admission::Departure;
 use herald::domain::ids::TenantId;
 use herald::rpc::pb::{self, WaitingMessages};
+use herald::sandbox::browser::Decision;
 use herald::store::{Left, Store, UseEnd};
 
 use super::leaving::{BEN, Leaving, OTHER};
-use crate::events::{about, tell};
-use crate::support::world::{Plan, TENANT, for_each_database, until};
+use crate::events::{about, metric, tell};
+use crate::support::world::{Plan, TENANT, World, for_each_database, until};
 
 /// A token that has expired, a workspace that moves, and a cell that was moved (faults.md, 28). Red
 /// if `not_revoked` in `workspace/leave.rs` returns these errors.
@@ -101,6 +104,98 @@ async fn nothing_of_later_events_is_stored() {
         assert_eq!(world.count(STORED).await, 0);
         tell(world, "EvAfter", about(BEN, 1_900_000_001, "ben")).await;
         assert_eq!(world.count(STORED).await, 0);
+    })
+    .await;
+}
+
+/// A revocation belongs to one connect, and must not begin for another. Red without the comparison
+/// of `token_version` in `begin_revocation` in `store/keep/revocations.rs`.
+#[tokio::test]
+async fn a_revocation_does_not_begin_after_a_reconnect() {
+    const LONG: Duration = Duration::from_secs(3600);
+    for_each_database(async |world| {
+        let store = Store::open(&world.settings().store).await.unwrap();
+        let tenant = TenantId::parse(TENANT).unwrap();
+        let what = UseEnd::Link { tenant: &tenant, departure: Departure::Ends };
+        let seen = store.leaving().seen(what).await.unwrap().unwrap();
+        let begin = async || {
+            let tokens = store.tokens();
+            tokens.begin_revocation(seen.holder(), seen.generation(), LONG).await.unwrap()
+        };
+        assert!(begin().await);
+        assert_eq!(world.connect(TENANT).await.status, 200);
+        assert!(!begin().await, "the next connect has the same token");
+        store.close().await;
+    })
+    .await;
+}
+
+/// Slack carries a revocation out after the workspace was connected again by the same token, and no
+/// one sends anything. Red without `confirm_revoked` in `app/leave.rs`.
+#[tokio::test]
+async fn a_connection_that_a_late_revocation_met_says_so() {
+    const LONG: Duration = Duration::from_secs(3600);
+    for_each_database(async |world| {
+        let store = Store::open(&world.settings().store).await.unwrap();
+        let tenant = TenantId::parse(TENANT).unwrap();
+        let what = UseEnd::Link { tenant: &tenant, departure: Departure::Ends };
+        let seen = store.leaving().seen(what).await.unwrap().unwrap();
+        let tokens = store.tokens();
+        assert!(tokens.begin_revocation(seen.holder(), seen.generation(), LONG).await.unwrap());
+        store.close().await;
+        assert_eq!(world.connect(TENANT).await.status, 200);
+        world.members_read(TENANT, 2).await;
+        world.sandbox.revoke_token(None, "token_revoked");
+        // The request has ended for certain.
+        world.execute("UPDATE installations SET confirm_at = 0").await.unwrap();
+        until("the connection is known to be dead", async || {
+            let workspace = world.client.workspace(TENANT).await.unwrap().workspace.unwrap();
+            let dead = workspace.state() == pb::WorkspaceState::ReconnectRequired;
+            (dead && workspace.state_reason == "token_revoked").then_some(())
+        })
+        .await;
+        let pending = "SELECT COUNT(*) FROM installations WHERE confirm_at IS NOT NULL";
+        until("nothing is left to confirm", async || {
+            (world.count(pending).await == 0).then_some(())
+        })
+        .await;
+    })
+    .await;
+}
+
+/// Connects by a link for another workspace than the one that is chosen.
+async fn connect_wrongly(world: &World) {
+    let link = pb::BeginConnectRequest {
+        tenant_id: TENANT.into(),
+        expected_team_id: "T0ELSEWHERE".into(),
+        ..pb::BeginConnectRequest::default()
+    };
+    let link = world.client.begin_connect_as(link).await.unwrap().authorize_url;
+    let page = world.decide(&link, Decision::Allow).await;
+    assert_ne!(page.status, 200, "{}", page.html);
+}
+
+/// Red without `discard` in `workspace/connect.rs`, or if `users_of` in `workspace/discard.rs` finds
+/// no one: an app without rotation has one token, and the connection would lose it.
+#[tokio::test]
+async fn a_new_token_that_is_not_used_is_revoked_unless_a_connection_has_it() {
+    const DISCARDED: &str = "herald_discarded_tokens_total";
+    let plan = Plan { ready: false, ..Plan::default() };
+    plan.run(async |world| {
+        connect_wrongly(world).await;
+        assert_eq!(world.calls("auth.revoke").len(), 1);
+        assert_eq!(metric(world, 0, DISCARDED, "result=\"revoked\"").await, 1);
+        world.make_ready().await;
+        connect_wrongly(world).await;
+        assert_eq!(world.calls("auth.revoke").len(), 1);
+        assert_eq!(metric(world, 0, DISCARDED, "result=\"in_use\"").await, 1);
+        let workspace = world.client.workspace(TENANT).await.unwrap().workspace.unwrap();
+        assert_eq!(workspace.state(), pb::WorkspaceState::Active);
+        // With rotation, each connect has a token of its own.
+        world.sandbox.configure(|options| options.token_rotation = true);
+        connect_wrongly(world).await;
+        assert_eq!(world.calls("auth.revoke").len(), 2);
+        assert_eq!(metric(world, 0, DISCARDED, "result=\"revoked\"").await, 2);
     })
     .await;
 }
