@@ -164,6 +164,7 @@ impl App {
 
     /// Ends installations that no tenant uses, as the last tenant that leaves does.
     async fn end_unlinked(&self) -> Result<(), Error> {
+        let _turn = self.ending.lock().await;
         let leaving = self.store.leaving();
         let choice = self.config.connect_link_lifetime;
         for workspace in leaving.unlinked(choice, AT_ONCE).await? {

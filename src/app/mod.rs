@@ -104,6 +104,8 @@ pub struct App {
     recent_words: templates::RecentWords,
     /// Changes of each tenant's settings, event types and templates.
     changes: changes::Changes,
+    /// One task of this replica at a time ends installations that no tenant uses.
+    ending: Arc<tokio::sync::Mutex<()>>,
     /// Bounds the planning of large calls.
     turns: Turns,
     trail: Trail,
@@ -214,6 +216,7 @@ impl App {
             recent_types,
             recent_words,
             changes: changes::Changes::default(),
+            ending: Arc::default(),
             turns,
             trail,
             keys,

@@ -162,11 +162,11 @@ impl Workspaces {
         access: Access,
         place: &mut DiscardedToken,
     ) -> Result<Granted, ConnectError> {
-        let Exchange { tenant, state, allowed, expected_team, .. } = exchange;
-        let new = self.describe(access, exchange.app).await?;
+        let Exchange { tenant, app, state, allowed, expected_team, .. } = exchange;
+        let new = self.describe(access, app).await?;
         place.learn(&new);
         // The installation would count as one of another app.
-        if exchange.app.app_id.as_ref().is_some_and(|id| *id != new.app_id) {
+        if app.app_id.as_ref().is_some_and(|id| *id != new.app_id) {
             return Err(ConnectError::Refused { code: OTHER_APP.into() });
         }
         if new.org_wide {

@@ -47,8 +47,8 @@ pub enum Settle {
     /// The store was recovered from a copy, and this may have been posted in the time that was
     /// lost: unknown; history is read at once, for this request (pending).
     Doubted { request_kind: SlackRequestKind, thread_ts: Option<String> },
-    /// The tenant has moved to another workspace, or left one that others use: the person's member
-    /// is resolved again (pending).
+    /// The tenant is connected to another installation, or left a workspace that others use: the
+    /// person's member is resolved again (pending).
     Resolve,
     /// The tenant left a workspace that others use, and the message for a channel is kept: it waits
     /// outside the lane for the tenant's next connection (pending).

@@ -1,0 +1,16 @@
+//! The life of a connection: the tenant's Slack app, the workspace, its tokens, its checks, its
+//! end.
+
+mod apps;
+mod connect;
+mod doctor;
+mod leaving;
+mod manifests;
+mod operators;
+mod people;
+mod revoking;
+mod rotation;
+
+mod answers;
+mod former;
+mod keeping;

@@ -175,8 +175,8 @@ async fn connect_wrongly(world: &World) {
     assert_ne!(page.status, 200, "{}", page.html);
 }
 
-/// Red without `discard` in `workspace/connect.rs`, or if `users_of` in `workspace/discard.rs` finds
-/// no one: an app without rotation has one token, and the connection would lose it.
+/// Red without `discard` in `workspace/connect.rs`, or if `users_of` in `workspace/discard.rs`
+/// finds no one: an app without rotation has one token, and the connection would lose it.
 #[tokio::test]
 async fn a_new_token_that_is_not_used_is_revoked_unless_a_connection_has_it() {
     const DISCARDED: &str = "herald_discarded_tokens_total";
