@@ -384,7 +384,7 @@ pub(super) const DISCARDED_TOKENS: Instrument = Instrument {
     unit: "{token}",
     kind: InstrumentKind::Counter,
     labels: &[Label { name: "result", values: &["revoked", "in_use", "unclear"] }],
-    description: "New tokens of Slack's that were not stored, by what became of them.",
+    description: "New tokens from Slack that were not stored, by result.",
 };
 pub(super) const RPC_REQUESTS: Instrument = Instrument {
     name: "herald_rpc_requests_total",

@@ -65,8 +65,8 @@ impl Workspaces {
     }
 
     /// Asks Slack whether tokens work that a revocation may have met, once its request has ended
-    /// for certain. A dead one is recorded. `false`: none is due.
-    pub async fn confirm_revoked(&self) -> Result<bool, Error> {
+    /// for certain. A dead one is recorded.
+    pub async fn confirm_revoked(&self) -> Result<(), Error> {
         let due = self.store.tokens().met_by_revocations(AT_ONCE).await?;
         for met in &due {
             let now = self.store.now().await?;
@@ -79,7 +79,7 @@ impl Workspaces {
                 }
             }
         }
-        Ok(!due.is_empty())
+        Ok(())
     }
 }
 
