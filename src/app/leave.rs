@@ -168,12 +168,16 @@ impl App {
         let leaving = self.store.leaving();
         let choice = self.config.connect_link_lifetime;
         for workspace in leaving.unlinked(choice, AT_ONCE).await? {
-            let what = UseEnd::Unlinked(workspace);
-            if let Parting::Ended { unused: Some(workspace), .. } =
-                self.part(&self.store, what).await?
-            {
-                tracing::info!(%workspace, "a workspace that no tenant uses was disconnected");
-                leaving.erase_workspace(workspace).await?;
+            match self.part(&self.store, UseEnd::Unlinked(workspace)).await {
+                Ok(Parting::Ended { unused: Some(workspace), .. }) => {
+                    tracing::info!(%workspace, "a workspace without tenants was disconnected");
+                    leaving.erase_workspace(workspace).await?;
+                }
+                Ok(_) => {}
+                // The others are not kept waiting.
+                Err(error) => {
+                    tracing::warn!(%workspace, %error, "a workspace without tenants ends later");
+                }
             }
         }
         Ok(())
