@@ -75,6 +75,22 @@ async fn an_unclear_answer_to_create_is_unknown_and_one_to_update_is_not() {
 }
 
 #[tokio::test]
+async fn an_export_is_the_manifest_that_the_app_has() {
+    let manifest = json!({"display_information": {"name": "Herald"}});
+    let (responder, client) = with(&json!({"ok": true, "manifest": manifest})).await;
+    let exported = client.apps_manifest_export(&token(), "A1").await.unwrap();
+    assert_eq!(exported, ManifestAnswer::Accepted(manifest));
+    let (line, form) = sent(&responder, "authorization: Bearer xoxb-1");
+    assert_eq!(
+        (line.as_str(), form.as_str()),
+        ("POST /api/apps.manifest.export HTTP/1.1", "app_id=A1")
+    );
+    let (_responder, client) = with(&json!({"ok": true})).await;
+    let error = client.apps_manifest_export(&token(), "A1").await.unwrap_err();
+    assert!(matches!(error, Error::Transient { .. }), "{error:?}");
+}
+
+#[tokio::test]
 async fn an_update_says_whether_permissions_changed() {
     let body = json!({"ok": true, "app_id": "A1", "permissions_updated": true});
     let (responder, client) = with(&body).await;

@@ -252,7 +252,11 @@ impl Workspaces {
         let is_refused =
             matches!(failure, RenewalFailure::Refused(_)) && step != RenewalStep::Leave;
         let refused = is_refused.then(|| error.code());
-        tracing::warn!(workspace = %id, %error, "a token was not exchanged for the next one");
+        if step == RenewalStep::Leave {
+            tracing::info!(workspace = %id, %error, "a token stays as it is, without an end");
+        } else {
+            tracing::warn!(workspace = %id, %error, "a token was not exchanged for the next one");
+        }
         let again = match step {
             // The end of the present token decides whether the workspace must be connected again.
             RenewalStep::Again(wait) if is_refused => Some(scaled(wait).min(lease.ends_in())),
