@@ -2,8 +2,8 @@
 //! reports.
 //!
 //! `instrument` describes a metric; `instruments` is the table of all metrics; `exposition` prints
-//! it for `/metrics`; `logs` writes tracing events as text or JSON; `traces` sends spans and carries
-//! their context; `watchdog` notices loops that have stopped.
+//! it for `/metrics`; `logs` writes tracing events as text or JSON; `traces` sends spans and
+//! carries their context; `watchdog` notices loops that have stopped.
 
 mod instrument;
 

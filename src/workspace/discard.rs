@@ -1,5 +1,5 @@
-//! A token that Slack gave and that is not stored, because the tenant may not be connected by it: it
-//! is revoked, so that no token lives that no one knows of.
+//! A token that Slack gave and that is not stored, because the tenant may not be connected by it:
+//! it is revoked, so that no token lives that no one knows of.
 //!
 //! An app without token rotation gets the same token for each connect of a workspace. So a token
 //! that an installation uses stays.

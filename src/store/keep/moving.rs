@@ -37,7 +37,7 @@ pub enum MigrationStep {
 pub struct MigrationPace {
     /// The first wait for the end of a move, and the wait for ids that Slack does not give now.
     pub first: Duration,
-    /// The longest wait for the end of a move. The waits double as the move goes on.
+    /// The longest wait for the end of a move. The waits double while it lasts.
     pub longest: Duration,
     /// In `[0, 1)`: spreads the looks at workspaces that move together.
     pub dice: f64,

@@ -264,8 +264,8 @@ impl InstallationTokens<'_> {
         Ok(if present == Some(version) { Expiry::Final } else { Expiry::Replaced })
     }
 
-    /// Makes tokens without an end due for an exchange that may be for ones that expire: the app was
-    /// changed in Slack after they were issued. Slack says that of no app, so one token of each app
+    /// Makes tokens without an end due for an exchange that may be for ones that expire: the app
+    /// was changed in Slack after they were issued. Slack says that of no app, so one token of each app
     /// is tried when `pause` has passed since the last attempt for the app, and since the token was
     /// issued; the one whose last attempt is longest ago. If another token of the app expires, all
     /// are due, and those that Slack refused to exchange again after `pause`. At most `limit`;
