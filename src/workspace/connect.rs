@@ -145,7 +145,8 @@ impl Workspaces {
             Err(error) => return Err(NotConnected { error, discarded: None }),
         };
         let mut place = DiscardedToken::of(&access);
-        match Box::pin(self.connect_by(exchange, access, &mut place)).await {
+        let connected = Box::pin(self.connect_by(exchange, access, &mut place)).await;
+        match connected {
             Ok(granted) => Ok(granted),
             Err(error) if error.discards() => {
                 let discarded = Some(Box::pin(self.discard(&place)).await);

@@ -265,10 +265,10 @@ impl InstallationTokens<'_> {
     }
 
     /// Makes tokens without an end due for an exchange that may be for ones that expire: the app
-    /// was changed in Slack after they were issued. Slack says that of no app, so one token of each app
-    /// is tried when `pause` has passed since the last attempt for the app, and since the token was
-    /// issued; the one whose last attempt is longest ago. If another token of the app expires, all
-    /// are due, and those that Slack refused to exchange again after `pause`. At most `limit`;
+    /// was changed in Slack after they were issued. Slack says that of no app, so one token of each
+    /// app is tried when `pause` has passed since the last attempt for the app, and since the token
+    /// was issued; the one whose last attempt is longest ago. If another token of the app expires,
+    /// all are due, and those that Slack refused to exchange again after `pause`. At most `limit`;
     /// returns how many.
     pub async fn find_unrotated(self, limit: u32, pause: Duration) -> Result<u64, Error> {
         const SQL: &str = "UPDATE installations

@@ -1,7 +1,7 @@
 //! Tokens that Slack is asked to revoke. Slack may carry out such a request late, and an app
-//! without token rotation has one token for all its connects of a workspace: a revocation that was sent for
-//! one connect may end the token of the next. So the request is noted, with a time at which it has
-//! certainly ended, and Slack is asked then whether the token works.
+//! without token rotation has one token for all its connects of a workspace: a revocation that was
+//! sent for one connect may end the token of the next. So the request is noted, with a time at
+//! which it has certainly ended, and Slack is asked then whether the token works.
 
 use std::time::Duration;
 
