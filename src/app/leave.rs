@@ -135,7 +135,7 @@ impl App {
         let leaving = self.store.leaving();
         self.workspaces.confirm_revoked().await?;
         rounds.next();
-        self.end_unlinked().await?;
+        self.end_unlinked(|| rounds.next()).await?;
         for workspace in leaving.unerased(AT_ONCE).await? {
             if stop.is_cancelled() {
                 break;
@@ -155,19 +155,21 @@ impl App {
             if let Some(former) = leaving.moved_from(tenant).await? {
                 leaving.end_waiting(tenant, Some(former)).await?;
             }
-            Box::pin(self.end_unlinked()).await
+            Box::pin(self.end_unlinked(|| {})).await
         };
         if let Err(error) = left.await {
             tracing::warn!(%tenant, %error, "a former workspace is left later");
         }
     }
 
-    /// Ends installations that no tenant uses, as the last tenant that leaves does.
-    async fn end_unlinked(&self) -> Result<(), Error> {
+    /// Ends installations that no tenant uses, as the last tenant that leaves does. `each` is called
+    /// before each of them.
+    async fn end_unlinked(&self, each: impl Fn()) -> Result<(), Error> {
         let _turn = self.ending.lock().await;
         let leaving = self.store.leaving();
         let choice = self.config.connect_link_lifetime;
         for workspace in leaving.unlinked(choice, AT_ONCE).await? {
+            each();
             match self.part(&self.store, UseEnd::Unlinked(workspace)).await {
                 Ok(Parting::Ended { unused: Some(workspace), .. }) => {
                     tracing::info!(%workspace, "a workspace without tenants was disconnected");

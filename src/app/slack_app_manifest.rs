@@ -136,9 +136,9 @@ impl App {
         token: &Secret,
         made: MadeManifest,
     ) -> Result<MadeManifest, Error> {
-        match understood(self.workspaces.validate_manifest(token, &made.manifest).await)? {
-            ManifestAnswer::Refused(faults) => return Ok(MadeManifest { faults, ..made }),
-            ManifestAnswer::Accepted(()) => {}
+        let valid = understood(self.workspaces.validate_manifest(token, &made.manifest).await)?;
+        if let ManifestAnswer::Refused(faults) = valid {
+            return Ok(MadeManifest { faults, ..made });
         }
         let mut done = "Slack found no fault in the manifest. Nothing was changed.".to_owned();
         let Some(app) = self.store.slack_apps().get(&call.tenant).await? else {

@@ -96,6 +96,14 @@ impl Waiting<'_> {
                     ORDER BY sequence
                     LIMIT {REJOINING})"
         );
+        // Those for channels with keys wait in the lines of their channels.
+        let mut after = None;
+        for _ in 0..REJOINS {
+            after = self.sweep_channels(after, REJOINING).await?;
+            if after.is_none() {
+                break;
+            }
+        }
         for _ in 0..REJOINS {
             let called = sql::execute(self.store.writer(), &text, params![tenant.as_str()]).await?;
             while self.join_due(REJOINING).await? == REJOINING {}
