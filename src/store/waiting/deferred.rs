@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::domain::capacity::budget::Budget;
 use crate::domain::capacity::priority::Priority;
 use crate::domain::delivery::ASIDE;
-use crate::domain::ids::{InstallationId, TenantId};
+use crate::domain::ids::{InstallationId, ManagedChannelId, TenantId};
 use crate::domain::time::Timestamp;
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, params, placeholders};
@@ -96,14 +96,7 @@ impl Waiting<'_> {
                     ORDER BY sequence
                     LIMIT {REJOINING})"
         );
-        // Those for channels with keys wait in the lines of their channels.
-        let mut after = None;
-        for _ in 0..REJOINS {
-            after = self.sweep_channels(after, REJOINING).await?;
-            if after.is_none() {
-                break;
-            }
-        }
+        self.rejoin_lines(tenant).await?;
         for _ in 0..REJOINS {
             let called = sql::execute(self.store.writer(), &text, params![tenant.as_str()]).await?;
             while self.join_due(REJOINING).await? == REJOINING {}
@@ -112,6 +105,28 @@ impl Waiting<'_> {
             }
         }
         Err(Error::Unfinished("a tenant has more messages that wait for it".into()))
+    }
+
+    /// The same for channels with keys, in whose lines they wait. Upkeep serves those that are left.
+    async fn rejoin_lines(self, tenant: &TenantId) -> Result<(), Error> {
+        let text = format!(
+            "SELECT DISTINCT awaits_channel
+                FROM deliveries
+                WHERE tenant = $1
+                    AND {OPEN_OF_TENANT}
+                    AND {DEFERRED}
+                    AND awaits_channel IS NOT NULL
+                LIMIT {REJOINING}"
+        );
+        let rows = sql::all(self.store.reader(), &text, params![tenant.as_str()]).await?;
+        for row in &rows {
+            let Ok(channel) = Columns::of(row).uuid(ManagedChannelId::parse) else {
+                self.store.pass_over(UnreadableRow::Waiting, 1);
+                continue;
+            };
+            self.store.serve_channel(channel).await?;
+        }
+        Ok(())
     }
 
     /// How long until the first is due; `None` if none waits.
