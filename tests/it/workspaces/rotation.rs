@@ -271,17 +271,15 @@ async fn a_token_without_an_end_is_exchanged_once_the_app_rotates() {
         .await;
 }
 
-/// Stores another installation of the app, with a token that expires, and its tenant.
+/// Stores another installation of the app, with a token that expires. No tenant uses it, and it has
+/// ended.
 async fn another_rotates(world: &World) {
     let other = "INSERT INTO installations (id, app_id, enterprise_id, team_id, org_wide, \
-        team_name, bot_user_id, bot_name, scopes, state, state_changed_at, installed_at, \
-        token_version, token, refresh_token) SELECT '00000000-0000-7000-8000-000000000001', \
-        app_id, '', 'T0OTHER', FALSE, 'Other', '', '', '', 'dead', 0, 0, 1, token, token \
-        FROM installations";
+        team_name, bot_user_id, bot_name, scopes, state, state_reason, state_changed_at, \
+        installed_at, token_version, token, refresh_token) \
+        SELECT '00000000-0000-7000-8000-000000000001', app_id, '', 'T0OTHER', FALSE, 'Other', '', \
+        '', '', 'dead', 'disconnected', 0, 0, 1, token, token FROM installations";
     world.execute(other).await.unwrap();
-    let link = "INSERT INTO tenant_links (tenant, installation, linked_at) \
-        VALUES ('another', '00000000-0000-7000-8000-000000000001', 0)";
-    world.execute(link).await.unwrap();
 }
 
 /// Slack ends a token when it gives the next one, and its answer takes a while. Red if `died` in
