@@ -257,11 +257,11 @@ async fn workspaces_are_listed_page_by_page() {
                  token_version, token) SELECT '{SECOND}', app_id, '', 'T0OTHER', FALSE, 'Other', \
                  '', '', '', 'dead', 0, 0, 1, token FROM installations"
             );
-            world.execute(&second).await.unwrap();
             let moved = format!(
                 "UPDATE tenant_links SET installation = '{SECOND}' WHERE tenant = '{OTHER}'"
             );
-            world.execute(&moved).await.unwrap();
+            // At once: an installation without a tenant ends.
+            world.execute(&format!("BEGIN; {second}; {moved}; COMMIT")).await.unwrap();
             let mut all = Vec::new();
             let mut page_token = String::new();
             loop {
