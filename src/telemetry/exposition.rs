@@ -142,6 +142,9 @@ mod tests {
         for state in values("herald_channels", 0) {
             metrics.channels(state, 2);
         }
+        for state in values("herald_workspaces", 0) {
+            metrics.workspaces(state, 2);
+        }
         for state in values("herald_channel_members", 0) {
             metrics.channel_members(state, 2);
         }

@@ -193,9 +193,12 @@ impl Succeeding<'_> {
         table: &str,
         some: Option<&[String]>,
     ) -> Result<u64, Error> {
-        // Without its due time, it would wait for the end of the worker's lease.
+        // Without its due time, it would wait for the end of the worker's lease; without the time
+        // of this change, it would be taken for one that nobody has looked at, and lose its place.
         const AGAIN: &str = ", due_at = CASE WHEN state = 'resolving' AND lease_token IS NOT NULL
                 THEN {now} ELSE due_at END,
+            updated_at = CASE WHEN state = 'resolving' AND lease_token IS NOT NULL
+                THEN {now} ELSE updated_at END,
             lease_token = CASE WHEN state = 'resolving' THEN NULL ELSE lease_token END";
         let rows = self.rows(some);
         let which = match some {
