@@ -133,6 +133,13 @@ pub const FEATURES: &[Feature] = &[
             "member_left_channel",
         ],
     },
+    Feature {
+        code: "organization_moves",
+        name: "keep finding members when the workspace moves into an Enterprise organization",
+        scopes: &["tokens.basic"],
+        optional: true,
+        events: &[],
+    },
 ];
 
 /// The feature with this code.
