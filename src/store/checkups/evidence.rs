@@ -45,9 +45,12 @@ impl Checkups<'_> {
     /// Slack gave; only known ones are stored.
     pub async fn note_retry(self, app_path: &str, reason: &str) -> Result<(), Error> {
         const SQL: &str = "INSERT INTO slack_retries (app_path, at, times, reason)
-            VALUES ($1, {now}, 1, $2) ON CONFLICT (app_path) DO UPDATE SET at = excluded.at,
-            reason = excluded.reason, times = CASE WHEN slack_retries.at < excluded.at - $3 THEN 1
-                ELSE slack_retries.times + 1 END";
+            VALUES ($1, {now}, 1, $2)
+            ON CONFLICT (app_path) DO UPDATE
+            SET at = excluded.at, reason = excluded.reason,
+                times = CASE
+                    WHEN slack_retries.at < excluded.at - $3 THEN 1
+                    ELSE slack_retries.times + 1 END";
         let values = params![app_path, retry_reason(reason), PAUSE];
         sql::execute(self.store.writer(), SQL, values).await.map(drop)
     }
@@ -107,8 +110,10 @@ impl Checkups<'_> {
     }
 
     async fn conversation(self, installation: InstallationId) -> Result<Option<ChannelId>, Error> {
-        const SQL: &str = "SELECT channel FROM lanes
-            WHERE installation = $1 AND channel LIKE 'D%' LIMIT 1";
+        const SQL: &str = "SELECT channel
+            FROM lanes
+            WHERE installation = $1 AND channel LIKE 'D%'
+            LIMIT 1";
         let values = params![installation.to_string()];
         let row = sql::one(self.store.reader(), SQL, values).await?;
         row.map(|row| Columns::of(&row).id(ChannelId::parse)).transpose()

@@ -107,7 +107,8 @@ impl<'a> SlackEvents<'a> {
                 FROM installations
                 WHERE app_id = $1 AND app_path = $2 AND ({places})
                     AND COALESCE(state_reason, '') <> 'disconnected'
-                    AND (org IS NULL OR EXISTS (SELECT 1 FROM tenant_links l
+                    AND (org IS NULL OR EXISTS (SELECT 1
+                        FROM tenant_links l
                         WHERE l.installation = installations.id))"
         );
         let rows = sql::all(self.store.reader(), &text, values).await?;
