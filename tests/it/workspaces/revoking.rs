@@ -53,8 +53,7 @@ async fn who_leaves_last_revokes_the_token() {
     .await;
 }
 
-/// Red if `org` is always `None` in `end_link` in `store/leaving/link.rs`, or if `link_of` there
-/// does not look for other tenants of the organization.
+/// Red if `org` is always `None` in `end_link` in `store/leaving/link.rs`.
 #[tokio::test]
 async fn the_last_tenant_of_an_organization_ends_its_token() {
     const ALIVE: &str = "SELECT COUNT(*) FROM installations \
