@@ -77,7 +77,7 @@ impl<'a> SlackEvents<'a> {
     }
 
     /// The installations of an app, made by the app of this path (empty: the deployment's), in one
-    /// of these workspaces, or for the whole of one of these organisations. Not those that every
+    /// of these workspaces, or for the whole of one of these organizations. Not those that every
     /// tenant left, nor workspaces of an organization that no tenant uses: an app with token
     /// rotation stays installed, and nothing about people is to be stored there.
     pub async fn installations_of_app(

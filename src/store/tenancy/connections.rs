@@ -28,7 +28,7 @@ pub struct StoredConnection {
     /// The attempt whose link was opened last.
     pub opened: Option<OpenedLink>,
     pub disconnected_at: Option<Timestamp>,
-    /// Since when the workspace moves into an Enterprise organisation.
+    /// Since when the workspace moves into an Enterprise organization.
     pub migrating_since: Option<Timestamp>,
     /// When the last check ended, if it found something broken.
     pub broken_at: Option<Timestamp>,

@@ -18,13 +18,13 @@ use crate::store::database::transaction::Tx;
 use crate::store::seal::data_keys::{KeyScope, ScopeKeys, SealedCell};
 use crate::store::{Error, Store, Tenancy, new_uuid};
 
-/// One installation of a Slack app in a workspace or an Enterprise organisation, without its token.
+/// One installation of a Slack app in a workspace or an Enterprise organization, without its token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Installation {
     pub id: InstallationId,
     pub app_id: String,
     pub enterprise_id: Option<String>,
-    /// `None` if the installation is for a whole Enterprise organisation.
+    /// `None` if the installation is for a whole Enterprise organization.
     pub team_id: Option<String>,
     pub org_wide: bool,
     pub team_name: String,
@@ -112,7 +112,7 @@ pub(in crate::store) struct SealedInstallation {
 
 impl Tenancy<'_> {
     /// The tenants that use this workspace with the same app, each with its installation. A
-    /// workspace that has since joined an organisation has a new installation from then on; it
+    /// workspace that has since joined an organization has a new installation from then on; it
     /// still counts as the same workspace.
     pub async fn tenants_in_workspace(
         self,
