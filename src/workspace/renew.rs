@@ -31,7 +31,7 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// The wait before new tokens that were not stored are stored again; it doubles.
 const STORE_AGAIN: Duration = Duration::from_millis(50);
 const STORE_AGAIN_AT_MOST: Duration = Duration::from_secs(2);
-/// How often that is tried, for ten minutes about: without these tokens the workspace has none.
+/// How often that is tried, over about ten minutes: without these tokens the workspace has none.
 const STORE_TRIES: u32 = 300;
 
 /// The result of an attempt to exchange a token.
