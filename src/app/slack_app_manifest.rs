@@ -174,7 +174,7 @@ impl App {
             .and(check_secret(client_secret.expose()))
             .and(check_secret(signing_secret.expose()));
         if let Err(problem) = sound {
-            tracing::error!(tenant = %call.tenant, problem, "Slack's answer about a new app cannot be used");
+            tracing::error!(tenant = %call.tenant, problem, "Slack's new app cannot be stored");
             return Err(not_stored());
         }
         let wish = SlackAppWish {

@@ -54,7 +54,7 @@ pub(super) fn other_browser(platform: &str) -> Page {
              here: another person may have begun this.",
         )
         .say(format!(
-            "{platform} kept nothing. If you did not mean to connect anything, there is nothing to do."
+            "{platform} kept nothing. If you did not mean to connect anything, do nothing."
         ))
         .step(
             "If it was you, open the connect link again, in the browser in which you are signed in \

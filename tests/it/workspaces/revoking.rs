@@ -81,8 +81,8 @@ async fn the_last_tenant_of_an_organization_ends_its_token() {
     .await;
 }
 
-/// An app with token rotation stays installed, so Slack continues to send its events. Red without the
-/// condition on `state_reason` in `store/member_lists/slack_events.rs`.
+/// An app with token rotation stays installed, so Slack continues to send its events. Red without
+/// the condition on `state_reason` in `store/member_lists/slack_events.rs`.
 #[tokio::test]
 async fn nothing_of_later_events_is_stored() {
     const STORED: &str = "SELECT COUNT(*) FROM seen_events";
