@@ -2,7 +2,7 @@
 
 use super::{
     CheckFinding, CheckPart, CheckupFacts, ConnectedFacts, DAY, FeatureFacts, Inquiry, PartCheck,
-    RETRY_REASONS, ReadingPace, ScopesOfFeature, TestFacts, ago,
+    RETRY_REASONS, ReadingPace, ScopesOfFeature, TAB_OFF, TestFacts, ago,
 };
 use crate::domain::time::Timestamp;
 
@@ -13,8 +13,6 @@ const CLOCK_SECONDS: i64 = 60;
 const RETRIES: u32 = 3;
 /// Days without an event after which it is doubtful that events arrive.
 const SILENT_DAYS: u32 = 7;
-/// Slack's code for a direct message that the Messages tab would have shown.
-const TAB_OFF: &str = "messages_tab_disabled";
 /// The code of the feature that Slack's events belong to.
 const EVENTS: &str = "events";
 

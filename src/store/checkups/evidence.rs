@@ -1,7 +1,7 @@
 //! Stored facts about the parts of a connection: direct messages and their outcomes, events and
 //! their repetitions.
 
-use crate::domain::checkup::{DirectMessages, EventFacts, SlackRetries, retry_reason};
+use crate::domain::checkup::{DirectMessages, EventFacts, SlackRetries, TAB_OFF, retry_reason};
 use crate::domain::delivery::State;
 use crate::domain::ids::{ChannelId, InstallationId, TenantId};
 use crate::domain::time::Timestamp;
@@ -13,8 +13,6 @@ use crate::store::{Checkups, Error};
 const DELIVERIES: u32 = 100;
 /// Microseconds without a repetition after which the next one is counted from 1.
 const PAUSE: i64 = 3_600_000_000;
-/// Slack's code for a direct message that the Messages tab would have shown.
-const TAB_OFF: &str = "messages_tab_disabled";
 
 /// The stored facts about a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]

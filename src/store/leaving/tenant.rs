@@ -18,6 +18,7 @@ use crate::store::database::sql::{self, params, placeholders};
 use crate::store::database::transaction::{Tx, scoped};
 use crate::store::records::deliveries::IN_FLIGHT;
 use crate::store::seal::data_keys::KeyScope;
+use crate::store::tenancy::api_keys;
 use crate::store::{Error, Leaving};
 
 /// Rows that one transaction removes from a table.
@@ -218,7 +219,6 @@ impl Deletion<'_> {
     /// or if one wrote since the last look.
     async fn end(&self, tx: &Tx) -> Result<bool, Error> {
         const KEYS: &str = "DELETE FROM api_keys WHERE tenant = $1";
-        const TELL: &str = "UPDATE api_key_version SET erased = erased + 1 WHERE id = 1";
         const SECRETS: &str = "DELETE FROM data_keys WHERE scope = $1";
         const NAME: &str = "INSERT INTO erased_tenants (tenant, erased_at, version)
             SELECT tenant, {now}, version
@@ -240,7 +240,7 @@ impl Deletion<'_> {
         }
         self.leaving.store.record(tx).await?;
         if sql::execute(tx, KEYS, key.clone()).await? > 0 {
-            sql::execute(tx, TELL, params![]).await?;
+            api_keys::read_anew(tx).await?;
         }
         if let Some(workspace) = left_behind(tx, self.tenant).await? {
             forget(tx, workspace).await?;

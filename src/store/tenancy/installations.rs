@@ -7,6 +7,7 @@
 
 use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _};
 
+pub use crate::domain::connection::MIGRATING;
 use crate::domain::ids::{InstallationId, TenantId};
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
@@ -68,9 +69,6 @@ impl Installation {
         self.dead().or(self.migrating_since.map(|_| MIGRATING))
     }
 }
-
-/// The reason of a pause while the workspace moves into an organization.
-pub const MIGRATING: &str = "workspace_migrating";
 
 /// Whether the token works, as far as is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
