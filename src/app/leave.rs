@@ -82,7 +82,7 @@ impl App {
         let detail = AuditDetail { after: Some(after), ..AuditDetail::default() };
         let entry = Entry { detail, ..call.entry("Disconnect") };
         let store = self.store.noting(&entry).await?;
-        // Large, as few futures of calls are.
+        // On the heap: this future is much larger than those of other calls.
         Box::pin(self.leave(&store, &call.tenant, terms)).await
     }
 

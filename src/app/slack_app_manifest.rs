@@ -174,7 +174,7 @@ impl App {
             .and(check_secret(client_secret.expose()))
             .and(check_secret(signing_secret.expose()));
         if let Err(problem) = sound {
-            tracing::error!(tenant = %call.tenant, problem, "the answer about a new app is odd");
+            tracing::error!(tenant = %call.tenant, problem, "Slack's new app cannot be stored");
             return Err(not_stored());
         }
         let wish = SlackAppWish {
@@ -238,7 +238,7 @@ fn steps(addresses: &SlackAppAddresses) -> Vec<String> {
     }
     let paste = [
         "At https://api.slack.com/apps choose Create New App, then From a manifest.",
-        "Choose the workspace that shall own the app, paste the manifest as JSON, and choose \
+        "Choose the workspace that is to own the app, paste the manifest as JSON, and choose \
          Create.",
         "On the page Basic Information, copy App ID, Client ID, Client Secret and Signing Secret, \
          and give them to Herald with SetSlackApp.",

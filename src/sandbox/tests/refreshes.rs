@@ -52,7 +52,7 @@ async fn of_two_with_one_refresh_token_one_has_a_dead_pair() {
     assert_eq!(refresh(&slack, &first).await["error"], "invalid_refresh_token");
     let third = refresh(&slack, &second).await;
     assert_eq!(third["ok"], true);
-    // A replica that still has the first refresh token takes the pair from one that went on.
+    // A replica that still has the first refresh token takes the pair from one that continued.
     assert_eq!(refresh(&slack, &pair).await["ok"], true);
     let told: Vec<_> = slack.sandbox.refreshes().iter().map(|one| (one.again, one.alive)).collect();
     assert_eq!(told, [(false, 1), (true, 1), (false, 1), (true, 2)]);

@@ -67,7 +67,8 @@ pub enum Left {
 
 /// The member list becomes an empty generation at once, so that replicas drop it from memory. A
 /// crawl under way loses its lease.
-const EMPTY_LIST: &str = "UPDATE directory SET generation = generation + 1,
+const EMPTY_LIST: &str = "UPDATE directory
+    SET generation = generation + 1,
         pages_gone = generation + 1, pages = 0, members = 0, changes_base = change_sequence,
         changes_gone = change_sequence, fields_sequence = fields_sequence + 1,
         epoch = epoch + 1, lease_until = 0, holder = NULL, refreshed_at = NULL,
@@ -78,7 +79,8 @@ const EMPTY_LIST: &str = "UPDATE directory SET generation = generation + 1,
     WHERE installation = $1";
 
 /// A reading of custom fields under way loses its lease, too.
-const NO_FIELDS: &str = "UPDATE field_passes SET epoch = epoch + 1, lease_until = 0, due_at = 0,
+const NO_FIELDS: &str = "UPDATE field_passes
+    SET epoch = epoch + 1, lease_until = 0, due_at = 0,
         soon_at = 0, needed = 0, wanted = 0, fetched = 0, unpublished = 0, started_at = NULL,
         last_error = NULL
     WHERE installation = $1";
@@ -135,7 +137,8 @@ impl Leaving<'_> {
         tenant: &TenantId,
         departure: Departure,
     ) -> Result<bool, Error> {
-        const SQL: &str = "UPDATE tenants SET departure = $2
+        const SQL: &str = "UPDATE tenants
+            SET departure = $2
             WHERE tenant = $1 AND departure IS NOT NULL AND departure <> $2";
         let values = &params![tenant.as_str(), departure.code()];
         let changed = self.store.transaction(|tx| {
@@ -164,13 +167,17 @@ struct Tokenless {
 async fn link_of(db: &impl ConnectionTrait, tenant: &TenantId) -> Result<Option<SeenLink>, Error> {
     const SQL: &str = "SELECT l.installation, l.linked_at,
             i.token_version + COALESCE(w.token_version, 0), i.org,
-            CASE WHEN EXISTS (SELECT 1 FROM tenant_links m
-                JOIN installations o ON o.id = m.installation
-                WHERE m.tenant <> l.tenant AND (o.org = i.org
-                    OR (o.app_id = i.app_id AND o.team_id = i.team_id
-                        AND (o.team_id <> '' OR o.enterprise_id = i.enterprise_id))))
-            THEN 0 ELSE 1 END
-        FROM tenant_links l JOIN installations i ON i.id = l.installation
+            CASE
+                WHEN EXISTS (SELECT 1
+                    FROM tenant_links m
+                    JOIN installations o ON o.id = m.installation
+                    WHERE m.tenant <> l.tenant AND (o.org = i.org
+                        OR (o.app_id = i.app_id AND o.team_id = i.team_id
+                            AND (o.team_id <> '' OR o.enterprise_id = i.enterprise_id))))
+                    THEN 0
+                ELSE 1 END
+        FROM tenant_links l
+        JOIN installations i ON i.id = l.installation
         LEFT JOIN installations w ON w.id = i.org
         WHERE l.tenant = $1";
     let Some(row) = sql::one(db, SQL, params![tenant.as_str()]).await? else {
@@ -198,7 +205,8 @@ async fn leave(
     const TENANT: &str = "SELECT 1 FROM tenants WHERE tenant = $1 {for_update}";
     const LINK: &str = "DELETE FROM tenant_links WHERE tenant = $1 AND installation = $2";
     const GONE: &str = "UPDATE tenants
-        SET disconnected_at = {now}, departure = $2, left_installation = $3 WHERE tenant = $1";
+        SET disconnected_at = {now}, departure = $2, left_installation = $3
+        WHERE tenant = $1";
     const USED: &str = "SELECT 1 FROM tenant_links WHERE installation = $1 LIMIT 1";
     let id = seen.installation.to_string();
     for locked in seen.org.map(|org| org.to_string()).iter().chain([&id]) {
@@ -226,20 +234,21 @@ async fn leave(
 /// No tenant uses the installation any more: its token is removed, its lanes sleep, its member list
 /// is emptied, and the rest is to be erased.
 async fn abandon(tx: &Tx, installation: &Tokenless) -> Result<(), Error> {
-    const END: &str = "UPDATE installations SET state = 'dead', state_reason = $3,
+    const END: &str = "UPDATE installations
+        SET state = 'dead', state_reason = $3,
             state_changed_at = {now}, token = $2, refresh_token = NULL, token_expires_at = NULL,
             token_version = token_version + 1, installed_by = NULL, org = NULL,
             refresh_due_at = NULL, migrating_since = NULL
         WHERE id = $1";
-    const SLEEP: &str = "UPDATE lanes SET asleep = 1, next_at = NULL
-        WHERE installation = $1 AND next_at IS NOT NULL AND lease_token IS NULL";
     const ERASE: &str = "INSERT INTO workspace_erasures (installation, started_at)
-        VALUES ($1, {now}) ON CONFLICT (installation)
-        DO UPDATE SET started_at = excluded.started_at";
+        VALUES ($1, {now})
+        ON CONFLICT (installation) DO UPDATE
+        SET started_at = excluded.started_at";
     const NAMELESS: &str = "UPDATE posting SET limited_lane = NULL WHERE installation = $1";
     let Tokenless { id, token } = installation;
     sql::execute(tx, END, params![id.as_str(), token.clone(), DISCONNECTED]).await?;
-    for text in [SLEEP, NAMELESS, ERASE, EMPTY_LIST, NO_FIELDS] {
+    tokens::rest(tx, id).await?;
+    for text in [NAMELESS, ERASE, EMPTY_LIST, NO_FIELDS] {
         sql::execute(tx, text, params![id.as_str()]).await?;
     }
     Ok(())

@@ -17,9 +17,11 @@ impl Tenancy<'_> {
     /// of its settings, because replicas may remember settings of the old versions.
     pub async fn ensure_tenant(self, tenant: &TenantId) -> Result<(), Error> {
         const MAKE: &str = "INSERT INTO tenants (tenant, version, created_at, updated_at)
-            SELECT CAST($1 AS text), COALESCE((SELECT e.version + 1 FROM erased_tenants e
-                WHERE e.tenant = $1), 0), {now}, {now}
-            WHERE NOT EXISTS (SELECT 1 FROM erased_tenants e
+            SELECT CAST($1 AS text),
+                COALESCE((SELECT e.version + 1 FROM erased_tenants e WHERE e.tenant = $1), 0),
+                {now}, {now}
+            WHERE NOT EXISTS (SELECT 1
+                FROM erased_tenants e
                 WHERE e.tenant = $1 AND e.erased_at > {now} - CAST($2 AS bigint))
             ON CONFLICT DO NOTHING";
         let writer = self.store.writer();
@@ -118,7 +120,8 @@ async fn deleting(
     db: &impl sea_orm::ConnectionTrait,
     tenant: &TenantId,
 ) -> Result<Option<bool>, Error> {
-    const SQL: &str = "SELECT CASE WHEN deleting_at IS NULL THEN 0 ELSE 1 END FROM tenants
+    const SQL: &str = "SELECT CASE WHEN deleting_at IS NULL THEN 0 ELSE 1 END
+        FROM tenants
         WHERE tenant = $1";
     let row = sql::one(db, SQL, params![tenant.as_str()]).await?;
     row.map(|row| Ok(row.get::<i32>(0)? != 0)).transpose()

@@ -81,7 +81,7 @@ async fn a_token_survives_the_death_of_the_replica_that_exchanges_it() {
     }
 }
 
-/// Ten minutes about: a token is exchanged every three seconds and a half.
+/// About ten minutes: a token is exchanged every three seconds and a half.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "minutes; tests/run --soak"]
 async fn soak_tokens_survive_the_deaths_of_the_replicas_that_exchange_them() {

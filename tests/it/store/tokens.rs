@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use herald::domain::delivery::admission::Departure;
 use herald::domain::ids::{InstallationId, TenantId};
 use herald::domain::secret::Secret;
 use herald::store::{
-    Expiry, InstallationState, MigrationStep, NewInstallation, OrgTeam, Store, TokenLease,
-    TokenState,
+    ConnectCompletion, Expiry, InstallationState, Left, MigrationStep, NewInstallation, OrgTeam,
+    SeenLink, Store, TokenLease, TokenState,
 };
 
 use super::contract::installation;
@@ -162,15 +163,52 @@ fn team(id: &str) -> OrgTeam {
     OrgTeam { id: id.into(), name: format!("Team {id}") }
 }
 
+/// An installation for a whole organization.
+fn org_wide() -> NewInstallation {
+    NewInstallation {
+        enterprise_id: Some("E1".into()),
+        team_id: None,
+        org_wide: true,
+        ..installation("", "xoxb-org")
+    }
+}
+
+async fn link(store: &Store, tenant: &TenantId) -> SeenLink {
+    store.leaving().link_of(tenant).await.unwrap().unwrap()
+}
+
+/// Two workspaces with a tenant each. Red if `link_of` in `store/leaving/link.rs` looks for other
+/// tenants of the workspace only.
+#[tokio::test]
+async fn the_token_of_an_organization_is_in_use_until_its_last_workspace_is_left() {
+    for store in test_stores().await {
+        let org = store.tokens().save_org(&org_wide()).await.unwrap();
+        store.tokens().save_teams(org, &[team("T1"), team("T2")]).await.unwrap();
+        let tenants = ["acme", "umbrella"].map(|name| TenantId::parse(name).unwrap());
+        for (tenant, team) in tenants.iter().zip(["T1", "T2"]) {
+            store.tenancy().ensure_tenant(tenant).await.unwrap();
+            let id = store.tokens().team_of_org(org, team).await.unwrap().unwrap();
+            let linked = store.tokens().link(tenant, "none", id, &[]).await.unwrap();
+            assert_eq!(linked, ConnectCompletion::Connected(id));
+        }
+        let first = link(&store, &tenants[0]).await;
+        assert!(!first.is_last, "{first:?}");
+        let left = store.leaving().end_link(&tenants[0], &first, Departure::Ends).await.unwrap();
+        assert_eq!(left, Left::Ended { unused: true });
+        let last = link(&store, &tenants[1]).await;
+        assert!(last.is_last, "{last:?}");
+        assert_eq!(token(&store, last.installation).await.1, TokenState::Valid);
+        let left = store.leaving().end_link(&tenants[1], &last, Departure::Ends).await.unwrap();
+        assert_eq!(left, Left::Ended { unused: true });
+        let ended = store.tenancy().installation(org).await.unwrap().unwrap();
+        assert_eq!(ended.state, InstallationState::Dead);
+    }
+}
+
 #[tokio::test]
 async fn the_workspaces_of_an_organization_share_its_token_and_its_death() {
     for store in test_stores().await {
-        let new = NewInstallation {
-            enterprise_id: Some("E1".into()),
-            team_id: None,
-            org_wide: true,
-            ..installation("", "xoxb-org")
-        };
+        let new = org_wide();
         let org = store.tokens().save_org(&new).await.unwrap();
         let teams = [team("T1"), team("T2")];
         assert_eq!(store.tokens().save_teams(org, &teams).await.unwrap().len(), 2);
