@@ -47,8 +47,8 @@ impl FromSlack {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
-    /// What its signature is checked over. `app_path`: the path of the tenant's app that the
-    /// address named; empty: the deployment's app.
+    /// The parts over which its signature is checked. `app_path`: the path of the tenant's app that
+    /// the address named; empty: the deployment's app.
     pub(super) fn signed<'a>(&'a self, app_path: &'a str) -> SignedRequest<'a> {
         SignedRequest {
             app_path,

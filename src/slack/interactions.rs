@@ -111,7 +111,7 @@ mod tests {
         org_wide["team"] = json!(null);
         org_wide["enterprise"] = json!({"id": "E1", "name": "Acme"});
         assert_eq!(pressed(&org_wide), (vec![], vec!["E1".into()]));
-        // What is of another type does not lose the press.
+        // A value of another type does not lose the press.
         let mut odd = press();
         odd["enterprise"] = json!("E1");
         assert_eq!(pressed(&odd), (vec!["T1".into()], vec![]));

@@ -1,4 +1,4 @@
-//! What an instrument is: its name, its unit, its kind and its labels.
+//! An instrument: its name, its unit, its kind and its labels.
 
 /// A label and its possible values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -95,7 +95,7 @@ fn signed(url: &str, secret: &str, at: u64, body: String) -> RequestBuilder {
         .body(body)
 }
 
-/// The status of the answer, which must have no body: Slack shows one to the person.
+/// The status of the answer, which must be empty.
 async fn status(request: RequestBuilder) -> StatusCode {
     let answer = request.send().await.unwrap();
     let status = answer.status();
