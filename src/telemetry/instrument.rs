@@ -1,4 +1,4 @@
-//! An instrument: its name, its unit, its kind and its labels.
+//! The parts of an instrument.
 
 /// A label and its possible values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

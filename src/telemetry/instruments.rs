@@ -12,6 +12,8 @@ const CALL_SECONDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.
 const LATENCY_SECONDS: &[f64] =
     &[0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0, 86400.0];
 
+const INTERACTION_RESULTS: &[&str] =
+    &["acknowledged", "unknown_workspace", "other_app", "unused", "unreadable", "refused"];
 const SLACK_METHOD: Label = Label { name: "method", values: &[] };
 const RPC_METHOD: Label = Label { name: "method", values: &[] };
 
@@ -214,17 +216,7 @@ pub(super) const SLACK_INTERACTIONS: Instrument = Instrument {
     name: "herald_slack_interactions_total",
     unit: "{interaction}",
     kind: InstrumentKind::Counter,
-    labels: &[Label {
-        name: "result",
-        values: &[
-            "acknowledged",
-            "unknown_workspace",
-            "other_app",
-            "unused",
-            "unreadable",
-            "refused",
-        ],
-    }],
+    labels: &[Label { name: "result", values: INTERACTION_RESULTS }],
     description: "Interactions from Slack, such as pressed buttons, by result.",
 };
 pub(super) const CUSTOM_FIELDS: Instrument = Instrument {

@@ -1,9 +1,9 @@
 //! Logs, metrics and traces: set up once, used everywhere, and independent of the code that
 //! reports.
 //!
-//! `instruments` is the table of all metrics, in the types of `instrument`; `exposition` prints it
-//! for `/metrics`; `logs` writes tracing events as text or JSON; `traces` sends spans and carries
-//! their context; `watchdog` notices loops that have stopped.
+//! `instruments` is the table of all metrics, and `instrument` the form of its rows; `exposition`
+//! prints it for `/metrics`; `logs` writes tracing events as text or JSON; `traces` sends spans and
+//! carries their context; `watchdog` notices loops that have stopped.
 
 mod instrument;
 mod instruments;
