@@ -31,7 +31,6 @@ mod refresh_directory;
 mod rename_person;
 pub mod slack_app;
 mod take_event;
-mod take_interaction;
 mod tenant;
 mod tenant_types;
 pub mod update_settings;
@@ -66,6 +65,7 @@ pub mod watch_workspace;
 mod choose_team;
 
 pub mod slack_app_manifest;
+mod take_interaction;
 
 use std::sync::Arc;
 
