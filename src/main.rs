@@ -388,7 +388,6 @@ mod tests {
         let http = herald::http::Config::default();
         assert_eq!(sandbox.events_url, http.events_url());
         assert_eq!(sandbox.redirect_urls, [http.redirect_url()]);
-        assert_eq!(sandbox.interactions_url.host(), sandbox.events_url.host());
-        assert_eq!(sandbox.interactions_url.port(), sandbox.events_url.port());
+        assert_eq!(sandbox.interactions_url, http.interactions_url());
     }
 }

@@ -191,6 +191,7 @@ impl Core {
         let config = app::Config {
             redirect_url: http.redirect_url(),
             events_url: http.events_url(),
+            interactions_url: http.interactions_url(),
             apps_url: http.apps_url(),
             connect_url: http.connect_url(),
             identity_url: http.identity_url(),

@@ -65,6 +65,7 @@ pub mod watch_workspace;
 mod choose_team;
 
 pub mod slack_app_manifest;
+mod take_interaction;
 
 use std::sync::Arc;
 
@@ -77,6 +78,7 @@ pub use connect_end::{ConnectEnd, Connected, Cookie, LackingFeature, Start, Team
 pub use error::{Error, Violation};
 pub use keys::{KeyHolder, Keys};
 pub use take_event::{SignedRequest, Taken};
+pub use take_interaction::InteractionTaken;
 pub use trail::{Config as AuditConfig, Trail};
 
 use crate::directory::{Directory, Turns};
@@ -118,6 +120,8 @@ pub struct Config {
     pub redirect_url: url::Url,
     /// The address to which Slack sends the events of the deployment's app.
     pub events_url: url::Url,
+    /// The address to which Slack sends the interactions of the deployment's app.
+    pub interactions_url: url::Url,
     /// The public address below which the apps of tenants have their addresses.
     pub apps_url: url::Url,
     /// The public address of the page that a connect link opens.

@@ -78,6 +78,7 @@ impl App {
             name: &name,
             redirect_url: addresses.redirect_url.as_str(),
             events_url: addresses.events_url.as_str(),
+            interactions_url: addresses.interactions_url.as_str(),
             features: &features,
         };
         let made = MadeManifest {
@@ -297,7 +298,8 @@ mod tests {
 
     fn at(url: &str) -> Vec<String> {
         let url = Url::parse(url).unwrap();
-        steps(&SlackAppAddresses { redirect_url: url.clone(), events_url: url })
+        let (events_url, interactions_url) = (url.clone(), url.clone());
+        steps(&SlackAppAddresses { redirect_url: url, events_url, interactions_url })
     }
 
     #[test]

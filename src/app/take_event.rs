@@ -34,7 +34,7 @@ pub enum Taken {
 }
 
 /// The signer of a request.
-enum Signer {
+pub(super) enum Signer {
     App(AppRef),
     /// It is not from Slack, or too old.
     Unknown(SignatureError),
@@ -92,7 +92,7 @@ impl App {
     }
 
     /// The app whose secret signed the request.
-    async fn signer(&self, request: SignedRequest<'_>) -> Result<Signer, Error> {
+    pub(super) async fn signer(&self, request: SignedRequest<'_>) -> Result<Signer, Error> {
         let SignedRequest { app_path, timestamp, signature, body } = request;
         let app = AppRef { path: app_path.to_owned(), app_id: None };
         let signed = match self.workspaces.signed(&app, timestamp, body, signature).await? {

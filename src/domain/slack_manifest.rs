@@ -1,8 +1,9 @@
 //! The manifest of a Slack app for Herald (<https://docs.slack.dev/reference/app-manifest>).
 //!
-//! It asks for the scopes and events of the wanted features and nothing more: no interactivity,
-//! because Herald serves no address for it. Token rotation is left off because it cannot be turned
-//! off again; an app that has it on works as well.
+//! It asks for the scopes and events of the wanted features and nothing more. Interactivity is on
+//! with any feature: Slack reports each press of a link button, and shows a warning beside it if
+//! there is no address that acknowledges the press. Token rotation is left off because it cannot be
+//! turned off again; an app that has it on works as well.
 
 use serde_json::{Value, json};
 
@@ -20,6 +21,8 @@ pub struct SlackManifest<'a> {
     pub redirect_url: &'a str,
     /// Slack sends events to this address.
     pub events_url: &'a str,
+    /// Slack reports presses of buttons to this address.
+    pub interactions_url: &'a str,
     pub features: &'a [&'static Feature],
 }
 
@@ -27,7 +30,7 @@ impl SlackManifest<'_> {
     /// The manifest as JSON, which Slack accepts as well as YAML.
     #[must_use]
     pub fn json(&self) -> Value {
-        let Self { name, redirect_url, events_url, features } = *self;
+        let Self { name, redirect_url, events_url, interactions_url, features } = *self;
         // A scope in `bot_optional` must be in `bot`, too.
         let mut scopes = json!({ "bot": features::scopes(features) });
         let optional = features::optional_scopes(features);
@@ -56,6 +59,7 @@ impl SlackManifest<'_> {
                     "request_url": events_url,
                     "bot_events": features::events(features),
                 },
+                "interactivity": { "is_enabled": true, "request_url": interactions_url },
                 "org_deploy_enabled": true,
                 "socket_mode_enabled": false,
                 "token_rotation_enabled": false,
@@ -78,7 +82,9 @@ mod tests {
     fn of(features: &[&'static Feature]) -> Value {
         let redirect_url = "https://herald.example.com/slack/oauth/callback";
         let events_url = "https://herald.example.com/slack/events";
-        SlackManifest { name: "Herald", redirect_url, events_url, features }.json()
+        let interactions_url = "https://herald.example.com/slack/interactions";
+        let name = "Herald";
+        SlackManifest { name, redirect_url, events_url, interactions_url, features }.json()
     }
 
     fn characters(value: &Value) -> usize {
@@ -97,7 +103,10 @@ mod tests {
         for key in ["org_deploy_enabled", "socket_mode_enabled", "token_rotation_enabled"] {
             assert!(manifest["settings"][key].is_boolean(), "{key}");
         }
-        assert!(manifest["settings"].get("interactivity").is_none());
+        // Otherwise Slack shows a warning beside each link button that a person presses.
+        let url = "https://herald.example.com/slack/interactions";
+        let interactivity = json!({ "is_enabled": true, "request_url": url });
+        assert_eq!(manifest["settings"]["interactivity"], interactivity);
     }
 
     #[test]

@@ -64,6 +64,7 @@ pub(super) fn encode_slack_app(app: ShownSlackApp) -> pb::SlackApp {
         client_id: app.client_id,
         redirect_url: app.addresses.redirect_url.into(),
         events_url: app.addresses.events_url.into(),
+        interactions_url: app.addresses.interactions_url.into(),
         previous_until: app.previous_until.map(time),
         updated_at: Some(time(app.updated_at)),
     }

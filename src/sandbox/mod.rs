@@ -280,6 +280,14 @@ impl Sandbox {
         });
     }
 
+    /// Sends interactions to this URL from now on, as [`Sandbox::send_events_to`] does with events.
+    pub fn send_interactions_to(&self, url: Url) {
+        self.workspace.with(|state| {
+            let own = state.own_app.clone();
+            state.change_app(&own, |app| app.interactions_url = Some(url));
+        });
+    }
+
     /// Pushes an event, given its inner payload, such as `{"type":"app_uninstalled"}`. Returns its
     /// `event_id`. `url_verification` and `app_rate_limited` are sent flat. With `_event_time`, the
     /// event is late: it happened in that second since the epoch.

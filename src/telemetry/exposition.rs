@@ -130,6 +130,9 @@ mod tests {
         for result in values("herald_slack_events_total", 0) {
             metrics.slack_events(result, 2);
         }
+        for result in values("herald_slack_interactions_total", 0) {
+            metrics.slack_interactions(result);
+        }
         for result in values("herald_custom_fields_total", 0) {
             metrics.custom_fields(result);
         }

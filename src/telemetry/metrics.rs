@@ -6,7 +6,8 @@ use std::time::Duration;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter, MeterProvider, NoopMeterProvider};
 
-use super::instruments::{self, Instrument, InstrumentKind, Label};
+use super::instrument::{Instrument, InstrumentKind, Label};
+use super::instruments;
 use super::watchdog::Watchdog;
 
 /// The value of a label if the given value is not on its list.
@@ -46,6 +47,7 @@ struct Recorders {
     directory_loads: Counter<u64>,
     too_costly: Counter<u64>,
     slack_events: Counter<u64>,
+    slack_interactions: Counter<u64>,
     custom_fields: Counter<u64>,
     custom_fields_missing: Gauge<u64>,
     lanes_claimed: Counter<u64>,
@@ -89,6 +91,7 @@ impl Metrics {
             directory_loads: counter(meter, &instruments::DIRECTORY_LOADS),
             too_costly: counter(meter, &instruments::TOO_COSTLY),
             slack_events: counter(meter, &instruments::SLACK_EVENTS),
+            slack_interactions: counter(meter, &instruments::SLACK_INTERACTIONS),
             custom_fields: counter(meter, &instruments::CUSTOM_FIELDS),
             custom_fields_missing: gauge(meter, &instruments::CUSTOM_FIELDS_MISSING),
             lanes_claimed: counter(meter, &instruments::LANES_CLAIMED),
@@ -137,6 +140,7 @@ impl Metrics {
             (&self.0.directory_loads, &instruments::DIRECTORY_LOADS, &[]),
             (&self.0.too_costly, &instruments::TOO_COSTLY, &[]),
             (&self.0.slack_events, &instruments::SLACK_EVENTS, &[]),
+            (&self.0.slack_interactions, &instruments::SLACK_INTERACTIONS, &[]),
             (&self.0.custom_fields, &instruments::CUSTOM_FIELDS, &[]),
             (&self.0.lanes_claimed, &instruments::LANES_CLAIMED, &[]),
             (&self.0.unreadable_rows, &instruments::UNREADABLE_ROWS, &[]),
@@ -228,6 +232,11 @@ impl Metrics {
     /// `count` events from Slack had this `result`.
     pub fn slack_events(&self, result: &'static str, count: u64) {
         self.0.slack_events.add(count, &labelled(&instruments::SLACK_EVENTS, [result]));
+    }
+
+    /// An interaction from Slack had this `result`.
+    pub fn slack_interactions(&self, result: &'static str) {
+        self.0.slack_interactions.add(1, &labelled(&instruments::SLACK_INTERACTIONS, [result]));
     }
 
     /// One member's custom fields were requested: `fetched` or `failed`.

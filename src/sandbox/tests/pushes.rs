@@ -126,6 +126,30 @@ async fn a_press_is_told_and_can_be_answered() {
     assert_eq!(slack.sandbox.messages()[0].text, "Muted");
 }
 
+/// The person's client opens the link by itself; Slack reports the press all the same, once.
+#[tokio::test]
+async fn a_press_of_a_link_is_told_once_whatever_the_app_answers() {
+    let (url, mut received) = app(vec![500]).await;
+    let slack = start(Config { interactions_url: Some(url), ..config() }).await;
+    let button = json!({"type": "button", "action_id": "open", "url": "https://a.example/1",
+        "text": {"type": "plain_text", "text": "Open"}});
+    let blocks = json!([{"type": "actions", "elements": [button]}]);
+    let body = json!({"channel": "U0DEMOADA", "text": "t", "blocks": blocks});
+    let posted = slack.json("chat.postMessage", body).await;
+    let (channel, ts) = (posted["channel"].as_str().unwrap(), posted["ts"].as_str().unwrap());
+    for (press, status) in [("first", 500), ("second", 200)] {
+        assert_eq!(slack.sandbox.press_button(channel, ts, "open").await.unwrap(), status);
+        let told = received.recv().await.unwrap();
+        check_signature(&told);
+        assert!(!told.0.contains_key("x-slack-retry-num"), "{press}");
+        let payload = url::form_urlencoded::parse(&told.1).next().unwrap().1.into_owned();
+        let payload: Value = serde_json::from_str(&payload).unwrap();
+        let action = &payload["actions"][0];
+        assert_eq!((&action["type"], &action["url"]), (&button["type"], &button["url"]));
+    }
+    assert!(received.try_recv().is_err());
+}
+
 #[tokio::test]
 async fn buttons_in_cards_and_containers_can_be_pressed() {
     let (url, mut received) = app(Vec::new()).await;
