@@ -28,7 +28,7 @@ pub struct Refresh {
     pub alive: usize,
 }
 
-/// What one request gave.
+/// The next token, which a request gave.
 pub(in crate::sandbox) struct GivenToken {
     pub(in crate::sandbox) at: i64,
     pub(in crate::sandbox) app_id: String,
