@@ -120,7 +120,8 @@ async fn held(site: &Site, heralds: &[Herald], hang: Fault) -> usize {
     .await
 }
 
-/// Waits until Slack has answered more than `before` refreshes, and returns the replica of the last.
+/// Waits until Slack has answered more than `before` refreshes, and returns the replica that asked
+/// for the last one.
 async fn answered(site: &Site, heralds: &[Herald], before: usize) -> usize {
     until("Slack has answered a refresh", async || {
         let refreshes = site.sandbox.refreshes();
