@@ -366,6 +366,18 @@ impl Sandbox {
         self.workspace.with(|state| state.refreshes.all())
     }
 
+    /// The app's ends of the connections on which a refresh is under way: asked for, and not yet
+    /// answered.
+    pub fn refreshing(&self) -> Vec<SocketAddr> {
+        self.workspace.with(|state| state.refreshes.under_way())
+    }
+
+    /// The most refreshes of one installation that were ever under way at once, also those that
+    /// gave no token.
+    pub fn refreshes_at_once(&self) -> usize {
+        self.workspace.with(|state| state.refreshes.most_at_once())
+    }
+
     /// The workspaces begin to move into an Enterprise organization: methods answer
     /// `team_added_to_org`, and the apps are notified.
     pub fn migrate_to_org(&self, enterprise_id: &str) {
