@@ -116,7 +116,8 @@ pub use intake::new::{Accept, ForChannel, NewDelivery, NotificationTerms, Target
 pub use intake::replay::{Replay, ReplayOutcome, ReplaySelection, Replayed, SkipReason};
 pub use intake::subjects::SubjectConversation;
 pub use keep::{
-    Expiry, MigrationStep, MigrationWork, OrgTeam, SealedPair, TokenLease, TokenSchedule,
+    Expiry, MigrationStep, MigrationWork, OrgTeam, SealedPair, TokenExchange, TokenLease,
+    TokenSchedule,
 };
 pub use lanes::backlog::WorkspaceBacklog;
 pub use lanes::claim::{Head, LaneClaim, lease_token};

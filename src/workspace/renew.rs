@@ -16,7 +16,7 @@ use crate::domain::secret::Secret;
 use crate::domain::slack_app::BAD_SECRET;
 use crate::domain::token_life::{self, RenewalFailure, RenewalKind, RenewalStep};
 use crate::slack::{self, NextToken};
-use crate::store::{self, TokenLease, TokenState};
+use crate::store::{self, TokenExchange, TokenLease, TokenState};
 
 /// The lease on a token. A request may take half of it.
 const LEASE: Duration = Duration::from_secs(30);
@@ -109,7 +109,7 @@ impl Workspaces {
         let begun = Instant::now();
         let tokens = self.store.tokens();
         let Some(lease) = tokens.acquire(id, lease_time).await? else {
-            let held = tokens.is_leased(id).await?;
+            let held = tokens.exchange(id).await? == TokenExchange::Held;
             return Ok(if held { Renewal::Held } else { Renewal::NotDue });
         };
         tracing::debug!(workspace = %id, "a token is due, and this replica exchanges it");

@@ -7,4 +7,4 @@ mod renewals;
 
 pub use moving::{MigrationStep, MigrationWork};
 pub use orgs::OrgTeam;
-pub use renewals::{Expiry, SealedPair, TokenLease, TokenSchedule};
+pub use renewals::{Expiry, SealedPair, TokenExchange, TokenLease, TokenSchedule};

@@ -83,6 +83,17 @@ pub enum Expiry {
     Final,
 }
 
+/// Whether a token is being exchanged for the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenExchange {
+    None,
+    /// A replica holds the lease.
+    Held,
+    /// The token is due, and a replica died, or was too late, with its lease: Slack may have given
+    /// the next token and ended this one.
+    Lapsed,
+}
+
 impl InstallationTokens<'_> {
     /// The tokens that are due, or due next; at most `limit`. `lease`: how long leases last.
     pub async fn schedule(self, limit: u32, lease: Duration) -> Result<TokenSchedule, Error> {
@@ -151,15 +162,19 @@ impl InstallationTokens<'_> {
         }))
     }
 
-    /// Whether a replica holds the lease on the token that an installation uses.
-    pub async fn is_leased(self, id: InstallationId) -> Result<bool, Error> {
-        const SQL: &str = "SELECT refresh_lease_until, {now}
+    /// The exchange of the token that an installation uses.
+    pub async fn exchange(self, id: InstallationId) -> Result<TokenExchange, Error> {
+        const SQL: &str = "SELECT refresh_lease_until, refresh_due_at, {now}
             FROM installations
             WHERE id = (SELECT COALESCE(org, id) FROM installations WHERE id = $1)";
         let row = sql::one(self.store.reader(), SQL, params![id.to_string()]).await?;
-        let Some(row) = row else { return Ok(false) };
-        let (until, now): (i64, i64) = (row.get(0)?, row.get(1)?);
-        Ok(until > now)
+        let Some(row) = row else { return Ok(TokenExchange::None) };
+        let (until, due, now): (i64, Option<i64>, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        Ok(match due {
+            _ if until > now => TokenExchange::Held,
+            Some(due) if due <= now && until > 0 => TokenExchange::Lapsed,
+            _ => TokenExchange::None,
+        })
     }
 
     /// Encrypts the next tokens of an installation.

@@ -131,7 +131,8 @@ impl CustomFields<'_> {
         fetched: i64,
         extend: Duration,
     ) -> Result<bool, Error> {
-        const SQL: &str = "UPDATE field_passes SET needed = 1, wanted = $3, fetched = $4,
+        const SQL: &str = "UPDATE field_passes
+            SET needed = 1, wanted = $3, fetched = $4,
                 lease_until = {now} + $5
             WHERE installation = $1 AND epoch = $2 AND lease_until > 0";
         let id = lease.installation.to_string();
@@ -149,7 +150,8 @@ impl CustomFields<'_> {
         seen: Option<Timestamp>,
         extend: Duration,
     ) -> Result<bool, Error> {
-        const CHECK: &str = "UPDATE field_passes SET lease_until = {now} + $3,
+        const CHECK: &str = "UPDATE field_passes
+            SET lease_until = {now} + $3,
                 fetched = fetched + $4, unpublished = 1
             WHERE installation = $1 AND epoch = $2 AND lease_until > 0";
         let keys = self.store.keys(&KeyScope::Installation(lease.installation)).await?;
@@ -170,7 +172,8 @@ impl CustomFields<'_> {
 
     /// Makes snapshots read the saved fields. `false`: the lease was lost.
     pub async fn publish(self, lease: &FieldsLease) -> Result<bool, Error> {
-        const DONE: &str = "UPDATE field_passes SET unpublished = 0
+        const DONE: &str = "UPDATE field_passes
+            SET unpublished = 0
             WHERE installation = $1 AND epoch = $2 AND lease_until > 0";
         let values = &params![lease.installation.to_string(), lease.epoch];
         let published = self

@@ -313,7 +313,8 @@ impl Store {
     /// Records an answer that came after the link had expired, so that GetWorkspace does not say
     /// that none came.
     async fn note_late(&self, hash: &[u8]) -> Result<(), Error> {
-        const SQL: &str = "UPDATE connect_attempts SET detail = $2
+        const SQL: &str = "UPDATE connect_attempts
+            SET detail = $2
             WHERE state_hash = $1 AND finished_at IS NULL";
         const LATE: &str = "Slack's answer came after the link had expired. Begin again; an \
             approval already given in Slack stays.";

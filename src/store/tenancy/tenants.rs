@@ -57,7 +57,8 @@ impl Tenancy<'_> {
 
     /// Records that a tenant's user attribute, as written in `source`, has just cost too much.
     pub async fn note_costly(self, tenant: &TenantId, source: &str) -> Result<(), Error> {
-        const SQL: &str = "UPDATE tenants SET costly_attribute = $2, costly_at = {now}
+        const SQL: &str = "UPDATE tenants
+            SET costly_attribute = $2, costly_at = {now}
             WHERE tenant = $1";
         sql::execute(self.store.writer(), SQL, params![tenant.as_str(), source]).await.map(drop)
     }
