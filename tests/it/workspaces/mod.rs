@@ -10,3 +10,4 @@ mod operators;
 mod people;
 mod revoking;
 mod rotation;
+mod sandbox;
