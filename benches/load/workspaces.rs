@@ -111,8 +111,9 @@ fn say(row: &str, measured: &str, reach: &str) {
 
 async fn make_teams(stage: &Stage, count: usize) {
     let url = stage.sandbox.url().join("_sandbox/teams").unwrap();
-    let made = reqwest::Client::new().post(url).json(&json!({ "count": count })).send().await;
-    assert!(made.unwrap().status().is_success());
+    let client = reqwest::Client::builder().build().unwrap();
+    let made = client.post(url).json(&json!({ "count": count })).send().await.unwrap();
+    assert!(made.status().is_success(), "{made:?}");
     assert_eq!(stage.sandbox.teams().len(), count);
 }
 
