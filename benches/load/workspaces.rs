@@ -259,7 +259,7 @@ async fn tell_cost(
     say(&format!("{row}: processor of PostgreSQL"), &server, "-");
 }
 
-/// What the server counts, and how to read it.
+/// The unit that the server counts, and the statement that reads the count.
 async fn counted(connection: &mut PgConnection) -> (&'static str, &'static str) {
     const EXTENSION: &str = "CREATE EXTENSION IF NOT EXISTS pg_stat_statements";
     let made = raw_sql(EXTENSION).execute(&mut *connection).await.is_ok();
