@@ -16,6 +16,8 @@ use crate::store::{Checkups, Error};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckLease {
     pub tenant: TenantId,
+    /// Whether no check of the tenant has ended yet.
+    pub is_first: bool,
     epoch: i64,
 }
 
@@ -55,7 +57,7 @@ impl Checkups<'_> {
                 WHERE due_at <= {now} OR due_at > {now} + $1
                 ORDER BY due_at
                 LIMIT 1 {skip_locked})
-            RETURNING tenant, epoch";
+            RETURNING tenant, ran_at, epoch";
         let (longest, lease) = (micros(longest), micros(lease));
         // Read first: most looks find nothing, and readers do not queue for SQLite's only writer.
         if sql::one(self.store.reader(), DUE, params![longest]).await?.is_none() {
@@ -65,7 +67,8 @@ impl Checkups<'_> {
         let Some(row) = row else { return Ok(None) };
         let mut columns = Columns::of(&row);
         let tenant = columns.id(TenantId::parse)?;
-        Ok(Some(CheckLease { tenant, epoch: columns.take()? }))
+        let is_first = columns.optional_time()?.is_none();
+        Ok(Some(CheckLease { tenant, is_first, epoch: columns.take()? }))
     }
 
     /// Stores the result of a claimed check. `false`: the lease was lost.

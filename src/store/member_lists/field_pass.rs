@@ -92,6 +92,26 @@ impl CustomFields<'_> {
         rows.iter().map(|row| parse_id(&row.get::<String>(0)?)).collect()
     }
 
+    /// The same of those that were checked or requested before, as nearly all were. However many
+    /// workspaces there are, only those that are due are looked up.
+    pub async fn booked(self, limit: u32) -> Result<Vec<InstallationId>, Error> {
+        // As values, which PostgreSQL looks up row by row: it would join whole tables.
+        let text = format!(
+            "SELECT p.installation
+                FROM field_passes p
+                WHERE p.lease_until <= {{now}} AND {DUE}
+                    AND (SELECT d.generation FROM directory d
+                        WHERE d.installation = p.installation) > 0
+                    AND (SELECT i.state FROM installations i WHERE i.id = p.installation) = 'active'
+                    AND (SELECT MIN(l.tenant) FROM tenant_links l
+                        WHERE l.installation = p.installation) IS NOT NULL
+                ORDER BY p.due_at, p.installation
+                LIMIT $1"
+        );
+        let rows = sql::all(self.store.reader(), &text, params![i64::from(limit)]).await?;
+        rows.iter().map(|row| parse_id(&row.get::<String>(0)?)).collect()
+    }
+
     /// Takes the lease if a check is due and no replica holds it.
     pub async fn acquire(
         self,

@@ -11,3 +11,4 @@ mod operators;
 mod people;
 mod revoking;
 mod rotation;
+mod sandbox;
