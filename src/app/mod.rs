@@ -21,6 +21,7 @@ pub mod feeds;
 pub mod get_notification;
 pub mod get_person;
 pub mod get_preferences;
+mod home_queue;
 mod keys;
 pub mod leave;
 mod list_audit;
@@ -30,7 +31,6 @@ mod list_notifications;
 mod refresh_directory;
 mod rename_person;
 pub mod slack_app;
-mod take_event;
 mod tenant;
 mod tenant_types;
 pub mod update_settings;
@@ -62,7 +62,10 @@ pub mod list_people;
 pub mod preview_template;
 pub mod watch_workspace;
 
+mod open_home;
+
 mod choose_team;
+mod take_event;
 
 pub mod slack_app_manifest;
 
@@ -108,6 +111,8 @@ pub struct App {
     turns: Turns,
     trail: Trail,
     keys: Keys,
+    /// Home tabs that people opened and that are not published yet.
+    homes: home_queue::OpenedHomes,
 }
 
 /// The settings of this layer.
@@ -217,6 +222,7 @@ impl App {
             turns,
             trail,
             keys,
+            homes: home_queue::OpenedHomes::default(),
         }
     }
 

@@ -36,6 +36,9 @@ pub const ALWAYS: &str = "messages";
 /// The feature that creates and keeps channels.
 pub const CHANNELS: &str = "channels";
 
+/// The feature that fills people's Home tabs.
+pub const APP_HOME: &str = "app_home";
+
 /// The scopes that creating and keeping channels needs, public and private ones.
 const CHANNEL_SCOPES: &[&str] = &SCOPES;
 
@@ -132,6 +135,13 @@ pub const FEATURES: &[Feature] = &[
             "member_joined_channel",
             "member_left_channel",
         ],
+    },
+    Feature {
+        code: APP_HOME,
+        name: "show people their settings in the Home tab",
+        scopes: &[],
+        optional: true,
+        events: &["app_home_opened"],
     },
 ];
 

@@ -4,39 +4,7 @@
 //! Labels are closed: each has a list of values, and a value outside the list is counted as
 //! `other`. So no tenant, person or external text can become a time series (invariant I12).
 
-/// A label and its possible values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Label {
-    /// Its name at `/metrics`.
-    pub name: &'static str,
-    /// Its values. Empty if the code fixes the list elsewhere: the methods of the protos, the Slack
-    /// methods that are called, the version of this build.
-    pub values: &'static [&'static str],
-}
-
-/// The kind of an instrument.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum InstrumentKind {
-    /// Only grows.
-    Counter,
-    /// The current value.
-    Gauge,
-    /// A distribution over these upper bounds.
-    Histogram(&'static [f64]),
-}
-
-/// One instrument.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Instrument {
-    /// Its name at `/metrics`, verbatim.
-    pub name: &'static str,
-    /// Its unit in UCUM: `s`, `{request}`.
-    pub unit: &'static str,
-    pub kind: InstrumentKind,
-    pub labels: &'static [Label],
-    /// One sentence for the reader of a dashboard.
-    pub description: &'static str,
-}
+use super::instrument::{Instrument, InstrumentKind, Label};
 
 /// Seconds of one call: from a cached answer to Slack's time-out.
 const CALL_SECONDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
@@ -411,6 +379,25 @@ pub(super) const ALERTS: Instrument = Instrument {
     labels: &[Label { name: "result", values: &["sent", "failed", "given_up"] }],
     description: "Attempts to post an alert to the webhook, by result.",
 };
+pub(super) const HOME_TABS: Instrument = Instrument {
+    name: "herald_home_tabs_total",
+    unit: "{publication}",
+    kind: InstrumentKind::Counter,
+    labels: &[Label {
+        name: "result",
+        values: &[
+            "published",
+            "not_enabled",
+            "refused",
+            "disconnected",
+            "postponed",
+            "given_up",
+            "failed",
+            "dropped",
+        ],
+    }],
+    description: "Home tabs that people opened and Herald was to publish, by result.",
+};
 pub(super) const RPC_REQUESTS: Instrument = Instrument {
     name: "herald_rpc_requests_total",
     unit: "{request}",
@@ -491,6 +478,7 @@ pub const INSTRUMENTS: &[Instrument] = &[
     CHANNEL_STEPS,
     WORKSPACES,
     ALERTS,
+    HOME_TABS,
     RPC_REQUESTS,
     RPC_SECONDS,
     BUILD_INFO,

@@ -51,7 +51,7 @@ async fn each_service_has_its_status_on_both_ports() {
 
 /// Every background loop of a replica; the issuers of tokens and the health watch itself are not
 /// watched.
-const LOOPS: [&str; 21] = [
+const LOOPS: [&str; 22] = [
     "channel counts",
     "channel notices",
     "channels",
@@ -65,6 +65,7 @@ const LOOPS: [&str; 21] = [
     "feeds of other replicas",
     "follower",
     "held",
+    "home tabs",
     "inbox",
     "moves",
     "refresher",
