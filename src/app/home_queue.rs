@@ -131,9 +131,10 @@ impl HomeQueue {
         if self.under_way.len() >= AT_ONCE {
             return None;
         }
-        let of = |workspace| self.under_way.keys().filter(|home| home.workspace == workspace);
         let may_begin = |waiting: &WaitingHome| {
-            waiting.due <= now && of(waiting.home.workspace).count() < OF_WORKSPACE
+            let workspace = waiting.home.workspace;
+            let of_it = self.under_way.keys().filter(|home| home.workspace == workspace);
+            waiting.due <= now && of_it.count() < OF_WORKSPACE
         };
         let place = self.waiting.iter().position(may_begin)?;
         let WaitingHome { home, tries, .. } = self.waiting.remove(place)?;

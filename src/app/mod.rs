@@ -31,6 +31,7 @@ mod list_notifications;
 mod refresh_directory;
 mod rename_person;
 pub mod slack_app;
+mod take_event;
 mod tenant;
 mod tenant_types;
 pub mod update_settings;
@@ -65,7 +66,6 @@ pub mod watch_workspace;
 mod open_home;
 
 mod choose_team;
-mod take_event;
 
 pub mod slack_app_manifest;
 

@@ -157,6 +157,12 @@ pub fn in_use(switched_off: &[String]) -> Vec<&'static Feature> {
     FEATURES.iter().filter(|feature| !is_off(feature, switched_off)).collect()
 }
 
+/// Whether the settings switch the feature with this code off.
+#[must_use]
+pub fn is_switched_off(code: &str, switched_off: &[String]) -> bool {
+    switched_off.iter().any(|off| off == code)
+}
+
 /// Every feature with its state in a workspace that granted these scopes, in the table's order.
 #[must_use]
 pub fn states(
@@ -218,7 +224,7 @@ pub fn check_switched_off(codes: &[String]) -> Result<(), String> {
 }
 
 fn is_off(feature: &Feature, switched_off: &[String]) -> bool {
-    switched_off.iter().any(|code| code == feature.code)
+    is_switched_off(feature.code, switched_off)
 }
 
 /// The scopes of `wanted` that `granted` lacks, in their order.
