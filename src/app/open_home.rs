@@ -240,8 +240,8 @@ fn name_of(known: &Known) -> String {
     own.or_else(in_slack).unwrap_or_default()
 }
 
-/// The result of a publication that failed. Slack's answers about limits and tokens are recorded for
-/// all replicas already.
+/// The result of a publication that failed. Slack's answers about limits and tokens are already
+/// recorded for all replicas.
 fn refused(
     workspace: InstallationId,
     error: workspace::Error,
