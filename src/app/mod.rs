@@ -21,6 +21,7 @@ pub mod feeds;
 pub mod get_notification;
 pub mod get_person;
 pub mod get_preferences;
+mod home_queue;
 mod keys;
 pub mod leave;
 mod list_audit;
@@ -61,6 +62,8 @@ mod connect;
 pub mod list_people;
 pub mod preview_template;
 pub mod watch_workspace;
+
+mod open_home;
 
 mod choose_team;
 
@@ -110,6 +113,8 @@ pub struct App {
     turns: Turns,
     trail: Trail,
     keys: Keys,
+    /// Home tabs that people opened and that are not published yet.
+    homes: home_queue::OpenedHomes,
 }
 
 /// The settings of this layer.
@@ -221,6 +226,7 @@ impl App {
             turns,
             trail,
             keys,
+            homes: home_queue::OpenedHomes::default(),
         }
     }
 

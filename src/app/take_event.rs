@@ -1,6 +1,6 @@
 //! Requests from Slack to the addresses of events: verified as Slack's, stored, acknowledged.
 //! Events are not applied here: Slack waits three seconds at most, and a replica that dies must not
-//! lose events that it acknowledged.
+//! lose events that it acknowledged. Only openings of the Home tab are not stored (`home_queue`).
 
 use super::{App, Error};
 use crate::domain::slack_app::is_path;
@@ -134,6 +134,10 @@ impl App {
             | What::Uninstalled
             | What::TokenRevoked
             | What::RateLimited => b"{}".to_vec(),
+            What::HomeOpened { member } => {
+                self.home_opened(member, installations);
+                return Ok(Taken::Acknowledged);
+            }
         };
         for installation in installations {
             let (event_id, body) = (id.clone(), body.clone());

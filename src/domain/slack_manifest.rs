@@ -31,6 +31,7 @@ impl SlackManifest<'_> {
     #[must_use]
     pub fn json(&self) -> Value {
         let Self { name, redirect_url, events_url, interactions_url, features } = *self;
+        let home = features.iter().any(|feature| feature.code == features::APP_HOME);
         // A scope in `bot_optional` must be in `bot`, too.
         let mut scopes = json!({ "bot": features::scopes(features) });
         let optional = features::optional_scopes(features);
@@ -46,7 +47,7 @@ impl SlackManifest<'_> {
             "features": {
                 "bot_user": { "display_name": name, "always_online": true },
                 "app_home": {
-                    "home_tab_enabled": false,
+                    "home_tab_enabled": home,
                     // If the tab were off, people could not open the bot's messages. It is
                     // read-only because replies are not answered.
                     "messages_tab_enabled": true,
@@ -100,6 +101,7 @@ mod tests {
         assert!((1..=80).contains(&characters(&manifest["features"]["bot_user"]["display_name"])));
         let home = &manifest["features"]["app_home"];
         assert_eq!(home["messages_tab_enabled"], true, "otherwise no one can read the messages");
+        assert_eq!(home["home_tab_enabled"], true);
         for key in ["org_deploy_enabled", "socket_mode_enabled", "token_rotation_enabled"] {
             assert!(manifest["settings"][key].is_boolean(), "{key}");
         }
@@ -123,6 +125,7 @@ mod tests {
 
         let least = of(&[features::find(features::ALWAYS).unwrap()]);
         assert_eq!(least["oauth_config"]["scopes"], json!({ "bot": ["chat:write"] }));
+        assert_eq!(least["features"]["app_home"]["home_tab_enabled"], false);
         let events = &least["settings"]["event_subscriptions"]["bot_events"];
         let events = events.as_array().unwrap();
         assert!(events.contains(&json!("tokens_revoked")) && !events.contains(&json!("team_join")));

@@ -271,6 +271,12 @@ impl Sandbox {
         self.workspace.with(|state| state.views.get(&state.home_key(user)).cloned())
     }
 
+    /// A person opens the app's Home tab; the app is notified. False if there is no such member, or
+    /// if the app has no Home tab.
+    pub fn open_home(&self, user: &str) -> bool {
+        self.workspace.with(|state| state.open_home(user, now_micros())).is_some()
+    }
+
     /// Sends events to this URL from now on: for tests that know the address only once the app
     /// runs.
     pub fn send_events_to(&self, url: Url) {

@@ -388,6 +388,25 @@ pub(super) const ALERTS: Instrument = Instrument {
     labels: &[Label { name: "result", values: &["sent", "failed", "given_up"] }],
     description: "Attempts to post an alert to the webhook, by result.",
 };
+pub(super) const HOME_TABS: Instrument = Instrument {
+    name: "herald_home_tabs_total",
+    unit: "{publication}",
+    kind: InstrumentKind::Counter,
+    labels: &[Label {
+        name: "result",
+        values: &[
+            "published",
+            "not_enabled",
+            "refused",
+            "disconnected",
+            "postponed",
+            "given_up",
+            "failed",
+            "dropped",
+        ],
+    }],
+    description: "Home tabs that people opened and Herald was to publish, by result.",
+};
 pub(super) const RPC_REQUESTS: Instrument = Instrument {
     name: "herald_rpc_requests_total",
     unit: "{request}",
@@ -469,6 +488,7 @@ pub const INSTRUMENTS: &[Instrument] = &[
     CHANNEL_STEPS,
     WORKSPACES,
     ALERTS,
+    HOME_TABS,
     RPC_REQUESTS,
     RPC_SECONDS,
     BUILD_INFO,

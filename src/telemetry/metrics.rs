@@ -63,6 +63,7 @@ struct Recorders {
     channel_steps: Counter<u64>,
     workspaces: Gauge<u64>,
     alerts: Counter<u64>,
+    home_tabs: Counter<u64>,
     refusals: Counter<u64>,
     rpc_requests: Counter<u64>,
     rpc_seconds: Histogram<f64>,
@@ -107,6 +108,7 @@ impl Metrics {
             channel_steps: counter(meter, &instruments::CHANNEL_STEPS),
             workspaces: gauge(meter, &instruments::WORKSPACES),
             alerts: counter(meter, &instruments::ALERTS),
+            home_tabs: counter(meter, &instruments::HOME_TABS),
             refusals: counter(meter, &instruments::REFUSALS),
             rpc_requests: counter(meter, &instruments::RPC_REQUESTS),
             rpc_seconds: histogram(meter, &instruments::RPC_SECONDS),
@@ -148,6 +150,7 @@ impl Metrics {
             (&self.0.upkeep_failures, &instruments::UPKEEP_FAILURES, &[]),
             (&self.0.channel_steps, &instruments::CHANNEL_STEPS, &[]),
             (&self.0.alerts, &instruments::ALERTS, &[]),
+            (&self.0.home_tabs, &instruments::HOME_TABS, &[]),
             (&self.0.refusals, &instruments::REFUSALS, &[]),
             (&self.0.rpc_requests, &instruments::RPC_REQUESTS, rpc),
         ];
@@ -304,6 +307,11 @@ impl Metrics {
     /// One attempt to post an alert ended with `result`.
     pub fn alert(&self, result: &'static str) {
         self.0.alerts.add(1, &labelled(&instruments::ALERTS, [result]));
+    }
+
+    /// A Home tab that was to be published had this `result`.
+    pub fn home_tab(&self, result: &'static str) {
+        self.0.home_tabs.add(1, &labelled(&instruments::HOME_TABS, [result]));
     }
 
     /// Something was refused. `limit` is the setting of the limit, or the name of a fixed limit.

@@ -80,6 +80,38 @@ async fn events_are_signed_and_tried_again() {
 }
 
 #[tokio::test]
+async fn opening_the_home_tab_is_told_with_the_view_that_is_there() {
+    let (url, mut received) = app(Vec::new()).await;
+    let slack = start(Config { events_url: Some(url), ..config() }).await;
+    assert!(slack.sandbox.open_home("U0DEMOADA") && !slack.sandbox.open_home("UNOBODY"));
+    let first: Value = serde_json::from_slice(&received.recv().await.unwrap().1).unwrap();
+    let told = &first["event"];
+    assert_eq!((&told["type"], &told["tab"]), (&json!("app_home_opened"), &json!("home")));
+    assert_eq!(told["user"], "U0DEMOADA");
+    assert!(told["channel"].as_str().unwrap().starts_with('D') && told.get("view").is_none());
+
+    let view = json!({"type": "home", "blocks": [{"type": "divider"}]});
+    let body = json!({"user_id": "U0DEMOADA", "view": view});
+    let published = slack.json("views.publish", body).await["view"].clone();
+    let url = slack.at("_sandbox/members/U0DEMOADA/home");
+    let opened = slack.http.post(url).send().await.unwrap().status();
+    assert_eq!(opened, StatusCode::NO_CONTENT);
+    let second: Value = serde_json::from_slice(&received.recv().await.unwrap().1).unwrap();
+    assert_eq!(second["event"]["view"], published);
+
+    slack.sandbox.configure(|options| options.home_tab = false);
+    assert!(!slack.sandbox.open_home("U0DEMOADA"));
+    slack.sandbox.configure(|options| {
+        options.home_tab = true;
+        options.bot_events = Some(vec!["user_change".into()]);
+    });
+    assert!(slack.sandbox.open_home("U0DEMOADA"));
+    slack.sandbox.deactivate("U0DEMOADA");
+    let next: Value = serde_json::from_slice(&received.recv().await.unwrap().1).unwrap();
+    assert_eq!(next["event"]["type"], "user_change", "the app has not subscribed to the other");
+}
+
+#[tokio::test]
 async fn an_event_can_be_late() {
     let (url, mut received) = app(Vec::new()).await;
     let slack = start(Config { events_url: Some(url), ..config() }).await;

@@ -54,7 +54,7 @@ async fn each_service_has_its_status_on_both_ports() {
 
 /// Every background loop of a replica; the issuers of tokens and the health watch itself are not
 /// watched.
-const LOOPS: [&str; 23] = [
+const LOOPS: [&str; 24] = [
     "alerts",
     "channel counts",
     "channel notices",
@@ -70,6 +70,7 @@ const LOOPS: [&str; 23] = [
     "feeds of other replicas",
     "follower",
     "held",
+    "home tabs",
     "inbox",
     "moves",
     "refresher",

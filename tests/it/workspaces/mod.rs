@@ -4,6 +4,7 @@
 mod apps;
 mod connect;
 mod doctor;
+mod home;
 mod interactions;
 mod leaving;
 mod manifests;
