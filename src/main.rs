@@ -91,6 +91,9 @@ struct SandboxArgs {
     /// The factor by which Slack's durations are multiplied; set slack.time_scale to the same.
     #[arg(long, default_value_t = 1.0)]
     time_scale: f64,
+    /// The number of workspaces, which share the members: 1 to 20,000.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    teams: u32,
     /// The URL to which signed events are sent. The defaults fit `herald serve` on the same
     /// machine.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080/slack/events")]
@@ -328,6 +331,7 @@ async fn sandbox(args: SandboxArgs) -> anyhow::Result<ExitCode> {
         addr: args.address,
         rate_limits: !args.no_rate_limits,
         time_scale: args.time_scale,
+        teams: args.teams,
         events_url: Some(args.events_url),
         interactions_url: Some(args.interactions_url),
         redirect_urls: args.redirect_urls.into_iter().map(String::from).collect(),
@@ -388,7 +392,6 @@ mod tests {
         let http = herald::http::Config::default();
         assert_eq!(sandbox.events_url, http.events_url());
         assert_eq!(sandbox.redirect_urls, [http.redirect_url()]);
-        assert_eq!(sandbox.interactions_url.host(), sandbox.events_url.host());
-        assert_eq!(sandbox.interactions_url.port(), sandbox.events_url.port());
+        assert_eq!(sandbox.interactions_url, http.interactions_url());
     }
 }

@@ -33,10 +33,12 @@ pub fn manifest(public_url: Option<Url>, app: &workspace::Config) -> Result<Stri
     config.validate()?;
     let (name, features) = (app.app_name(), features::in_use(&app.features_off));
     let (redirect_url, events_url) = (config.redirect_url(), config.events_url());
+    let interactions_url = config.interactions_url();
     let manifest = SlackManifest {
         name: &name,
         redirect_url: redirect_url.as_str(),
         events_url: events_url.as_str(),
+        interactions_url: interactions_url.as_str(),
         features: &features,
     };
     Ok(format!("{:#}", manifest.json()))
@@ -69,6 +71,8 @@ mod tests {
             assert_eq!(*redirects, json!([format!("{below}/slack/oauth/callback")]));
             let events = &manifest["settings"]["event_subscriptions"]["request_url"];
             assert_eq!(*events, json!(format!("{below}/slack/events")));
+            let interactions = &manifest["settings"]["interactivity"]["request_url"];
+            assert_eq!(*interactions, json!(format!("{below}/slack/interactions")));
         }
     }
 

@@ -191,6 +191,7 @@ impl Core {
         let config = app::Config {
             redirect_url: http.redirect_url(),
             events_url: http.events_url(),
+            interactions_url: http.interactions_url(),
             apps_url: http.apps_url(),
             connect_url: http.connect_url(),
             identity_url: http.identity_url(),
@@ -261,6 +262,7 @@ impl Parts {
         tasks.spawn(background("the audit trail", app.trail().clone().run(close.clone())));
         tasks.spawn(background("the API keys", app.keys().clone().run(close.clone())));
         tasks.spawn(background("the notices of channels", app.clone().run_notices(stop.clone())));
+        tasks.spawn(background("the Home tabs", app.clone().run_homes(stop.clone())));
         let connections = app.clone().run_connections(stop.clone());
         tasks.spawn(background("the watchers of connections", connections));
         let erasing = app.clone().run_leaving(stop.clone());

@@ -6,8 +6,8 @@ use crate::domain::features::{self, Feature, FeatureState};
 use crate::domain::ids::TenantId;
 
 impl App {
-    /// These features and the one that every app needs, in the table's order; if none are named, all
-    /// that are not switched off.
+    /// These features and the one that every app needs, in the table's order; all that are not
+    /// switched off if none are named.
     pub(super) fn features_of(
         &self,
         wished: &[&'static Feature],

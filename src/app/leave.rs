@@ -84,7 +84,7 @@ impl App {
         let detail = AuditDetail { after: Some(after), ..AuditDetail::default() };
         let entry = Entry { detail, ..call.entry("Disconnect") };
         let store = self.store.noting(&entry).await?;
-        // Large, as few futures of calls are.
+        // On the heap: this future is much larger than those of other calls.
         Box::pin(self.leave(&store, &call.tenant, terms)).await
     }
 
@@ -162,8 +162,8 @@ impl App {
         }
     }
 
-    /// Ends installations that no tenant uses, as the last tenant that leaves does. `each` is called
-    /// before each of them.
+    /// Ends installations that no tenant uses, as the last tenant that leaves does. `each` is
+    /// called before each of them.
     async fn end_unlinked(&self, each: impl Fn()) -> Result<(), Error> {
         let _turn = self.ending.lock().await;
         let leaving = self.store.leaving();

@@ -21,6 +21,7 @@ pub mod feeds;
 pub mod get_notification;
 pub mod get_person;
 pub mod get_preferences;
+mod home_queue;
 mod keys;
 pub mod leave;
 mod list_audit;
@@ -62,9 +63,12 @@ pub mod list_people;
 pub mod preview_template;
 pub mod watch_workspace;
 
+mod open_home;
+
 mod choose_team;
 
 pub mod slack_app_manifest;
+mod take_interaction;
 
 use std::sync::Arc;
 
@@ -77,6 +81,7 @@ pub use connect_end::{ConnectEnd, Connected, Cookie, LackingFeature, Start, Team
 pub use error::{Error, Violation};
 pub use keys::{KeyHolder, Keys};
 pub use take_event::{SignedRequest, Taken};
+pub use take_interaction::InteractionTaken;
 pub use trail::{Config as AuditConfig, Trail};
 
 use crate::directory::{Directory, Turns};
@@ -110,6 +115,8 @@ pub struct App {
     turns: Turns,
     trail: Trail,
     keys: Keys,
+    /// Home tabs that people opened and that are not published yet.
+    homes: home_queue::OpenedHomes,
 }
 
 /// The settings of this layer.
@@ -120,6 +127,8 @@ pub struct Config {
     pub redirect_url: url::Url,
     /// The address to which Slack sends the events of the deployment's app.
     pub events_url: url::Url,
+    /// The address to which Slack sends the interactions of the deployment's app.
+    pub interactions_url: url::Url,
     /// The public address below which the apps of tenants have their addresses.
     pub apps_url: url::Url,
     /// The public address of the page that a connect link opens.
@@ -220,6 +229,7 @@ impl App {
             turns,
             trail,
             keys,
+            homes: home_queue::OpenedHomes::default(),
         }
     }
 

@@ -25,6 +25,8 @@ pub struct SlackAppAddresses {
     pub redirect_url: Url,
     /// Under Event Subscriptions > Request URL.
     pub events_url: Url,
+    /// Under Interactivity & Shortcuts > Request URL.
+    pub interactions_url: Url,
 }
 
 /// A tenant's own app, without its secrets.
@@ -158,6 +160,7 @@ impl App {
             return SlackAppAddresses {
                 redirect_url: self.config.redirect_url.clone(),
                 events_url: self.config.events_url.clone(),
+                interactions_url: self.config.interactions_url.clone(),
             };
         }
         let below = |rest: &str| {
@@ -166,7 +169,11 @@ impl App {
             url.set_path(&path);
             url
         };
-        SlackAppAddresses { redirect_url: below("oauth/callback"), events_url: below("events") }
+        SlackAppAddresses {
+            redirect_url: below("oauth/callback"),
+            events_url: below("events"),
+            interactions_url: below("interactions"),
+        }
     }
 
     async fn own_slack_app(&self, tenant: &TenantId) -> Result<ShownSlackApp, Error> {

@@ -82,6 +82,7 @@ impl App {
             name: &name,
             redirect_url: addresses.redirect_url.as_str(),
             events_url: addresses.events_url.as_str(),
+            interactions_url: addresses.interactions_url.as_str(),
             features: &features,
         };
         let made = MadeManifest {
@@ -221,7 +222,7 @@ impl App {
             .and(check_secret(client_secret.expose()))
             .and(check_secret(signing_secret.expose()));
         if let Err(problem) = sound {
-            tracing::error!(tenant = %call.tenant, problem, "the answer about a new app is odd");
+            tracing::error!(tenant = %call.tenant, problem, "Slack's new app cannot be stored");
             return Err(not_stored());
         }
         let wish = SlackAppWish {
@@ -298,7 +299,7 @@ fn steps(addresses: &SlackAppAddresses) -> Vec<String> {
     }
     let paste = [
         "At https://api.slack.com/apps choose Create New App, then From a manifest.",
-        "Choose the workspace that shall own the app, paste the manifest as JSON, and choose \
+        "Choose the workspace that is to own the app, paste the manifest as JSON, and choose \
          Create.",
         "On the page Basic Information, copy App ID, Client ID, Client Secret and Signing Secret, \
          and give them to Herald with SetSlackApp.",
@@ -357,7 +358,8 @@ mod tests {
 
     fn at(url: &str) -> Vec<String> {
         let url = Url::parse(url).unwrap();
-        steps(&SlackAppAddresses { redirect_url: url.clone(), events_url: url })
+        let (events_url, interactions_url) = (url.clone(), url.clone());
+        steps(&SlackAppAddresses { redirect_url: url, events_url, interactions_url })
     }
 
     #[test]

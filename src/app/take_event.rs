@@ -1,6 +1,6 @@
 //! Requests from Slack to the addresses of events: verified as Slack's, stored, acknowledged.
 //! Events are not applied here: Slack waits three seconds at most, and a replica that dies must not
-//! lose events that it acknowledged.
+//! lose events that it acknowledged. Only openings of the Home tab are not stored (`home_queue`).
 
 use super::{App, Error};
 use crate::domain::slack_app::is_path;
@@ -34,7 +34,7 @@ pub enum Taken {
 }
 
 /// The signer of a request.
-enum Signer {
+pub(super) enum Signer {
     App(AppRef),
     /// It is not from Slack, or too old.
     Unknown(SignatureError),
@@ -92,7 +92,7 @@ impl App {
     }
 
     /// The app whose secret signed the request.
-    async fn signer(&self, request: SignedRequest<'_>) -> Result<Signer, Error> {
+    pub(super) async fn signer(&self, request: SignedRequest<'_>) -> Result<Signer, Error> {
         let SignedRequest { app_path, timestamp, signature, body } = request;
         let app = AppRef { path: app_path.to_owned(), app_id: None };
         let signed = match self.workspaces.signed(&app, timestamp, body, signature).await? {
@@ -134,6 +134,10 @@ impl App {
             | What::Uninstalled
             | What::TokenRevoked
             | What::RateLimited => b"{}".to_vec(),
+            What::HomeOpened { member } => {
+                self.home_opened(member, installations);
+                return Ok(Taken::Acknowledged);
+            }
         };
         for installation in installations {
             let (event_id, body) = (id.clone(), body.clone());

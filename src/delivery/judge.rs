@@ -80,10 +80,10 @@ impl Delivery {
         Ok(verdict)
     }
 
-    /// The step of a message that a tenant keeps which left this workspace; `None`: it ends. While
-    /// other tenants use the workspace, the lane must not sleep, because theirs wait there too
-    /// (invariant I8): a message then waits outside of it. A change of earlier messages has no
-    /// other place.
+    /// The step of a message whose tenant left this workspace and keeps its messages; `None`: the
+    /// message ends. The lane must not sleep while other tenants use the workspace, because their
+    /// messages wait there too (invariant I8): the kept message then waits outside the lane. A
+    /// change of earlier messages cannot wait outside it.
     async fn kept_step(
         &self,
         turn: &Turn<'_>,

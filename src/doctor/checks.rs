@@ -7,6 +7,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::Doctor;
+use super::config::next_check;
 use crate::domain::checkup::{CheckFinding, rows, worst};
 use crate::store::{CheckLease, CheckRun};
 use crate::workspace;
@@ -81,8 +82,7 @@ impl Doctor {
     async fn examine(&self, lease: &CheckLease, every: Duration) -> Result<(), workspace::Error> {
         let facts = self.inner.workspaces.examine(&lease.tenant).await?;
         let rows = rows(&facts);
-        // A little earlier each time, so that checks of many connections spread.
-        let next = every.mul_f64(1.0 - rand::random::<f64>() / 10.0);
+        let next = next_check(every, lease.is_first, rand::random());
         let run = CheckRun { began: facts.now, rows: &rows, next };
         if !self.inner.store.checkups().finish(lease, &run).await? {
             tracing::debug!(tenant = %lease.tenant, "another check was faster");

@@ -16,9 +16,10 @@ use crate::domain::secret::Secret;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Seconds between two checks of a connection. A new connection is checked for the first time
-    /// after an hour, when events from Slack should have arrived. `0`: connections are checked only
-    /// by CheckConnection. Default `86400`.
+    /// Seconds between two checks of a connection, at most: checks of many connections are spread
+    /// over this time. A new connection is checked for the first time after one to two hours, when
+    /// events from Slack should have arrived. `0`: connections are checked only by CheckConnection.
+    /// Default `86400`.
     pub check_seconds: u64,
 }
 
@@ -104,8 +105,13 @@ fn url<'de, D: Deserializer<'de>>(source: D) -> Result<Option<Url>, D::Error> {
 
 /// The time between two looks for work that other replicas left.
 const LOOK: Duration = Duration::from_secs(10);
-/// When a new connection is checked first: events from Slack should have arrived by then.
+/// When a new connection is checked first, at the earliest: events from Slack should have arrived
+/// by then.
 const FIRST: Duration = Duration::from_secs(3600);
+/// The part of the time between two checks by which the next one may come earlier. After the first
+/// check it is large: connections that were made within an hour are then checked all over the day.
+const EARLIER: f64 = 0.1;
+const EARLIER_AT_FIRST: f64 = 0.9;
 /// The wait after a check that failed because of the database.
 const RETRY: Duration = Duration::from_secs(600);
 /// How often connections are counted for the metrics.
@@ -135,6 +141,12 @@ impl DoctorTiming {
         Self { look: scaled(LOOK), every, first, retry: scaled(RETRY), count: scaled(COUNT), scale }
     }
 
+    /// The wait before the first check of a new connection, by a random number from 0 to 1: `first`
+    /// to twice that, but no longer than the time between two checks.
+    pub(super) fn first_check(&self, random: f64) -> Duration {
+        self.first.mul_f64(1.0 + random).min(self.every.unwrap_or(self.first))
+    }
+
     /// The wait after so many failed attempts to send an alert; `None`: it is given up.
     pub(super) fn after_attempts(&self, attempts: u32) -> Option<Duration> {
         let index = usize::try_from(attempts).ok()?.checked_sub(1)?;
@@ -146,6 +158,13 @@ impl DoctorTiming {
     pub(super) fn longest_wait(&self) -> Duration {
         Duration::from_secs(WAITS.into_iter().max().unwrap_or_default()).mul_f64(self.scale)
     }
+}
+
+/// The wait before the next check of a connection, by a random number from 0 to 1: `every` at most,
+/// so that none is left out for longer.
+pub(super) fn next_check(every: Duration, after_first: bool, random: f64) -> Duration {
+    let earlier = if after_first { EARLIER_AT_FIRST } else { EARLIER };
+    every.mul_f64(1.0 - random * earlier)
 }
 
 #[cfg(test)]
@@ -184,6 +203,30 @@ mod tests {
             assert!(sentence.starts_with("webhook_secret "), "{sentence}");
             assert!(secret.is_empty() || !sentence.contains(secret), "{sentence}");
         }
+    }
+
+    #[test]
+    fn connections_made_together_are_checked_all_over_the_day() {
+        const HOUR: f64 = 3600.0;
+        let timing = DoctorTiming::of(&Config::default(), 1.0);
+        let every = timing.every.unwrap();
+        let hours = |wait: Duration| wait.as_secs_f64() / HOUR;
+        let mut in_each_hour = [0; 24];
+        for number in 0..2400 {
+            let random = f64::from(number) / 2400.0;
+            let first = timing.first_check(random);
+            assert!((1.0..=2.0).contains(&hours(first)), "{first:?}");
+            let second = next_check(every, true, random);
+            assert!((every / 10..=every).contains(&second), "{second:?}");
+            let hour = (1..24).find(|hour| hours(second) <= f64::from(*hour)).unwrap_or(24);
+            in_each_hour[usize::try_from(hour - 1).unwrap()] += 1;
+            let later = next_check(every, false, random);
+            assert!((every.mul_f64(0.9)..=every).contains(&later), "{later:?}");
+        }
+        // The first hours have the rest before the second check.
+        assert!(in_each_hour[3..].iter().all(|count| (100..=120).contains(count)));
+        let often = DoctorTiming::of(&Config { check_seconds: 60 }, 1.0);
+        assert_eq!(often.first_check(0.5), Duration::from_secs(60));
     }
 
     #[test]

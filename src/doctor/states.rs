@@ -136,7 +136,7 @@ impl Doctor {
         let timing = &self.inner.timing;
         match timing.every {
             Some(every) if now.since(connected_at) >= timing.first => every.mul_f64(rand::random()),
-            _ => timing.first,
+            _ => timing.first_check(rand::random()),
         }
     }
 

@@ -285,6 +285,9 @@ pub fn retry_reason(given: &str) -> &'static str {
     known.find(|code| *code == given).unwrap_or(UNKNOWN_RETRY)
 }
 
+/// Slack's code for a direct message that is refused because the Messages tab is off.
+pub const TAB_OFF: &str = "messages_tab_disabled";
+
 /// How long ago something was, for people.
 fn ago(now: Timestamp, at: Timestamp) -> String {
     let minutes = now.since(at).as_secs() / 60;

@@ -16,7 +16,7 @@ pub enum ConnectionState {
     Active,
     /// The token is valid, but a feature lacks scopes or the last check found something broken.
     Degraded,
-    /// Sending pauses while the workspace moves into an Enterprise organisation.
+    /// Sending pauses while the workspace moves into an Enterprise organization.
     Migrating,
     /// The token is dead.
     ReconnectRequired,
@@ -68,7 +68,7 @@ pub struct LinkedFacts {
     pub token_changed_at: Timestamp,
     /// Slack's code, if the token is dead.
     pub dead: Option<String>,
-    /// Since when the workspace moves into an Enterprise organisation, if it does.
+    /// Since when the workspace moves into an Enterprise organization, if it does.
     pub migrating_since: Option<Timestamp>,
     /// The names of the features that must have scopes which the workspace has not granted.
     pub lacking: Vec<&'static str>,
@@ -97,7 +97,7 @@ pub struct LinkEnd {
 pub const MISSING_SCOPES: &str = "missing_scopes";
 /// The last check found something broken.
 pub const CHECK_FAILED: &str = "check_failed";
-/// The workspace moves into an Enterprise organisation.
+/// The workspace moves into an Enterprise organization.
 pub const MIGRATING: &str = "workspace_migrating";
 /// The link expired before Slack answered.
 pub const LINK_EXPIRED: &str = "link_expired";

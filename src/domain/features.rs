@@ -36,6 +36,9 @@ pub const ALWAYS: &str = "messages";
 /// The feature that creates and keeps channels.
 pub const CHANNELS: &str = "channels";
 
+/// The feature that fills people's Home tabs.
+pub const APP_HOME: &str = "app_home";
+
 /// The scopes that creating and keeping channels needs, public and private ones.
 const CHANNEL_SCOPES: &[&str] = &SCOPES;
 
@@ -133,6 +136,20 @@ pub const FEATURES: &[Feature] = &[
             "member_left_channel",
         ],
     },
+    Feature {
+        code: "organization_moves",
+        name: "keep finding members when the workspace moves into an Enterprise organization",
+        scopes: &["tokens.basic"],
+        optional: true,
+        events: &[],
+    },
+    Feature {
+        code: APP_HOME,
+        name: "show people their settings in the Home tab",
+        scopes: &[],
+        optional: true,
+        events: &["app_home_opened"],
+    },
 ];
 
 /// The feature with this code.
@@ -145,6 +162,12 @@ pub fn find(code: &str) -> Option<&'static Feature> {
 #[must_use]
 pub fn in_use(switched_off: &[String]) -> Vec<&'static Feature> {
     FEATURES.iter().filter(|feature| !is_off(feature, switched_off)).collect()
+}
+
+/// Whether the settings switch the feature with this code off.
+#[must_use]
+pub fn is_switched_off(code: &str, switched_off: &[String]) -> bool {
+    switched_off.iter().any(|off| off == code)
 }
 
 /// Every feature with its state in a workspace that granted these scopes, in the table's order.
@@ -208,7 +231,7 @@ pub fn check_switched_off(codes: &[String]) -> Result<(), String> {
 }
 
 fn is_off(feature: &Feature, switched_off: &[String]) -> bool {
-    switched_off.iter().any(|code| code == feature.code)
+    is_switched_off(feature.code, switched_off)
 }
 
 /// The scopes of `wanted` that `granted` lacks, in their order.

@@ -130,8 +130,8 @@ reasons! {
 }
 
 impl Cancellation {
-    /// Whether nothing is missing without the message. A disconnected workspace is a reason that
-    /// lies outside the message: its recipient should be notified in another way.
+    /// Whether nothing is missing without the message. If the workspace was disconnected, the
+    /// recipient should be notified in another way.
     #[must_use]
     pub fn needs_no_fallback(self) -> bool {
         match self {

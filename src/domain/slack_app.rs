@@ -10,6 +10,10 @@ use super::limits;
 use super::secret::Secret;
 use super::time::Timestamp;
 
+/// Slack's code for a client secret that is not, or no longer, the app's. Slack refuses the secret
+/// before it looks at the code or the token that comes with it.
+pub const BAD_SECRET: &str = "bad_client_secret";
+
 /// An app's credentials at Slack.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppCredentials {

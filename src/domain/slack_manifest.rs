@@ -1,8 +1,9 @@
 //! The manifest of a Slack app for Herald (<https://docs.slack.dev/reference/app-manifest>).
 //!
-//! It asks for the scopes and events of the wanted features and nothing more: no interactivity,
-//! because Herald serves no address for it. Token rotation is left off because it cannot be turned
-//! off again; an app that has it on works as well.
+//! It asks for the scopes and events of the wanted features and nothing more. Interactivity is on
+//! with any feature: Slack reports each press of a link button, and shows a warning beside it if
+//! there is no address that acknowledges the press. Token rotation is left off because it cannot be
+//! turned off again; an app that has it on works as well.
 
 use std::collections::BTreeSet;
 
@@ -27,6 +28,8 @@ pub struct SlackManifest<'a> {
     pub redirect_url: &'a str,
     /// Slack sends events to this address.
     pub events_url: &'a str,
+    /// Slack reports presses of buttons to this address.
+    pub interactions_url: &'a str,
     pub features: &'a [&'static Feature],
 }
 
@@ -34,7 +37,8 @@ impl SlackManifest<'_> {
     /// The manifest as JSON, which Slack accepts as well as YAML.
     #[must_use]
     pub fn json(&self) -> Value {
-        let Self { name, redirect_url, events_url, features } = *self;
+        let Self { name, redirect_url, events_url, interactions_url, features } = *self;
+        let home = features.iter().any(|feature| feature.code == features::APP_HOME);
         // A scope in `bot_optional` must be in `bot`, too.
         let mut scopes = json!({ "bot": features::scopes(features) });
         let optional = features::optional_scopes(features);
@@ -50,7 +54,7 @@ impl SlackManifest<'_> {
             "features": {
                 "bot_user": { "display_name": name, "always_online": true },
                 "app_home": {
-                    "home_tab_enabled": false,
+                    "home_tab_enabled": home,
                     // If the tab were off, people could not open the bot's messages. It is
                     // read-only because replies are not answered.
                     "messages_tab_enabled": true,
@@ -63,6 +67,7 @@ impl SlackManifest<'_> {
                     "request_url": events_url,
                     "bot_events": features::events(features),
                 },
+                "interactivity": { "is_enabled": true, "request_url": interactions_url },
                 "org_deploy_enabled": true,
                 "socket_mode_enabled": false,
                 "token_rotation_enabled": false,
@@ -129,7 +134,9 @@ mod tests {
     fn of(features: &[&'static Feature]) -> Value {
         let redirect_url = "https://herald.example.com/slack/oauth/callback";
         let events_url = "https://herald.example.com/slack/events";
-        SlackManifest { name: "Herald", redirect_url, events_url, features }.json()
+        let interactions_url = "https://herald.example.com/slack/interactions";
+        let name = "Herald";
+        SlackManifest { name, redirect_url, events_url, interactions_url, features }.json()
     }
 
     fn characters(value: &Value) -> usize {
@@ -141,7 +148,8 @@ mod tests {
         let wanted = of(&features::in_use(&[]));
         assert_eq!(changes(&wanted, &wanted), Vec::<String>::new());
         let mut exported = wanted.clone();
-        exported["settings"]["interactivity"] = json!({ "is_enabled": false });
+        let webhooks = json!({ "incoming_webhooks_enabled": false });
+        exported["settings"]["incoming_webhooks"] = webhooks;
         exported["settings"]["is_hosted"] = json!(false);
         let scopes = exported["oauth_config"]["scopes"]["bot"].as_array_mut().unwrap();
         scopes.reverse();
@@ -167,10 +175,14 @@ mod tests {
         assert!((1..=80).contains(&characters(&manifest["features"]["bot_user"]["display_name"])));
         let home = &manifest["features"]["app_home"];
         assert_eq!(home["messages_tab_enabled"], true, "otherwise no one can read the messages");
+        assert_eq!(home["home_tab_enabled"], true);
         for key in ["org_deploy_enabled", "socket_mode_enabled", "token_rotation_enabled"] {
             assert!(manifest["settings"][key].is_boolean(), "{key}");
         }
-        assert!(manifest["settings"].get("interactivity").is_none());
+        // Otherwise Slack shows a warning beside each link button that a person presses.
+        let url = "https://herald.example.com/slack/interactions";
+        let interactivity = json!({ "is_enabled": true, "request_url": url });
+        assert_eq!(manifest["settings"]["interactivity"], interactivity);
     }
 
     #[test]
@@ -187,6 +199,7 @@ mod tests {
 
         let least = of(&[features::find(features::ALWAYS).unwrap()]);
         assert_eq!(least["oauth_config"]["scopes"], json!({ "bot": ["chat:write"] }));
+        assert_eq!(least["features"]["app_home"]["home_tab_enabled"], false);
         let events = &least["settings"]["event_subscriptions"]["bot_events"];
         let events = events.as_array().unwrap();
         assert!(events.contains(&json!("tokens_revoked")) && !events.contains(&json!("team_join")));

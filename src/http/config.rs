@@ -20,6 +20,8 @@ pub(super) const IDENTITY_PATH: &str = "slack/identity";
 pub(super) const PREVIEW_PATH: &str = "slack/preview";
 /// The path to which Slack sends events, below the public address.
 pub(super) const EVENTS_PATH: &str = "slack/events";
+/// The path to which Slack sends interactions, below the public address.
+pub(super) const INTERACTIONS_PATH: &str = "slack/interactions";
 /// The folder of the apps of tenants, below the public address. Each has its own path there, with
 /// addresses like those of the deployment's app.
 pub(super) const APPS_PATH: &str = "slack/apps";
@@ -206,6 +208,12 @@ impl Config {
     #[must_use]
     pub fn events_url(&self) -> Url {
         self.below(EVENTS_PATH)
+    }
+
+    /// The URL to which Slack sends interactions.
+    #[must_use]
+    pub fn interactions_url(&self) -> Url {
+        self.below(INTERACTIONS_PATH)
     }
 
     /// The address below which the apps of tenants have their addresses.

@@ -1,25 +1,17 @@
 //! `POST /slack/events`, and the same at the path of a tenant's app: receives Slack's events.
 
-use std::net::{IpAddr, Ipv4Addr};
-use std::time::Duration;
-
 use axum::Router;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::StatusCode;
 use tokio::time::Instant;
 
-use super::bodies::{Bodies, Unread};
+use super::bodies::Bodies;
 use super::config::{APPS_PATH, EVENTS_PATH};
-use super::edge::CountedAddress;
-use super::outcome;
-use crate::app::{self, App, SignedRequest, Taken};
+use super::from_slack::{self, FromSlack};
+use crate::app::{self, App, Taken};
 use crate::slack::events::BODY_BYTES;
-
-/// The time for a request, from its headers to the stored event. Slack waits three seconds and
-/// resends an event that is not stored by then.
-const PATIENCE: Duration = Duration::from_millis(2500);
 
 #[derive(Clone)]
 struct Shared {
@@ -47,31 +39,15 @@ async fn of_tenant(
 }
 
 async fn take(shared: Shared, app_path: &str, request: Request) -> Response {
-    let until = Instant::now() + PATIENCE;
     let Shared { app, bodies } = shared;
-    let (parts, body) = request.into_parts();
-    // Requests without a connection occur only in tests.
-    let address = parts.extensions.get::<CountedAddress>().map(|counted| counted.0);
-    let address = address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-    let body = match bodies.read(address, body, BODY_BYTES, until).await {
-        Ok(body) => body,
-        Err(Unread::TooLarge) => return refused(StatusCode::PAYLOAD_TOO_LARGE),
-        Err(Unread::Cut) => return refused(StatusCode::BAD_REQUEST),
-        Err(Unread::Late) => return outcome::too_slow().into_response(),
-        Err(Unread::NoRoom) => return outcome::overloaded().into_response(),
+    let request = match FromSlack::read(&bodies, request, BODY_BYTES).await {
+        Ok(request) => request,
+        Err(why) => return from_slack::unread(why),
     };
-    let headers = &parts.headers;
-    let header =
-        |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let request = SignedRequest {
-        app_path,
-        timestamp: header("x-slack-request-timestamp"),
-        signature: header("x-slack-signature"),
-        body: &body.bytes,
-    };
-    match tokio::time::timeout_at(until, app.take_event(request)).await {
+    let until = request.until;
+    match tokio::time::timeout_at(until, app.take_event(request.signed(app_path))).await {
         Ok(Ok(Taken::Acknowledged)) => {
-            let retried = header("x-slack-retry-reason");
+            let retried = request.header("x-slack-retry-reason");
             if !retried.is_empty() {
                 note_retry(&app, app_path, retried, until).await;
             }
@@ -98,10 +74,4 @@ async fn note_retry(app: &App, app_path: &str, reason: &str, until: Instant) {
         Ok(Err(error)) => tracing::debug!(%error, "a repetition by Slack was not noted"),
         Err(_) => tracing::debug!("a repetition by Slack was not noted in time"),
     }
-}
-
-/// Asks Slack not to resend, which would change nothing.
-fn refused(status: StatusCode) -> Response {
-    const NO_RETRY: HeaderName = HeaderName::from_static("x-slack-no-retry");
-    (status, [(NO_RETRY, HeaderValue::from_static("1"))]).into_response()
 }

@@ -68,8 +68,8 @@ pub(super) const REFUSALS: &[SlackRefusal] = &[
     },
     SlackRefusal {
         code: "scope_not_allowed_on_enterprise",
-        explanation: "One of the permissions cannot be given for a whole Enterprise organisation.",
-        advice: Advice::Person("Choose a single workspace in Slack, not the organisation."),
+        explanation: "One of the permissions cannot be given for a whole Enterprise organization.",
+        advice: Advice::Person("Choose a single workspace in Slack, not the organization."),
     },
     SlackRefusal {
         code: "invalid_team_for_non_distributed_app",
@@ -81,11 +81,11 @@ pub(super) const REFUSALS: &[SlackRefusal] = &[
     },
     SlackRefusal {
         code: "cannot_install_an_org_installed_app",
-        explanation: "The app is installed for your whole Enterprise organisation already, so it \
+        explanation: "The app is installed for your whole Enterprise organization already, so it \
                       cannot be installed in one workspace.",
         advice: Advice::Person(
-            "Ask an administrator of the organisation to add the app to this workspace, or \
-             choose the organisation in Slack.",
+            "Ask an administrator of the organization to add the app to this workspace, or \
+             choose the organization in Slack.",
         ),
     },
     SlackRefusal {

@@ -54,7 +54,7 @@ pub(super) fn other_browser(platform: &str) -> Page {
              here: another person may have begun this.",
         )
         .say(format!(
-            "{platform} kept nothing. If you did not mean to connect anything, you need do nothing."
+            "{platform} kept nothing. If you did not mean to connect anything, do nothing."
         ))
         .step(
             "If it was you, open the connect link again, in the browser in which you are signed in \
@@ -120,7 +120,7 @@ pub(super) fn confirm(tenant: &str, workspace: &str, start: &Start, platform: &s
 
 /// An organization was connected, and one of its workspaces must be chosen.
 pub(super) fn choose_team(teams: &[TeamOption], platform: &str) -> Page {
-    let title = "Which workspace shall be used?";
+    let title = "Which workspace do you want to connect?";
     let page = Page::new(StatusCode::OK, Tone::Plain, title).say(format!(
         "The app was approved for the whole organization. Choose the workspace in which \
          {platform} finds people and sends messages."

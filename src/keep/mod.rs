@@ -90,8 +90,8 @@ impl Keeper {
         }
     }
 
-    /// Begins to exchange the tokens that are due. Returns when to look again; an exchange that
-    /// ends ends the rest.
+    /// Begins to exchange the tokens that are due. Returns when to look again, unless an
+    /// exchange ends before that.
     async fn begin_due(
         &self,
         running: &mut JoinSet<()>,
@@ -117,7 +117,7 @@ impl Keeper {
             0 => schedule.next.unwrap_or(POLL),
             // Those that have just begun are leased before the next look.
             _ if due <= free => SHORTEST,
-            // The end of an exchange ends the rest.
+            // The end of an exchange makes room, and is followed by the next look.
             _ => POLL,
         };
         Ok(next.clamp(SHORTEST, self.scaled(POLL).max(SHORTEST)))

@@ -33,7 +33,7 @@ impl AdminService for Server {
         request: Request<pb::GetWorkspaceRequest>,
     ) -> Result<Response<pb::GetWorkspaceResponse>, Status> {
         self.serve(request, async |inbound, message| {
-            let call = tenant_call(inbound, message.tenant_id, message.actor)?;
+            let call = inbound.tenant_call(message.tenant_id, message.actor)?;
             Ok(encode_records::workspace(self.app.get_workspace(&call).await?))
         })
         .await
@@ -60,7 +60,7 @@ impl AdminService for Server {
         request: Request<pb::AllowSendingRequest>,
     ) -> Result<Response<pb::AllowSendingResponse>, Status> {
         self.serve(request, async |inbound, message| {
-            let call = tenant_call(inbound, message.tenant_id, message.actor)?;
+            let call = inbound.tenant_call(message.tenant_id, message.actor)?;
             let settings = self.app.switch_sending(&call, true).await?;
             Ok(pb::AllowSendingResponse { settings: Some(encode::settings(settings)) })
         })
@@ -72,7 +72,7 @@ impl AdminService for Server {
         request: Request<pb::StopSendingRequest>,
     ) -> Result<Response<pb::StopSendingResponse>, Status> {
         self.serve(request, async |inbound, message| {
-            let call = tenant_call(inbound, message.tenant_id, message.actor)?;
+            let call = inbound.tenant_call(message.tenant_id, message.actor)?;
             let settings = self.app.switch_sending(&call, false).await?;
             Ok(pb::StopSendingResponse { settings: Some(encode::settings(settings)) })
         })
@@ -148,7 +148,7 @@ impl AdminService for Server {
         request: Request<pb::RefreshDirectoryRequest>,
     ) -> Result<Response<pb::RefreshDirectoryResponse>, Status> {
         self.serve(request, async |inbound, message| {
-            let call = tenant_call(inbound, message.tenant_id, message.actor)?;
+            let call = inbound.tenant_call(message.tenant_id, message.actor)?;
             self.app.refresh_directory(&call, message.accept_shrink).await?;
             let overview = self.app.get_workspace(&call).await?;
             let directory = encode_records::workspace(overview).directory;
@@ -367,13 +367,6 @@ impl AdminService for Server {
         self.serve(request, async |inbound, message| people::merge(self, inbound, message).await)
             .await
     }
-}
-
-fn tenant_call(inbound: Inbound, tenant: String, actor: Option<pb::Actor>) -> Result<Call, Error> {
-    let mut fields = Fields::default();
-    let tenant = fields.tenant(tenant);
-    let actor = fields.actor(actor);
-    inbound.complete(fields, tenant, actor, Some(())).map(|(call, ())| call)
 }
 
 fn person_call(

@@ -1,7 +1,6 @@
 //! WatchWorkspace and WatchWorkspaces: the streams of connections.
 
 use super::call::{Inbound, Server};
-use super::decode::Fields;
 use super::watch::MessageSource;
 use super::{encode, encode_records, pb};
 use crate::app::Error;
@@ -13,10 +12,7 @@ pub(super) async fn watch(
     inbound: Inbound,
     message: pb::WatchWorkspaceRequest,
 ) -> Result<ConnectionWatch, Error> {
-    let mut fields = Fields::default();
-    let tenant = fields.tenant(message.tenant_id);
-    let actor = fields.actor(message.actor);
-    let (call, ()) = inbound.complete(fields, tenant, actor, Some(()))?;
+    let call = inbound.tenant_call(message.tenant_id, message.actor)?;
     server.app.watch_workspace(&call).await
 }
 

@@ -6,8 +6,8 @@ use super::call::{Inbound, Server};
 use super::decode::{Fields, non_empty};
 use super::encode::time;
 use super::pb;
+use crate::app::Error;
 use crate::app::slack_app::{ShownSlackApp, SlackAppWish};
-use crate::app::{Call, Error};
 use crate::domain::limits;
 use crate::domain::secret::Secret;
 use crate::domain::slack_app::{check_app_id, check_client_id, check_secret};
@@ -42,7 +42,7 @@ pub(super) async fn get(
     inbound: Inbound,
     message: pb::GetSlackAppRequest,
 ) -> Result<pb::GetSlackAppResponse, Error> {
-    let call = tenant_call(inbound, message.tenant_id, message.actor)?;
+    let call = inbound.tenant_call(message.tenant_id, message.actor)?;
     let app = server.app.get_slack_app(&call).await?;
     Ok(pb::GetSlackAppResponse { app: Some(encode_slack_app(app)) })
 }
@@ -52,7 +52,7 @@ pub(super) async fn delete(
     inbound: Inbound,
     message: pb::DeleteSlackAppRequest,
 ) -> Result<pb::DeleteSlackAppResponse, Error> {
-    let call = tenant_call(inbound, message.tenant_id, message.actor)?;
+    let call = inbound.tenant_call(message.tenant_id, message.actor)?;
     server.app.delete_slack_app(&call, message.disconnect).await?;
     Ok(pb::DeleteSlackAppResponse {})
 }
@@ -64,16 +64,10 @@ pub(super) fn encode_slack_app(app: ShownSlackApp) -> pb::SlackApp {
         client_id: app.client_id,
         redirect_url: app.addresses.redirect_url.into(),
         events_url: app.addresses.events_url.into(),
+        interactions_url: app.addresses.interactions_url.into(),
         previous_until: app.previous_until.map(time),
         updated_at: Some(time(app.updated_at)),
     }
-}
-
-fn tenant_call(inbound: Inbound, tenant: String, actor: Option<pb::Actor>) -> Result<Call, Error> {
-    let mut fields = Fields::default();
-    let tenant = fields.tenant(tenant);
-    let actor = fields.actor(actor);
-    inbound.complete(fields, tenant, actor, Some(())).map(|(call, ())| call)
 }
 
 /// `None`: the stored one stays.

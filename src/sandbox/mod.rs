@@ -271,12 +271,26 @@ impl Sandbox {
         self.workspace.with(|state| state.views.get(&state.home_key(user)).cloned())
     }
 
+    /// A person opens the app's Home tab; the app is notified. False if there is no such member, or
+    /// if the app has no Home tab.
+    pub fn open_home(&self, user: &str) -> bool {
+        self.workspace.with(|state| state.open_home(user, now_micros())).is_some()
+    }
+
     /// Sends events to this URL from now on: for tests that know the address only once the app
     /// runs.
     pub fn send_events_to(&self, url: Url) {
         self.workspace.with(|state| {
             let own = state.own_app.clone();
             state.change_app(&own, |app| app.events_url = Some(url));
+        });
+    }
+
+    /// Sends interactions to this URL from now on, as [`Sandbox::send_events_to`] does with events.
+    pub fn send_interactions_to(&self, url: Url) {
+        self.workspace.with(|state| {
+            let own = state.own_app.clone();
+            state.change_app(&own, |app| app.interactions_url = Some(url));
         });
     }
 
@@ -356,6 +370,18 @@ impl Sandbox {
     /// The last 100,000 refreshes of tokens that succeeded, in the order of their answers.
     pub fn refreshes(&self) -> Vec<Refresh> {
         self.workspace.with(|state| state.refreshes.all())
+    }
+
+    /// The app's ends of the connections on which a refresh is under way: asked for, and not yet
+    /// answered.
+    pub fn refreshing(&self) -> Vec<SocketAddr> {
+        self.workspace.with(|state| state.refreshes.under_way())
+    }
+
+    /// The most refreshes of one installation that were ever under way at once, also those that
+    /// gave no token.
+    pub fn refreshes_at_once(&self) -> usize {
+        self.workspace.with(|state| state.refreshes.most_at_once())
     }
 
     /// The workspaces begin to move into an Enterprise organization: methods answer

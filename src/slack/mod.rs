@@ -2,10 +2,11 @@
 //!
 //! `client` writes the request and reads the answer; `answer` judges it, by the table in
 //! `domain::slack_codes`, into an [`Error`] that says what the caller should do; `oauth`, `openid`,
-//! `revoke`, `rotation`, `users`, `conversations`, `channels`, `chat` and `blocks` are the methods.
+//! `revoke`, `rotation`, `users`, `conversations`, `channels`, `chat`, `blocks` and `views` are the
+//! methods.
 //! Nothing is retried or paced here: that is up to the caller, who knows the other replicas.
-//! `signature` verifies the requests that Slack sends to Herald; `events` and `channel_events` read
-//! them. `manifests` creates and changes apps.
+//! `signature` verifies the requests that Slack sends to Herald; `events`, `channel_events` and
+//! `interactions` read them. `manifests` creates and changes apps.
 
 pub mod audience;
 mod config;
@@ -19,6 +20,7 @@ mod wire;
 mod answer;
 pub mod channel_events;
 pub mod events;
+pub mod interactions;
 
 mod client;
 
@@ -31,6 +33,7 @@ mod openid;
 mod revoke;
 mod rotation;
 mod users;
+mod views;
 
 mod conversations;
 

@@ -11,7 +11,7 @@ use super::client::{Auth, Body, Client, MethodCall};
 use super::wire::{self, NamedTeam};
 use crate::domain::capacity::slack_method::Method;
 use crate::domain::secret::Secret;
-use crate::domain::slack_app::AppCredentials;
+use crate::domain::slack_app::{AppCredentials, BAD_SECRET};
 use crate::domain::time::Timestamp;
 
 /// The parameters of the consent page (Slack's documentation: Installing with OAuth).
@@ -71,9 +71,6 @@ pub struct AuthTest {
     /// Slack's time, to the second; None if the answer did not say.
     pub at: Option<Timestamp>,
 }
-
-/// Slack's code for a client secret that is not, or no longer, the app's.
-const BAD_SECRET: &str = "bad_client_secret";
 
 #[derive(Deserialize)]
 struct WireAccess {

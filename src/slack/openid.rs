@@ -10,14 +10,12 @@ use super::answer::Effect;
 use super::client::{Auth, Body, Client, MethodCall};
 use crate::domain::capacity::slack_method::Method;
 use crate::domain::secret::Secret;
-use crate::domain::slack_app::AppCredentials;
+use crate::domain::slack_app::{AppCredentials, BAD_SECRET};
 
 /// The issuer of Slack's id tokens.
 const ISSUER: &str = "https://slack.com";
 /// Only the identity of the person is asked for.
 const SCOPES: &str = "openid profile";
-/// Slack's code for a client secret that is not the app's.
-const BAD_SECRET: &str = "bad_client_secret";
 
 /// The parameters of the page (Slack's documentation: Sign in with Slack).
 #[derive(Debug, Clone, Copy)]

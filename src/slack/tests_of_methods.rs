@@ -58,6 +58,17 @@ async fn a_post_is_json_with_metadata_and_without_previews() {
 }
 
 #[tokio::test]
+async fn a_home_tab_is_published_as_a_view() {
+    let (responder, client) = with(&json!({"ok": true, "view": {"id": "V1", "hash": "1.a"}})).await;
+    let (user, blocks) = (SlackUserId::parse("U1").unwrap(), json!([{"type": "divider"}]));
+    client.views_publish(&token(), &user, &blocks).await.unwrap();
+    let (line, body) = sent(&responder, "content-type: application/json; charset=utf-8");
+    assert_eq!(line, "POST /api/views.publish HTTP/1.1");
+    let expected = json!({"user_id": "U1", "view": {"type": "home", "blocks": blocks}});
+    assert_eq!(serde_json::from_str::<Value>(&body).unwrap(), expected);
+}
+
+#[tokio::test]
 async fn an_answer_outside_its_thread_is_noticed() {
     for (message, unthreaded) in [
         (json!({"ts": "1.2", "thread_ts": "1.1"}), false),
@@ -231,8 +242,7 @@ fn app(previous: Option<&str>) -> AppCredentials {
 
 #[tokio::test]
 async fn a_refused_secret_is_followed_by_the_one_before() {
-    let said =
-        |body: Value| Play::Answer(answer(200, &[], body.to_string().as_bytes()));
+    let said = |body: Value| Play::Answer(answer(200, &[], body.to_string().as_bytes()));
     let script = [
         said(json!({"ok": false, "error": "bad_client_secret"})),
         said(json!({"ok": true, "access_token": "xoxb-new"})),

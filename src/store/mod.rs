@@ -117,7 +117,7 @@ pub use intake::replay::{Replay, ReplayOutcome, ReplaySelection, Replayed, SkipR
 pub use intake::subjects::SubjectConversation;
 pub use keep::{
     Expiry, MetByRevocation, MigrationPace, MigrationStep, MigrationWork, OrgTeam, SealedPair,
-    TokenLease, TokenSchedule,
+    TokenExchange, TokenLease, TokenSchedule,
 };
 pub use lanes::backlog::WorkspaceBacklog;
 pub use lanes::claim::{Head, LaneClaim, lease_token};
@@ -156,6 +156,7 @@ pub use tenancy::connections::{ConnectionCursor, StoredConnection};
 pub use tenancy::event_types::{DefinedTypes, DefinitionChange};
 pub use tenancy::identity_links::FoundIdentityLink;
 pub use tenancy::installations::{Installation, InstallationState, MIGRATING, NewInstallation};
+pub use tenancy::members::PeopleOfMember;
 pub use tenancy::operators::{ListedTenant, ListedWorkspace, WorkspaceFilter};
 pub use tenancy::people::StoredPerson;
 pub use tenancy::previews::{NewPreview, PreviewSaved, ShownNotification, StoredPreview};

@@ -1,4 +1,11 @@
-//! The description of an instrument.
+//! The form of a row of the table of instruments.
+
+/// Seconds of one call: from a cached answer to Slack's time-out.
+pub(super) const CALL_SECONDS: &[f64] =
+    &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+/// Seconds from acceptance to Slack: from immediately to about the default expiry.
+pub(super) const LATENCY_SECONDS: &[f64] =
+    &[0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0, 86400.0];
 
 /// A label and its possible values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

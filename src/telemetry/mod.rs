@@ -1,12 +1,11 @@
 //! Logs, metrics and traces: set up once, used everywhere, and independent of the code that
 //! reports.
 //!
-//! `instrument` describes a metric; `instruments` is the table of all metrics; `exposition` prints
-//! it for `/metrics`; `logs` writes tracing events as text or JSON; `traces` sends spans and
+//! `instruments` is the table of all metrics, and `instrument` the form of its rows; `exposition`
+//! prints it for `/metrics`; `logs` writes tracing events as text or JSON; `traces` sends spans and
 //! carries their context; `watchdog` notices loops that have stopped.
 
 mod instrument;
-
 mod instruments;
 mod traces;
 mod watchdog;

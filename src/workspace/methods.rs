@@ -135,6 +135,19 @@ impl Workspaces {
         .await
     }
 
+    /// Publishes a person's Home tab in place of the one before.
+    pub async fn publish_home(
+        &self,
+        id: InstallationId,
+        user: &SlackUserId,
+        blocks: &Value,
+    ) -> Result<(), Error> {
+        self.call(id, Method::ViewsPublish, INTERACTIVE, async |slack, token| {
+            slack.views_publish(token, user, blocks).await
+        })
+        .await
+    }
+
     /// One page of a conversation, newest first, with our metadata. Waits for the budget only for a
     /// later page, because otherwise the reader would have to start over. For a first page
     /// [`Error::Busy`] says when to retry.

@@ -47,7 +47,7 @@ pub use sign_in::{SignInError, SignInTerms};
 use crate::domain::ids::InstallationId;
 use crate::domain::secret::Secret;
 use crate::slack;
-use crate::store::{self, ACCESS_NOT_GRANTED, Expiry, InTurn, Store, TokenState};
+use crate::store::{self, ACCESS_NOT_GRANTED, Expiry, InTurn, Store, TokenExchange, TokenState};
 
 /// How late a start may still be used.
 const LATE: Duration = Duration::from_secs(1);
@@ -240,7 +240,8 @@ impl Workspaces {
     ) -> Result<bool, store::Error> {
         let tokens = self.store.tokens();
         let of_workspace = code == ACCESS_NOT_GRANTED;
-        let exchanged = !of_workspace && code != EXPIRED && tokens.is_leased(id).await?;
+        let exchanged =
+            !of_workspace && code != EXPIRED && tokens.exchange(id).await? != TokenExchange::None;
         if exchanged || code == EXPIRED {
             match tokens.expire(id, token_version).await? {
                 Expiry::Noted | Expiry::Replaced => return Ok(false),

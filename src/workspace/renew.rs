@@ -13,12 +13,11 @@ use tokio::time::Instant;
 use super::{Error, Workspaces};
 use crate::domain::ids::InstallationId;
 use crate::domain::secret::Secret;
+use crate::domain::slack_app::BAD_SECRET;
 use crate::domain::token_life::{self, RenewalFailure, RenewalKind, RenewalStep};
 use crate::slack::{self, NextToken};
-use crate::store::{self, TokenLease, TokenState};
+use crate::store::{self, TokenExchange, TokenLease, TokenState};
 
-/// Slack's code for a client secret that is not, or no longer, the app's.
-const BAD_SECRET: &str = "bad_client_secret";
 /// The lease on a token. A request may take half of it.
 const LEASE: Duration = Duration::from_secs(30);
 /// How long a call waits for the next token.
@@ -32,7 +31,7 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// The wait before new tokens that were not stored are stored again; it doubles.
 const STORE_AGAIN: Duration = Duration::from_millis(50);
 const STORE_AGAIN_AT_MOST: Duration = Duration::from_secs(2);
-/// How often that is tried, for ten minutes about: without these tokens the workspace has none.
+/// How often that is tried, over about ten minutes: without these tokens the workspace has none.
 const STORE_TRIES: u32 = 300;
 
 /// The result of an attempt to exchange a token.
@@ -110,7 +109,7 @@ impl Workspaces {
         let begun = Instant::now();
         let tokens = self.store.tokens();
         let Some(lease) = tokens.acquire(id, lease_time).await? else {
-            let held = tokens.is_leased(id).await?;
+            let held = tokens.exchange(id).await? == TokenExchange::Held;
             return Ok(if held { Renewal::Held } else { Renewal::NotDue });
         };
         tracing::debug!(workspace = %id, "a token is due, and this replica exchanges it");

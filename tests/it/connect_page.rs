@@ -45,6 +45,7 @@ impl Browser {
         let config = herald::app::Config {
             redirect_url: herald::http::Config::default().redirect_url(),
             events_url: herald::http::Config::default().events_url(),
+            interactions_url: herald::http::Config::default().interactions_url(),
             apps_url: herald::http::Config::default().apps_url(),
             connect_url: herald::http::Config::default().connect_url(),
             identity_url: herald::http::Config::default().identity_url(),

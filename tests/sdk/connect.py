@@ -421,7 +421,7 @@ def organization(person, herald, sandbox):
     configure(sandbox, org_wide=True)
     # Another tenant, which has no workspace yet.
     link = herald.call("BeginConnect", tenant_id="globex", allow_shared_workspace=True)
-    person.approve(link["authorizeUrl"]).look("choose", "Which workspace shall be used?")
+    person.approve(link["authorizeUrl"]).look("choose", "Which workspace do you want to connect?")
     person.press("nav.choices a:last-child").look("chosen", "is connected")
     workspace = herald.call("GetWorkspace", tenant_id="globex")["workspace"]
     assert workspace["teamId"].startswith("T"), workspace

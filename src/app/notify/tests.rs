@@ -35,6 +35,7 @@ fn app(store: Store) -> App {
     let config = Config {
         redirect_url: base_url.clone(),
         events_url: base_url.clone(),
+        interactions_url: base_url.clone(),
         apps_url: base_url.clone(),
         connect_url: base_url.clone(),
         identity_url: base_url.clone(),

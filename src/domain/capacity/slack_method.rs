@@ -55,6 +55,7 @@ methods! {
     UsersList = "users.list";
     UsersLookupByEmail = "users.lookupByEmail";
     UsersProfileGet = "users.profile.get";
+    ViewsPublish = "views.publish";
 }
 
 impl Method {
@@ -94,7 +95,10 @@ impl Method {
             | Self::AuthRevoke
             | Self::ChatUpdate
             | Self::ChatDelete => 50,
-            Self::ConversationsMembers | Self::UsersInfo | Self::UsersProfileGet => 100,
+            Self::ConversationsMembers
+            | Self::UsersInfo
+            | Self::UsersProfileGet
+            | Self::ViewsPublish => 100,
             // "Hundreds a minute".
             Self::AuthTest => 300,
             // Posts: see above. `oauth.v2.access` is called before a workspace is known, so no

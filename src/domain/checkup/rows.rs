@@ -2,19 +2,17 @@
 
 use super::{
     CheckFinding, CheckPart, CheckupFacts, ConnectedFacts, DAY, FeatureFacts, Inquiry, PartCheck,
-    RETRY_REASONS, ReadingPace, ScopesOfFeature, TestFacts, ago,
+    RETRY_REASONS, ReadingPace, ScopesOfFeature, TAB_OFF, TestFacts, ago,
 };
 use crate::domain::time::Timestamp;
 
 /// How far the clocks may differ. Slack's events are refused if they differ by more than 300
 /// seconds.
 const CLOCK_SECONDS: i64 = 60;
-/// Repetitions of events within an hour that are no accident, such as a restart, any more.
+/// Repetitions of events within an hour that show a fault; a restart causes fewer.
 const RETRIES: u32 = 3;
-/// Days without an event after which a workspace is strangely silent.
+/// Days without an event after which it is doubtful that events arrive.
 const SILENT_DAYS: u32 = 7;
-/// Slack's code for a direct message that the Messages tab would have shown.
-const TAB_OFF: &str = "messages_tab_disabled";
 /// The code of the feature that Slack's events belong to.
 const EVENTS: &str = "events";
 

@@ -1,5 +1,6 @@
 //! The Web API over HTTP: decoding, the decision under the lock, the answer, and its faults.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,7 +50,7 @@ pub(in crate::sandbox) async fn api(
     };
     let token = bearer(&headers).or_else(|| decoded.token.clone());
     let (fault, number) = workspace.with(|state| {
-        let number = begin_refresh(state, &name, &decoded);
+        let number = begin_refresh(state, &name, &decoded, cut.from);
         if state.faults.is_empty() {
             return (None, number);
         }
@@ -82,7 +83,12 @@ impl Drop for Refreshing {
 }
 
 /// The number of the refresh that this request asks for, if it names a refresh token.
-fn begin_refresh(state: &mut State, method: &str, decoded: &Decoded) -> Option<u64> {
+fn begin_refresh(
+    state: &mut State,
+    method: &str,
+    decoded: &Decoded,
+    from: SocketAddr,
+) -> Option<u64> {
     let args = &decoded.args;
     let refreshes = args.text("grant_type") == Some("refresh_token");
     if method != "oauth.v2.access" || !refreshes {
@@ -90,7 +96,7 @@ fn begin_refresh(state: &mut State, method: &str, decoded: &Decoded) -> Option<u
     }
     let held = state.tokens.refresh.get(args.text("refresh_token")?)?;
     let place = held.place.clone();
-    Some(state.refreshes.begin(place))
+    Some(state.refreshes.begin(place, from))
 }
 
 /// A request that was read completely.

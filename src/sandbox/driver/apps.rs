@@ -29,6 +29,7 @@ pub(in crate::sandbox) fn router() -> Router<Arc<Workspace>> {
         .route("/_sandbox/apps/{id}/client-secret", post(new_client_secret))
         .route("/_sandbox/teams", get(teams).post(add_teams))
         .route("/_sandbox/refreshes", get(refreshes))
+        .route("/_sandbox/refreshes/now", get(refreshing))
         .route("/_sandbox/migration", post(migrate).delete(finish_migration))
 }
 
@@ -73,6 +74,15 @@ async fn add_teams(
 
 async fn refreshes(Shared(workspace): Held) -> Json<Vec<Refresh>> {
     Json(workspace.with(|state| state.refreshes.all()))
+}
+
+/// Where the refreshes under way come from, and the most that one installation ever had at once.
+async fn refreshing(Shared(workspace): Held) -> Json<Value> {
+    workspace.with(|state| {
+        let refreshes = &state.refreshes;
+        let (now, most) = (refreshes.under_way(), refreshes.most_at_once());
+        Json(json!({ "under_way": now, "most_at_once": most }))
+    })
 }
 
 #[derive(Deserialize)]

@@ -29,6 +29,7 @@ pub(in crate::sandbox) fn router() -> Router<Arc<Workspace>> {
         .route("/_sandbox/approvals/{id}", post(decide))
         .route("/_sandbox/usergroups", post(add_usergroup))
         .route("/_sandbox/members/{id}/dnd", patch(set_dnd))
+        .route("/_sandbox/members/{id}/home", post(open_home))
         .route("/_sandbox/team-access", post(team_access))
 }
 
@@ -111,6 +112,18 @@ async fn set_dnd(
 ) -> StatusCode {
     workspace.with(|state| state.set_dnd(&user, &settings));
     StatusCode::NO_CONTENT
+}
+
+/// A person opens the Home tab of an app; the query names the app and the workspace.
+async fn open_home(
+    Shared(workspace): Held,
+    Path(user): Path<String>,
+    Query(at): Query<Place>,
+) -> StatusCode {
+    workspace.with(|state| {
+        let opened = if at.enter(state) { state.open_home(&user, now_micros()) } else { None };
+        if opened.is_some() { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND }
+    })
 }
 
 #[derive(Deserialize)]

@@ -1,4 +1,5 @@
-//! Interactions: a person presses a button, and the app answers through the `response_url`.
+//! Interactions: a person presses a button, and the app answers through the `response_url`. A press
+//! of a link button is one, too: the person's client opens the link, and the app must acknowledge.
 
 use std::sync::Arc;
 
@@ -65,7 +66,7 @@ impl State {
         let message = self.message_json(message, true);
         let mut action = json!({ "action_id": element["action_id"], "block_id": block_id,
             "type": element["type"], "action_ts": ts_text(now) });
-        for key in ["text", "value", "style"] {
+        for key in ["text", "value", "style", "url"] {
             if let Some(value) = element.get(key) {
                 action[key] = value.clone();
             }

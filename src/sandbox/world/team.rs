@@ -97,7 +97,9 @@ impl App {
         let redirects = manifest["oauth_config"]["redirect_urls"].as_array();
         self.redirect_urls = redirects.into_iter().flatten().map(text).collect();
         self.events_url = url(&settings["event_subscriptions"]["request_url"]);
-        self.interactions_url = url(&settings["interactivity"]["request_url"]);
+        let interactivity = &settings["interactivity"];
+        let is_on = interactivity["is_enabled"] == Value::Bool(true);
+        self.interactions_url = url(&interactivity["request_url"]).filter(|_| is_on);
         self.manifest = manifest;
     }
 
@@ -148,6 +150,7 @@ pub struct SandboxApp {
     pub client_secret: String,
     pub signing_secret: String,
     pub events_url: Option<String>,
+    pub interactions_url: Option<String>,
     pub redirect_urls: Vec<String>,
 }
 
@@ -159,6 +162,7 @@ impl SandboxApp {
             client_secret: app.client_secret.expose().to_owned(),
             signing_secret: app.signing_secret.expose().to_owned(),
             events_url: app.events_url.clone().map(String::from),
+            interactions_url: app.interactions_url.clone().map(String::from),
             redirect_urls: app.redirect_urls.clone(),
         }
     }

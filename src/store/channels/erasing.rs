@@ -46,8 +46,12 @@ pub(in crate::store) async fn rename(
     from: &UserId,
     to: &UserId,
 ) -> Result<(), Error> {
-    const LOCK: &str = "SELECT id FROM channels WHERE id IN (SELECT channel FROM channel_members
-        WHERE tenant = $1 AND user_id = $2) ORDER BY id {for_update}";
+    const LOCK: &str = "SELECT id
+        FROM channels
+        WHERE id IN (SELECT channel
+            FROM channel_members
+            WHERE tenant = $1 AND user_id = $2)
+        ORDER BY id {for_update}";
     const TWICE: &str = "SELECT 1 FROM channel_members WHERE channel = $1 AND user_id = $2";
     const FORGET: &str = "DELETE FROM channel_members WHERE channel = $1 AND user_id = $2";
     const RENAME: &str =

@@ -43,8 +43,13 @@ impl Alerts<'_> {
             Backend::Sqlite => "",
         };
         let text = format!(
-            "WITH due AS (SELECT id FROM alerts WHERE {DUE} ORDER BY due_at
-                    LIMIT {limit} {skip}) UPDATE alerts
+            "WITH due AS (
+                    SELECT id
+                    FROM alerts
+                    WHERE {DUE}
+                    ORDER BY due_at
+                    LIMIT {limit} {skip})
+                UPDATE alerts
                 SET attempts = attempts + 1, due_at = {{now}} + $2
                 WHERE id IN (SELECT id FROM due)
                 RETURNING id, body, attempts, {{now}}"

@@ -1,7 +1,7 @@
 //! Stored facts about the parts of a connection: direct messages and their outcomes, events and
 //! their repetitions.
 
-use crate::domain::checkup::{DirectMessages, EventFacts, SlackRetries, retry_reason};
+use crate::domain::checkup::{DirectMessages, EventFacts, SlackRetries, TAB_OFF, retry_reason};
 use crate::domain::delivery::State;
 use crate::domain::ids::{ChannelId, InstallationId, TenantId};
 use crate::domain::time::Timestamp;
@@ -13,8 +13,6 @@ use crate::store::{Checkups, Error};
 const DELIVERIES: u32 = 100;
 /// Microseconds without a repetition after which the next one is counted from 1.
 const PAUSE: i64 = 3_600_000_000;
-/// Slack's code for a direct message that the Messages tab would have shown.
-const TAB_OFF: &str = "messages_tab_disabled";
 
 /// The stored facts about a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,9 +43,12 @@ impl Checkups<'_> {
     /// Slack gave; only known ones are stored.
     pub async fn note_retry(self, app_path: &str, reason: &str) -> Result<(), Error> {
         const SQL: &str = "INSERT INTO slack_retries (app_path, at, times, reason)
-            VALUES ($1, {now}, 1, $2) ON CONFLICT (app_path) DO UPDATE SET at = excluded.at,
-            reason = excluded.reason, times = CASE WHEN slack_retries.at < excluded.at - $3 THEN 1
-                ELSE slack_retries.times + 1 END";
+            VALUES ($1, {now}, 1, $2)
+            ON CONFLICT (app_path) DO UPDATE
+            SET at = excluded.at, reason = excluded.reason,
+                times = CASE
+                    WHEN slack_retries.at < excluded.at - $3 THEN 1
+                    ELSE slack_retries.times + 1 END";
         let values = params![app_path, retry_reason(reason), PAUSE];
         sql::execute(self.store.writer(), SQL, values).await.map(drop)
     }
@@ -107,8 +108,10 @@ impl Checkups<'_> {
     }
 
     async fn conversation(self, installation: InstallationId) -> Result<Option<ChannelId>, Error> {
-        const SQL: &str = "SELECT channel FROM lanes
-            WHERE installation = $1 AND channel LIKE 'D%' LIMIT 1";
+        const SQL: &str = "SELECT channel
+            FROM lanes
+            WHERE installation = $1 AND channel LIKE 'D%'
+            LIMIT 1";
         let values = params![installation.to_string()];
         let row = sql::one(self.store.reader(), SQL, values).await?;
         row.map(|row| Columns::of(&row).id(ChannelId::parse)).transpose()

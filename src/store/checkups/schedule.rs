@@ -16,6 +16,8 @@ use crate::store::{Checkups, Error};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckLease {
     pub tenant: TenantId,
+    /// Whether no check of the tenant has ended yet.
+    pub is_first: bool,
     epoch: i64,
 }
 
@@ -44,13 +46,18 @@ impl Checkups<'_> {
         lease: Duration,
         longest: Duration,
     ) -> Result<Option<CheckLease>, Error> {
-        const DUE: &str = "SELECT 1 FROM connection_checks
-            WHERE due_at <= {now} OR due_at > {now} + $1 LIMIT 1";
-        const CLAIM: &str = "UPDATE connection_checks SET epoch = epoch + 1, due_at = {now} + $2
-            WHERE tenant = (SELECT tenant FROM connection_checks
+        const DUE: &str = "SELECT 1
+            FROM connection_checks
+            WHERE due_at <= {now} OR due_at > {now} + $1
+            LIMIT 1";
+        const CLAIM: &str = "UPDATE connection_checks
+            SET epoch = epoch + 1, due_at = {now} + $2
+            WHERE tenant = (SELECT tenant
+                FROM connection_checks
                 WHERE due_at <= {now} OR due_at > {now} + $1
-                ORDER BY due_at LIMIT 1 {skip_locked})
-            RETURNING tenant, epoch";
+                ORDER BY due_at
+                LIMIT 1 {skip_locked})
+            RETURNING tenant, ran_at, epoch";
         let (longest, lease) = (micros(longest), micros(lease));
         // Read first: most looks find nothing, and readers do not queue for SQLite's only writer.
         if sql::one(self.store.reader(), DUE, params![longest]).await?.is_none() {
@@ -60,13 +67,15 @@ impl Checkups<'_> {
         let Some(row) = row else { return Ok(None) };
         let mut columns = Columns::of(&row);
         let tenant = columns.id(TenantId::parse)?;
-        Ok(Some(CheckLease { tenant, epoch: columns.take()? }))
+        let is_first = columns.optional_time()?.is_none();
+        Ok(Some(CheckLease { tenant, is_first, epoch: columns.take()? }))
     }
 
     /// Stores the result of a claimed check. `false`: the lease was lost.
     pub async fn finish(self, lease: &CheckLease, run: &CheckRun<'_>) -> Result<bool, Error> {
-        const SQL: &str = "UPDATE connection_checks SET ran_at = $3, findings = $4, worst = $5,
-            due_at = CASE WHEN due_at IS NULL THEN NULL ELSE {now} + $6 END
+        const SQL: &str = "UPDATE connection_checks
+            SET ran_at = $3, findings = $4, worst = $5,
+                due_at = CASE WHEN due_at IS NULL THEN NULL ELSE {now} + $6 END
             WHERE tenant = $1 AND epoch = $2";
         let values = params![
             lease.tenant.as_str(),
@@ -92,9 +101,10 @@ impl Checkups<'_> {
     /// next check is planned already, it stays as it is.
     pub async fn save(self, tenant: &TenantId, run: &CheckRun<'_>) -> Result<(), Error> {
         const SQL: &str = "INSERT INTO connection_checks (tenant, ran_at, findings, worst, due_at)
-            VALUES ($1, $2, $3, $4, {now} + $5) ON CONFLICT (tenant) DO UPDATE SET
-            ran_at = excluded.ran_at, findings = excluded.findings, worst = excluded.worst,
-            epoch = connection_checks.epoch + 1";
+            VALUES ($1, $2, $3, $4, {now} + $5)
+            ON CONFLICT (tenant) DO UPDATE
+            SET ran_at = excluded.ran_at, findings = excluded.findings, worst = excluded.worst,
+                epoch = connection_checks.epoch + 1";
         let values = params![
             tenant.as_str(),
             run.began.0,

@@ -105,9 +105,13 @@ impl Checkups<'_> {
     /// Stores a state with its alert, which replaces one of the same tenant that waits. `false`:
     /// another replica was faster.
     pub async fn judge(self, judgement: &Judgement<'_>) -> Result<bool, Error> {
-        const JUDGE: &str = "UPDATE connection_checks SET judged = $4, state = $5, told = $6,
-            due_at = CASE WHEN $8 = 0 THEN NULL WHEN link <> $7 OR due_at IS NULL
-                THEN {now} + $9 ELSE due_at END, link = $7
+        const JUDGE: &str = "UPDATE connection_checks
+            SET judged = $4, state = $5, told = $6,
+                due_at = CASE
+                    WHEN $8 = 0 THEN NULL
+                    WHEN link <> $7 OR due_at IS NULL THEN {now} + $9
+                    ELSE due_at END,
+                link = $7
             WHERE tenant = $1 AND judged = $2 AND told = $3";
         const REPLACE: &str = "DELETE FROM alerts WHERE tenant = $1";
         const ALERT: &str =
@@ -143,8 +147,10 @@ impl Checkups<'_> {
 
     /// How many connections are in each state; those without a workspace do not count.
     pub async fn count_by_state(self) -> Result<Vec<(ConnectionState, u64)>, Error> {
-        const SQL: &str = "SELECT state, COUNT(*) FROM connection_checks
-            WHERE due_at IS NOT NULL GROUP BY state";
+        const SQL: &str = "SELECT state, COUNT(*)
+            FROM connection_checks
+            WHERE due_at IS NOT NULL
+            GROUP BY state";
         let mut counts = Vec::new();
         for row in sql::all(self.store.reader(), SQL, params![]).await? {
             let (code, count): (String, i64) = (row.get(0)?, row.get(1)?);

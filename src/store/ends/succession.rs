@@ -193,9 +193,12 @@ impl Succeeding<'_> {
         table: &str,
         some: Option<&[String]>,
     ) -> Result<u64, Error> {
-        // Without its due time, it would wait for the end of the worker's lease.
+        // Without its due time, it would wait for the end of the worker's lease; without the time
+        // of this change, it would be taken for one that nobody has looked at, and lose its place.
         const AGAIN: &str = ", due_at = CASE WHEN state = 'resolving' AND lease_token IS NOT NULL
                 THEN {now} ELSE due_at END,
+            updated_at = CASE WHEN state = 'resolving' AND lease_token IS NOT NULL
+                THEN {now} ELSE updated_at END,
             lease_token = CASE WHEN state = 'resolving' THEN NULL ELSE lease_token END";
         let rows = self.rows(some);
         let which = match some {
@@ -262,7 +265,9 @@ impl Succeeding<'_> {
         let some = |table: &str| {
             format!(
                 "SELECT notification
-                    FROM (SELECT notification FROM {table} WHERE {of}
+                    FROM (SELECT notification
+                        FROM {table}
+                        WHERE {of}
                         LIMIT {NOTIFICATIONS}) AS {table}_found"
             )
         };
@@ -315,7 +320,9 @@ impl Succeeding<'_> {
         let (of, to) = (rows.of(""), values.len());
         let named = |table: &str| {
             format!(
-                "EXISTS (SELECT 1 FROM {table} d WHERE d.id = delivery_sharers.delivery
+                "EXISTS (SELECT 1
+                    FROM {table} d
+                    WHERE d.id = delivery_sharers.delivery
                         AND d.tenant = $1 AND d.user_id = ${to})"
             )
         };
@@ -323,8 +330,10 @@ impl Succeeding<'_> {
         let twice = format!(
             "DELETE FROM delivery_sharers
                 WHERE {of} AND ({live} OR {ended}
-                    OR EXISTS (SELECT 1 FROM delivery_sharers o WHERE o.tenant = $1
-                    AND o.user_id = ${to} AND o.delivery = delivery_sharers.delivery))"
+                    OR EXISTS (SELECT 1
+                        FROM delivery_sharers o
+                        WHERE o.tenant = $1 AND o.user_id = ${to}
+                            AND o.delivery = delivery_sharers.delivery))"
         );
         let moved = format!("UPDATE delivery_sharers SET user_id = ${to} WHERE {of}");
         // Those of the second person, whose delivery was the first one's until now.

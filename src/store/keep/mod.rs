@@ -9,5 +9,5 @@ mod revocations;
 
 pub use moving::{MigrationPace, MigrationStep, MigrationWork};
 pub use orgs::OrgTeam;
-pub use renewals::{Expiry, SealedPair, TokenLease, TokenSchedule};
+pub use renewals::{Expiry, SealedPair, TokenExchange, TokenLease, TokenSchedule};
 pub use revocations::MetByRevocation;

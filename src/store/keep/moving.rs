@@ -87,16 +87,20 @@ impl InstallationTokens<'_> {
         enterprise: Option<&str>,
     ) -> Result<bool, Error> {
         // An installation that was made there meanwhile keeps its key.
-        const JOINED: &str = "UPDATE installations SET mapped_after = '',
-                migration_look_at = {now}, migrating_since = COALESCE(migrating_since, {now}),
-                enterprise_id = CASE WHEN EXISTS (SELECT 1 FROM installations o
+        const JOINED: &str = "UPDATE installations
+            SET mapped_after = '', migration_look_at = {now},
+                migrating_since = COALESCE(migrating_since, {now}),
+                enterprise_id = CASE
+                    WHEN EXISTS (SELECT 1
+                        FROM installations o
                         WHERE o.app_id = installations.app_id AND o.enterprise_id = $2
                             AND o.team_id = installations.team_id
                             AND o.org_wide = installations.org_wide)
-                    THEN enterprise_id ELSE $2 END
+                        THEN enterprise_id
+                    ELSE $2 END
             WHERE id = $1 AND enterprise_id <> $2 AND mapped_after IS NULL AND state = 'active'";
-        const ENDED: &str = "UPDATE installations SET migrating_since = NULL,
-                migration_look_at = NULL
+        const ENDED: &str = "UPDATE installations
+            SET migrating_since = NULL, migration_look_at = NULL
             WHERE id = $1 AND migrating_since IS NOT NULL AND mapped_after IS NULL";
         let id = &id.to_string();
         self.store
@@ -123,8 +127,7 @@ impl InstallationTokens<'_> {
         // No look is booked further ahead than that, except if the clock has stepped back since.
         const DUE: &str = "SELECT id, mapped_after, migrating_since, {now}
             FROM installations
-            WHERE migration_look_at IS NOT NULL
-                AND state = 'active'
+            WHERE migration_look_at IS NOT NULL AND state = 'active'
                 AND (migration_look_at <= {now} OR migration_look_at > {now} + 2 * $1)
             ORDER BY migration_look_at
             LIMIT 1";
@@ -160,10 +163,12 @@ impl InstallationTokens<'_> {
         limit: usize,
     ) -> Result<Vec<SlackUserId>, Error> {
         const SQL: &str = "SELECT member
-            FROM (SELECT slack_user_id AS member FROM people
+            FROM (SELECT slack_user_id AS member
+                FROM people
                 WHERE installation = $1 AND slack_user_id > $2
                 UNION
-                SELECT m.slack_user AS member FROM channels c
+                SELECT m.slack_user AS member
+                FROM channels c
                 JOIN channel_members m ON m.channel = c.id
                 WHERE c.installation = $1 AND m.slack_user > $2) AS known
             ORDER BY member
@@ -186,7 +191,8 @@ impl InstallationTokens<'_> {
         pairs: &[(SlackUserId, SlackUserId)],
         last: Option<&SlackUserId>,
     ) -> Result<(), Error> {
-        const PROGRESS: &str = "UPDATE installations SET mapped_after = $2,
+        const PROGRESS: &str = "UPDATE installations
+            SET mapped_after = $2,
                 migration_look_at = CASE WHEN $3 = 1 THEN {now} ELSE NULL END,
                 migrating_since = CASE WHEN $3 = 1 THEN migrating_since ELSE NULL END
             WHERE id = $1 AND mapped_after IS NOT NULL";
@@ -235,7 +241,8 @@ fn renaming(table: &str) -> [String; 4] {
                 SET slack_user = column2
                 FROM {table}
                 WHERE channel_members.slack_user = column1
-                    AND channel_members.channel IN (SELECT c.id FROM channels c
+                    AND channel_members.channel IN (SELECT c.id
+                        FROM channels c
                         WHERE c.installation = column3)"
         ),
         format!(

@@ -27,16 +27,18 @@ const TEAM: &str = "INSERT INTO installations (id, app_id, enterprise_id, team_i
     SELECT $1, o.app_id, o.enterprise_id, $2, FALSE, $3, o.bot_user_id, o.bot_name, o.scopes,
         'active', {now}, o.installed_at, 1, $4, o.installed_by, o.id,
         COALESCE(o.token_issued_at, o.installed_at), o.token_expires_at, o.app_path
-    FROM installations o WHERE o.id = $5
-    ON CONFLICT (app_id, enterprise_id, team_id, org_wide) DO UPDATE SET
-        team_name = excluded.team_name, bot_user_id = excluded.bot_user_id,
+    FROM installations o
+    WHERE o.id = $5
+    ON CONFLICT (app_id, enterprise_id, team_id, org_wide) DO UPDATE
+    SET team_name = excluded.team_name, bot_user_id = excluded.bot_user_id,
         bot_name = excluded.bot_name, scopes = excluded.scopes, state = 'active',
         state_reason = NULL, installed_at = excluded.installed_at,
-        state_changed_at = CASE WHEN installations.state = 'active'
-            THEN installations.state_changed_at ELSE excluded.state_changed_at END,
-        token_version = installations.token_version +
-            CASE WHEN installations.state = 'active' AND installations.org = excluded.org
-            THEN 0 ELSE 1 END,
+        state_changed_at = CASE
+            WHEN installations.state = 'active' THEN installations.state_changed_at
+            ELSE excluded.state_changed_at END,
+        token_version = installations.token_version + CASE
+            WHEN installations.state = 'active' AND installations.org = excluded.org THEN 0
+            ELSE 1 END,
         token = excluded.token, refresh_token = NULL, refresh_due_at = NULL,
         token_issued_at = excluded.token_issued_at, token_expires_at = excluded.token_expires_at,
         installed_by = excluded.installed_by, org = excluded.org, app_path = excluded.app_path
@@ -115,7 +117,8 @@ impl InstallationTokens<'_> {
         org: InstallationId,
         team_id: &str,
     ) -> Result<Option<InstallationId>, Error> {
-        const SQL: &str = "SELECT id FROM installations
+        const SQL: &str = "SELECT id
+            FROM installations
             WHERE org = $1 AND team_id = $2 AND state = 'active'";
         let row = sql::one(self.store.reader(), SQL, params![org.to_string(), team_id]).await?;
         row.map(|row| parse_id(&row.get::<String>(0)?)).transpose()
@@ -161,7 +164,9 @@ struct TeamBefore {
 async fn teams_before(tx: &Tx, org: &str) -> Result<Vec<TeamBefore>, Error> {
     const LOCK: &str = "SELECT 1 FROM installations WHERE id = $1 {for_update}";
     const SQL: &str = "SELECT id, team_id, CASE WHEN state = 'active' THEN 1 ELSE 0 END
-        FROM installations WHERE org = $1 ORDER BY id";
+        FROM installations
+        WHERE org = $1
+        ORDER BY id";
     sql::one(tx, LOCK, params![org]).await?;
     let mut teams = Vec::new();
     for row in sql::all(tx, SQL, params![org]).await? {

@@ -83,12 +83,25 @@ pub enum Expiry {
     Final,
 }
 
+/// Whether a token is being exchanged for the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenExchange {
+    None,
+    /// A replica holds the lease.
+    Held,
+    /// The token is due, and a replica died, or was too late, with its lease: Slack may have given
+    /// the next token and ended this one.
+    Lapsed,
+}
+
 impl InstallationTokens<'_> {
     /// The tokens that are due, or due next; at most `limit`. `lease`: how long leases last.
     pub async fn schedule(self, limit: u32, lease: Duration) -> Result<TokenSchedule, Error> {
-        const SQL: &str = "SELECT id, refresh_due_at, refresh_lease_until, {now} FROM installations
+        const SQL: &str = "SELECT id, refresh_due_at, refresh_lease_until, {now}
+            FROM installations
             WHERE refresh_due_at IS NOT NULL AND state = 'active' AND org IS NULL
-            ORDER BY refresh_due_at LIMIT $1";
+            ORDER BY refresh_due_at
+            LIMIT $1";
         let mut schedule = TokenSchedule::default();
         for row in sql::all(self.store.reader(), SQL, params![i64::from(limit)]).await? {
             let mut columns = Columns::of(&row);
@@ -118,8 +131,8 @@ impl InstallationTokens<'_> {
                 FROM {CLOCK}
                 WHERE id = $1 AND refresh_due_at <= clock.now
                     AND (refresh_lease_until <= clock.now
-                    OR refresh_lease_until > clock.now + 2 * $2) AND state = 'active'
-                    AND org IS NULL
+                        OR refresh_lease_until > clock.now + 2 * $2)
+                    AND state = 'active' AND org IS NULL
                 RETURNING refresh_epoch, token_version, renewals, token, refresh_token,
                     refresh_failures, token_expires_at, {{now}}"
         );
@@ -149,14 +162,19 @@ impl InstallationTokens<'_> {
         }))
     }
 
-    /// Whether a replica holds the lease on the token that an installation uses.
-    pub async fn is_leased(self, id: InstallationId) -> Result<bool, Error> {
-        const SQL: &str = "SELECT refresh_lease_until, {now} FROM installations
+    /// The exchange of the token that an installation uses.
+    pub async fn exchange(self, id: InstallationId) -> Result<TokenExchange, Error> {
+        const SQL: &str = "SELECT refresh_lease_until, refresh_due_at, {now}
+            FROM installations
             WHERE id = (SELECT COALESCE(org, id) FROM installations WHERE id = $1)";
         let row = sql::one(self.store.reader(), SQL, params![id.to_string()]).await?;
-        let Some(row) = row else { return Ok(false) };
-        let (until, now): (i64, i64) = (row.get(0)?, row.get(1)?);
-        Ok(until > now)
+        let Some(row) = row else { return Ok(TokenExchange::None) };
+        let (until, due, now): (i64, Option<i64>, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        Ok(match due {
+            _ if until > now => TokenExchange::Held,
+            Some(due) if due <= now && until > 0 => TokenExchange::Lapsed,
+            _ => TokenExchange::None,
+        })
     }
 
     /// Encrypts the next tokens of an installation.
@@ -188,17 +206,19 @@ impl InstallationTokens<'_> {
         life: Option<Duration>,
         due: Option<Duration>,
     ) -> Result<bool, Error> {
-        const RENEW: &str = "UPDATE installations SET token = $5,
-                refresh_token = COALESCE($6, refresh_token), token_issued_at = {now},
-                token_expires_at = {now} + $7, refresh_due_at = {now} + $8,
-                refresh_failures = 0, refresh_error = NULL, renewals = renewals + 1,
-                refresh_lease_until =
-                    CASE WHEN refresh_epoch = $2 THEN 0 ELSE refresh_lease_until END
+        const RENEW: &str = "UPDATE installations
+            SET token = $5, refresh_token = COALESCE($6, refresh_token),
+                token_issued_at = {now}, token_expires_at = {now} + $7,
+                refresh_due_at = {now} + $8, refresh_failures = 0, refresh_error = NULL,
+                renewals = renewals + 1,
+                refresh_lease_until = CASE
+                    WHEN refresh_epoch = $2 THEN 0
+                    ELSE refresh_lease_until END
             WHERE id = $1 AND state = 'active' AND token_version = $3
                 AND (refresh_epoch = $2 OR renewals = $4)";
         // Shown for each workspace of an organization.
-        const SHOW: &str = "UPDATE installations SET token_issued_at = {now},
-                token_expires_at = {now} + $2, refresh_error = NULL
+        const SHOW: &str = "UPDATE installations
+            SET token_issued_at = {now}, token_expires_at = {now} + $2, refresh_error = NULL
             WHERE org = $1";
         let id = &lease.installation.to_string();
         let (connects, renewals) = lease.versions;
@@ -235,7 +255,8 @@ impl InstallationTokens<'_> {
         error: Option<&str>,
     ) -> Result<(), Error> {
         // Without a next attempt, the end of the lease shows when the last one was made.
-        const SQL: &str = "UPDATE installations SET refresh_due_at = {now} + $3,
+        const SQL: &str = "UPDATE installations
+            SET refresh_due_at = {now} + $3,
                 refresh_lease_until = {least}(refresh_lease_until, {now} + COALESCE($3, 0)),
                 refresh_failures = refresh_failures + 1, refresh_error = $4
             WHERE id = $1 AND refresh_epoch = $2";
@@ -246,13 +267,14 @@ impl InstallationTokens<'_> {
 
     /// Records Slack's report that the token of this version, which `id` uses, has expired.
     pub async fn expire(self, id: InstallationId, version: i64) -> Result<Expiry, Error> {
-        const SQL: &str = "UPDATE installations SET
-                token_expires_at = {least}(COALESCE(token_expires_at, {now}), {now}),
+        const SQL: &str = "UPDATE installations
+            SET token_expires_at = {least}(COALESCE(token_expires_at, {now}), {now}),
                 refresh_due_at = {least}(COALESCE(refresh_due_at, {now}), {now})
             WHERE id = (SELECT COALESCE(org, id) FROM installations WHERE id = $1)
                 AND token_version + renewals = $2 AND refresh_token IS NOT NULL
                 AND state = 'active'";
-        const VERSION: &str = "SELECT token_version + renewals FROM installations
+        const VERSION: &str = "SELECT token_version + renewals
+            FROM installations
             WHERE id = (SELECT COALESCE(org, id) FROM installations WHERE id = $1)";
         let id = id.to_string();
         let values = params![id.as_str(), version];

@@ -70,7 +70,9 @@ mod tests {
 
     #[tokio::test]
     async fn every_table_with_a_tenant_is_erased_or_kept() {
-        const SQL: &str = "SELECT m.name FROM sqlite_master m JOIN pragma_table_info(m.name) c
+        const SQL: &str = "SELECT m.name
+            FROM sqlite_master m
+            JOIN pragma_table_info(m.name) c
             WHERE m.type = 'table' AND c.name = 'tenant'";
         let dir = tempfile::tempdir().unwrap();
         let config = Config { data_dir: dir.path().to_owned(), ..Config::default() };

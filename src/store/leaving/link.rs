@@ -89,7 +89,8 @@ pub enum Left {
 
 /// The member list becomes an empty generation at once, so that replicas drop it from memory. A
 /// crawl under way loses its lease.
-const EMPTY_LIST: &str = "UPDATE directory SET generation = generation + 1,
+const EMPTY_LIST: &str = "UPDATE directory
+    SET generation = generation + 1,
         pages_gone = generation + 1, pages = 0, members = 0, changes_base = change_sequence,
         changes_gone = change_sequence, fields_sequence = fields_sequence + 1,
         epoch = epoch + 1, lease_until = 0, holder = NULL, refreshed_at = NULL,
@@ -100,7 +101,8 @@ const EMPTY_LIST: &str = "UPDATE directory SET generation = generation + 1,
     WHERE installation = $1";
 
 /// A reading of custom fields under way loses its lease, too.
-const NO_FIELDS: &str = "UPDATE field_passes SET epoch = epoch + 1, lease_until = 0, due_at = 0,
+const NO_FIELDS: &str = "UPDATE field_passes
+    SET epoch = epoch + 1, lease_until = 0, due_at = 0,
         soon_at = 0, needed = 0, wanted = 0, fetched = 0, unpublished = 0, started_at = NULL,
         last_error = NULL
     WHERE installation = $1";
@@ -181,7 +183,8 @@ impl Leaving<'_> {
         tenant: &TenantId,
         departure: Departure,
     ) -> Result<bool, Error> {
-        const SQL: &str = "UPDATE tenants SET departure = $2
+        const SQL: &str = "UPDATE tenants
+            SET departure = $2
             WHERE tenant = $1 AND departure IS NOT NULL AND departure <> $2";
         let values = &params![tenant.as_str(), departure.code()];
         let changed = self.store.transaction(|tx| {
@@ -224,16 +227,18 @@ fn columns_of(others: &str) -> String {
     format!(
         "i.id, i.token_version + COALESCE(w.token_version, 0),
             COALESCE(w.token_version, i.token_version), i.org,
-            CASE WHEN EXISTS (
-                SELECT 1
-                FROM tenant_links m
-                JOIN installations o ON o.id = m.installation
-                WHERE {others}
-                    AND (o.org = i.org
-                        OR (o.app_id = i.app_id
-                            AND o.team_id = i.team_id
-                            AND (o.team_id <> '' OR o.enterprise_id = i.enterprise_id))))
-            THEN 0 ELSE 1 END"
+            CASE
+                WHEN EXISTS (
+                    SELECT 1
+                    FROM tenant_links m
+                    JOIN installations o ON o.id = m.installation
+                    WHERE {others}
+                        AND (o.org = i.org
+                            OR (o.app_id = i.app_id
+                                AND o.team_id = i.team_id
+                                AND (o.team_id <> '' OR o.enterprise_id = i.enterprise_id))))
+                    THEN 0
+                ELSE 1 END"
     )
 }
 
@@ -314,7 +319,8 @@ async fn unlink(
     const TENANT: &str = "SELECT 1 FROM tenants WHERE tenant = $1 {for_update}";
     const LINK: &str = "DELETE FROM tenant_links WHERE tenant = $1 AND installation = $2";
     const GONE: &str = "UPDATE tenants
-        SET disconnected_at = {now}, departure = $2, left_installation = $3 WHERE tenant = $1";
+        SET disconnected_at = {now}, departure = $2, left_installation = $3
+        WHERE tenant = $1";
     let id = before.installation.to_string();
     sql::one(tx, TENANT, params![tenant.as_str()]).await?;
     // Another tenant may have left meanwhile: then this one is the last, and revokes the token.
@@ -329,14 +335,16 @@ async fn unlink(
 /// its lanes sleep, its member list is emptied, and the rest is to be erased. `confirm_at` stays: a
 /// revocation may still meet the next connection.
 async fn abandon(tx: &Tx, installation: &Tokenless) -> Result<(), Error> {
-    const END: &str = "UPDATE installations SET state = 'dead', state_reason = $3,
+    const END: &str = "UPDATE installations
+        SET state = 'dead', state_reason = $3,
             state_changed_at = {now}, token = $2, refresh_token = NULL, token_expires_at = NULL,
             token_version = token_version + 1, installed_by = NULL, org = NULL,
             refresh_due_at = NULL, migrating_since = NULL
         WHERE id = $1";
     const ERASE: &str = "INSERT INTO workspace_erasures (installation, started_at)
-        VALUES ($1, {now}) ON CONFLICT (installation)
-        DO UPDATE SET started_at = excluded.started_at";
+        VALUES ($1, {now})
+        ON CONFLICT (installation) DO UPDATE
+        SET started_at = excluded.started_at";
     const NAMELESS: &str = "UPDATE posting SET limited_lane = NULL WHERE installation = $1";
     let Tokenless { id, token } = installation;
     tokens::kill(tx, id, DISCONNECTED).await?;

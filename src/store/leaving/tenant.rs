@@ -18,6 +18,7 @@ use crate::store::database::sql::{self, params, placeholders};
 use crate::store::database::transaction::{Tx, scoped};
 use crate::store::records::deliveries::IN_FLIGHT;
 use crate::store::seal::data_keys::KeyScope;
+use crate::store::tenancy::api_keys;
 use crate::store::{Error, Leaving};
 
 /// Rows that one transaction removes from a table.
@@ -49,7 +50,8 @@ impl Leaving<'_> {
     /// The first call writes the entries of this store. Returns when the deletion began; `None`:
     /// there is no such tenant.
     pub async fn begin_deletion(self, tenant: &TenantId) -> Result<Option<Timestamp>, Error> {
-        const MARK: &str = "UPDATE tenants SET deleting_at = {now}
+        const MARK: &str = "UPDATE tenants
+            SET deleting_at = {now}
             WHERE tenant = $1 AND deleting_at IS NULL";
         const LINKS: &str = "DELETE FROM connect_attempts WHERE tenant = $1";
         const SINCE: &str = "SELECT deleting_at FROM tenants WHERE tenant = $1";
@@ -146,8 +148,11 @@ impl Deletion<'_> {
         }
         let text = format!(
             "DELETE FROM {name}
-                WHERE tenant = $1 AND ({key}) IN (SELECT {key} FROM {name} WHERE tenant = $1
-                    ORDER BY {order} LIMIT {BATCH})"
+                WHERE tenant = $1 AND ({key}) IN (SELECT {key}
+                    FROM {name}
+                    WHERE tenant = $1
+                    ORDER BY {order}
+                    LIMIT {BATCH})"
         );
         sql::execute(tx, &text, params![self.tenant.as_str()]).await.map(Some)
     }
@@ -214,10 +219,11 @@ impl Deletion<'_> {
     /// or if one wrote since the last look.
     async fn end(&self, tx: &Tx) -> Result<bool, Error> {
         const KEYS: &str = "DELETE FROM api_keys WHERE tenant = $1";
-        const TELL: &str = "UPDATE api_key_version SET erased = erased + 1 WHERE id = 1";
         const SECRETS: &str = "DELETE FROM data_keys WHERE scope = $1";
         const NAME: &str = "INSERT INTO erased_tenants (tenant, erased_at, version)
-            SELECT tenant, {now}, version FROM tenants WHERE tenant = $1
+            SELECT tenant, {now}, version
+            FROM tenants
+            WHERE tenant = $1
             ON CONFLICT (tenant) DO UPDATE
             SET erased_at = excluded.erased_at, version = excluded.version";
         const TENANT: &str = "DELETE FROM tenants WHERE tenant = $1";
@@ -234,7 +240,7 @@ impl Deletion<'_> {
         }
         self.leaving.store.record(tx).await?;
         if sql::execute(tx, KEYS, key.clone()).await? > 0 {
-            sql::execute(tx, TELL, params![]).await?;
+            api_keys::read_anew(tx).await?;
         }
         if let Some(workspace) = left_behind(tx, self.tenant).await? {
             forget(tx, workspace).await?;

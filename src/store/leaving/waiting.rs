@@ -63,14 +63,18 @@ impl Leaving<'_> {
     /// Forgets which Slack member each person of the tenant is; returns for how many it was known.
     /// [`Error::Unfinished`]: there are more than one call changes.
     pub async fn forget_identities(self, tenant: &TenantId) -> Result<u64, Error> {
-        const CLEAR: &str = "UPDATE people SET slack_user_id = NULL, identity_name = NULL,
+        const CLEAR: &str = "UPDATE people
+            SET slack_user_id = NULL, identity_name = NULL,
                 identity_rule = NULL, installation = NULL, identity_stored_at = NULL,
                 updated_at = {now}
             WHERE tenant = $1 AND user_id > $2 AND user_id <= $3 AND slack_user_id IS NOT NULL";
         let page = format!(
             "SELECT MAX(user_id)
-                FROM (SELECT user_id FROM people WHERE tenant = $1 AND user_id > $2
-                    ORDER BY user_id LIMIT {BATCH}) AS page"
+                FROM (SELECT user_id
+                    FROM people
+                    WHERE tenant = $1 AND user_id > $2
+                    ORDER BY user_id
+                    LIMIT {BATCH}) AS page"
         );
         let (mut forgotten, mut after) = (0, String::new());
         for _ in 0..TRANSACTIONS {

@@ -128,8 +128,11 @@ impl Leaving<'_> {
         let WorkspacePart { table, key, at_once } = part;
         let text = &format!(
             "DELETE FROM {table}
-                WHERE installation = $1 AND ({key}) IN (SELECT {key} FROM {table}
-                    WHERE installation = $1 ORDER BY {key} LIMIT {at_once})"
+                WHERE installation = $1 AND ({key}) IN (SELECT {key}
+                    FROM {table}
+                    WHERE installation = $1
+                    ORDER BY {key}
+                    LIMIT {at_once})"
         );
         let erased = self.store.transaction(|tx| {
             scoped(async move {
@@ -181,8 +184,10 @@ async fn erase_lanes(tx: &Tx, id: &str, after: &str) -> Result<Option<String>, E
     let remove = format!(
         "DELETE FROM lanes
             WHERE installation = $1 AND lane IN ({})
-                AND NOT EXISTS (SELECT 1 FROM deliveries WHERE {IN_LANE}
-                AND deliveries.installation = lanes.installation AND deliveries.lane = lanes.lane)",
+                AND NOT EXISTS (SELECT 1
+                    FROM deliveries
+                    WHERE {IN_LANE} AND deliveries.installation = lanes.installation
+                        AND deliveries.lane = lanes.lane)",
         placeholders(2, locked.len())
     );
     sql::execute(tx, &remove, values).await?;
@@ -195,11 +200,13 @@ pub(super) async fn left_behind(
     db: &impl ConnectionTrait,
     tenant: &TenantId,
 ) -> Result<Option<InstallationId>, Error> {
-    const SQL: &str = "SELECT i.id FROM tenants t
+    const SQL: &str = "SELECT i.id
+        FROM tenants t
         JOIN installations i ON i.id = t.left_installation
         WHERE t.tenant = $1 AND i.state = 'dead' AND i.state_reason = 'disconnected'
             AND NOT EXISTS (SELECT 1 FROM tenant_links l WHERE l.installation = i.id)
-            AND NOT EXISTS (SELECT 1 FROM tenants o
+            AND NOT EXISTS (SELECT 1
+                FROM tenants o
                 WHERE o.left_installation = i.id AND o.tenant <> t.tenant)";
     let row = sql::one(db, SQL, params![tenant.as_str()]).await?;
     row.map(|row| Columns::of(&row).uuid(InstallationId::parse)).transpose()

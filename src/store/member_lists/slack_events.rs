@@ -77,7 +77,7 @@ impl<'a> SlackEvents<'a> {
     }
 
     /// The installations of an app, made by the app of this path (empty: the deployment's), in one
-    /// of these workspaces, or for the whole of one of these organisations. Not those that every
+    /// of these workspaces, or for the whole of one of these organizations. Not those that every
     /// tenant left, nor workspaces of an organization that no tenant uses: an app with token
     /// rotation stays installed, and nothing about people is to be stored there.
     pub async fn installations_of_app(
@@ -107,7 +107,8 @@ impl<'a> SlackEvents<'a> {
                 FROM installations
                 WHERE app_id = $1 AND app_path = $2 AND ({places})
                     AND COALESCE(state_reason, '') <> 'disconnected'
-                    AND (org IS NULL OR EXISTS (SELECT 1 FROM tenant_links l
+                    AND (org IS NULL OR EXISTS (SELECT 1
+                        FROM tenant_links l
                         WHERE l.installation = installations.id))"
         );
         let rows = sql::all(self.store.reader(), &text, values).await?;

@@ -323,7 +323,9 @@ impl Store {
     /// have the same id.
     async fn create_key(&self, scope: &str) -> Result<ScopeKeys, Error> {
         const SQL: &str = "INSERT INTO data_keys (scope, key_id, wrapped, created_at)
-            SELECT CAST($1 AS text), 1, $2, {now} WHERE NOT EXISTS (SELECT 1 FROM erased_tenants e
+            SELECT CAST($1 AS text), 1, $2, {now}
+            WHERE NOT EXISTS (SELECT 1
+                FROM erased_tenants e
                 WHERE e.tenant = $3 AND e.erased_at > {now} - CAST($4 AS bigint))
             ON CONFLICT DO NOTHING";
         let key = new_key();

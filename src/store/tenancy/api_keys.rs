@@ -282,7 +282,7 @@ pub(in crate::store) async fn rename(
 }
 
 /// Every replica reads all keys again.
-async fn read_anew(tx: &Tx) -> Result<(), Error> {
+pub(in crate::store) async fn read_anew(tx: &Tx) -> Result<(), Error> {
     const TELL: &str = "UPDATE api_key_version SET erased = erased + 1 WHERE id = 1";
     sql::execute(tx, TELL, params![]).await.map(drop)
 }

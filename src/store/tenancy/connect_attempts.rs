@@ -168,7 +168,8 @@ impl Tenancy<'_> {
 
     /// Records that a browser opened the link, if it is the first one.
     pub async fn note_opened(self, state: &str) -> Result<(), Error> {
-        const SQL: &str = "UPDATE connect_attempts SET opened_at = {now}
+        const SQL: &str = "UPDATE connect_attempts
+            SET opened_at = {now}
             WHERE state_hash = $1 AND opened_at IS NULL AND taken_at IS NULL";
         sql::execute(self.store.writer(), SQL, params![hash(state)]).await?;
         self.store.connection_moved();
@@ -180,9 +181,9 @@ impl Tenancy<'_> {
         // A link that an earlier release showed was opened too.
         let take = format!(
             "UPDATE connect_attempts
-            SET taken_at = {{now}}, opened_at = COALESCE(opened_at, {{now}})
-            WHERE state_hash = $1 AND taken_at IS NULL AND expires_at > {{now}}
-            RETURNING {BEGUN}"
+                SET taken_at = {{now}}, opened_at = COALESCE(opened_at, {{now}})
+                WHERE state_hash = $1 AND taken_at IS NULL AND expires_at > {{now}}
+                RETURNING {BEGUN}"
         );
         let hash = hash(state);
         if let Some(row) = sql::one(self.store.writer(), &take, params![hash.clone()]).await? {
@@ -203,7 +204,8 @@ impl Tenancy<'_> {
     pub async fn look_at_connect(self, state: &str) -> Result<TakenConnect, Error> {
         let look = format!(
             "SELECT {BEGUN}, taken_at, expires_at, {{now}}
-            FROM connect_attempts WHERE state_hash = $1"
+                FROM connect_attempts
+                WHERE state_hash = $1"
         );
         let Some(row) = sql::one(self.store.reader(), &look, params![hash(state)]).await? else {
             return Ok(TakenConnect::Unknown);
@@ -220,7 +222,8 @@ impl Tenancy<'_> {
 
     /// Records that an organization was connected, one of whose workspaces is to be chosen.
     pub async fn note_org(self, state: &str, org: InstallationId) -> Result<(), Error> {
-        const SQL: &str = "UPDATE connect_attempts SET org = $2
+        const SQL: &str = "UPDATE connect_attempts
+            SET org = $2
             WHERE state_hash = $1 AND finished_at IS NULL";
         let values = params![hash(state), org.to_string()];
         sql::execute(self.store.writer(), SQL, values).await.map(drop)
@@ -310,7 +313,8 @@ impl Store {
     /// Records an answer that came after the link had expired, so that GetWorkspace does not say
     /// that none came.
     async fn note_late(&self, hash: &[u8]) -> Result<(), Error> {
-        const SQL: &str = "UPDATE connect_attempts SET detail = $2
+        const SQL: &str = "UPDATE connect_attempts
+            SET detail = $2
             WHERE state_hash = $1 AND finished_at IS NULL";
         const LATE: &str = "Slack's answer came after the link had expired. Begin again; an \
             approval already given in Slack stays.";

@@ -28,7 +28,7 @@ pub struct StoredConnection {
     /// The attempt whose link was opened last.
     pub opened: Option<OpenedLink>,
     pub disconnected_at: Option<Timestamp>,
-    /// Since when the workspace moves into an Enterprise organisation.
+    /// Since when the workspace moves into an Enterprise organization.
     pub migrating_since: Option<Timestamp>,
     /// When the last check ended, if it found something broken.
     pub broken_at: Option<Timestamp>,
@@ -118,12 +118,16 @@ impl Connections<'_> {
         cursor: &mut ConnectionCursor,
     ) -> Result<Vec<TenantId>, Error> {
         const CHANGED: &str = "WITH clock AS (SELECT {now} AS now)
-            SELECT tenant, changed_at, 0 FROM connection_changes WHERE changed_at > $1
+            SELECT tenant, changed_at, 0
+            FROM connection_changes
+            WHERE changed_at > $1
             UNION ALL
-            SELECT tenant, expires_at, 1 FROM connect_attempts, clock
-                WHERE expires_at > $2 AND expires_at <= clock.now
+            SELECT tenant, expires_at, 1
+            FROM connect_attempts, clock
+            WHERE expires_at > $2 AND expires_at <= clock.now
                 AND opened_at IS NOT NULL AND finished_at IS NULL
-            UNION ALL SELECT '', now, 2 FROM clock";
+            UNION ALL
+            SELECT '', now, 2 FROM clock";
         // After the clock stepped back, new changes have times before the last look.
         let now = self.store.now().await?;
         let from = cursor.looked_at.min(now).0 - OVERLAP;
@@ -156,8 +160,10 @@ fn read(table: &str) -> String {
     format!(
         "SELECT t.tenant, {{now}}, l.linked_at, t.disconnected_at, i.migrating_since,
                 CASE WHEN k.worst = 'broken' THEN k.ran_at END,
-                (SELECT COUNT(*) FROM tenant_links x WHERE x.installation = l.installation
-                AND x.tenant <> t.tenant), a.created_at, a.expires_at, a.outcome, a.detail,
+                (SELECT COUNT(*)
+                    FROM tenant_links x
+                    WHERE x.installation = l.installation AND x.tenant <> t.tenant),
+                a.created_at, a.expires_at, a.outcome, a.detail,
                 o.opened_at, o.expires_at, o.finished_at, o.reason, {}
             FROM {table}
             JOIN tenants t ON t.tenant = column1
@@ -165,11 +171,13 @@ fn read(table: &str) -> String {
             LEFT JOIN installations i ON i.id = l.installation
             LEFT JOIN connection_checks k ON k.tenant = t.tenant
             LEFT JOIN connect_attempts a ON a.tenant = t.tenant
-                AND a.created_at = (SELECT MAX(created_at) FROM connect_attempts
-                WHERE tenant = t.tenant)
+                AND a.created_at = (SELECT MAX(created_at)
+                    FROM connect_attempts
+                    WHERE tenant = t.tenant)
             LEFT JOIN connect_attempts o ON o.tenant = t.tenant
-                AND o.opened_at = (SELECT MAX(opened_at) FROM connect_attempts
-                WHERE tenant = t.tenant AND opened_at IS NOT NULL)",
+                AND o.opened_at = (SELECT MAX(opened_at)
+                    FROM connect_attempts
+                    WHERE tenant = t.tenant AND opened_at IS NOT NULL)",
         sql::columns::<installation::Entity>("i")
     )
 }

@@ -43,8 +43,10 @@ impl IdentityLinks<'_> {
             VALUES ($1, $2, $3, {now}, {now} + $4)";
         let count = &format!(
             "SELECT COUNT(*)
-                FROM (SELECT 1 FROM identity_links WHERE tenant = $1 AND expires_at > {{now}}
-                    AND taken_at IS NULL LIMIT {IDENTITY_LINKS}) AS open"
+                FROM (SELECT 1
+                    FROM identity_links
+                    WHERE tenant = $1 AND expires_at > {{now}} AND taken_at IS NULL
+                    LIMIT {IDENTITY_LINKS}) AS open"
         );
         let values = &params![tenant.as_str(), hash(state), user.as_str(), micros(life)];
         let begun = self.store.transaction(|tx| {
@@ -77,7 +79,8 @@ impl IdentityLinks<'_> {
     /// The link with this state.
     pub async fn find(self, state: &str) -> Result<FoundIdentityLink, Error> {
         const FIND: &str = "SELECT tenant, user_id, expires_at - {now}, taken_at
-            FROM identity_links WHERE state_hash = $1";
+            FROM identity_links
+            WHERE state_hash = $1";
         match sql::one(self.store.reader(), FIND, params![hash(state)]).await? {
             Some(row) => found(&row),
             None => Ok(FoundIdentityLink::Unknown),
@@ -86,7 +89,8 @@ impl IdentityLinks<'_> {
 
     /// The same, and the link is used up: of two answers with one state, only one finds it open.
     pub async fn take(self, state: &str) -> Result<FoundIdentityLink, Error> {
-        const TAKE: &str = "UPDATE identity_links SET taken_at = {now}
+        const TAKE: &str = "UPDATE identity_links
+            SET taken_at = {now}
             WHERE state_hash = $1 AND taken_at IS NULL AND expires_at > {now}
             RETURNING tenant, user_id, expires_at - {now}, NULL";
         if let Some(row) = sql::one(self.store.writer(), TAKE, params![hash(state)]).await? {

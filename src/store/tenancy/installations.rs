@@ -7,6 +7,7 @@
 
 use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _};
 
+pub use crate::domain::connection::MIGRATING;
 use crate::domain::ids::{InstallationId, TenantId};
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
@@ -18,13 +19,13 @@ use crate::store::database::transaction::Tx;
 use crate::store::seal::data_keys::{KeyScope, ScopeKeys, SealedCell};
 use crate::store::{Error, Store, Tenancy, new_uuid};
 
-/// One installation of a Slack app in a workspace or an Enterprise organisation, without its token.
+/// One installation of a Slack app in a workspace or an Enterprise organization, without its token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Installation {
     pub id: InstallationId,
     pub app_id: String,
     pub enterprise_id: Option<String>,
-    /// `None` if the installation is for a whole Enterprise organisation.
+    /// `None` if the installation is for a whole Enterprise organization.
     pub team_id: Option<String>,
     pub org_wide: bool,
     pub team_name: String,
@@ -69,9 +70,6 @@ impl Installation {
     }
 }
 
-/// The reason of a pause while the workspace moves into an organization.
-pub const MIGRATING: &str = "workspace_migrating";
-
 /// Whether the token works, as far as is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InstallationState {
@@ -112,7 +110,7 @@ pub(in crate::store) struct SealedInstallation {
 
 impl Tenancy<'_> {
     /// The tenants that use this workspace with the same app, each with its installation. A
-    /// workspace that has since joined an organisation has a new installation from then on; it
+    /// workspace that has since joined an organization has a new installation from then on; it
     /// still counts as the same workspace.
     pub async fn tenants_in_workspace(
         self,
@@ -206,7 +204,8 @@ impl Store {
 /// stored the same one under its own id.
 pub(in crate::store) async fn write(tx: &Tx, sealed: &SealedInstallation) -> Result<bool, Error> {
     // It has a token of its own again, which no exchange under way is about.
-    const BEGIN: &str = "UPDATE installations SET token_issued_at = installed_at, org = NULL,
+    const BEGIN: &str = "UPDATE installations
+        SET token_issued_at = installed_at, org = NULL,
             refresh_due_at = $2, refresh_lease_until = 0, refresh_epoch = refresh_epoch + 1,
             refresh_failures = 0, refresh_error = NULL, migrating_since = NULL,
             migration_look_at = CASE WHEN mapped_after IS NULL THEN NULL ELSE {now} END
@@ -293,12 +292,13 @@ const UPSERT: &str = "INSERT INTO installations (id, app_id, enterprise_id, team
         team_name, bot_user_id, bot_name, scopes, state, state_changed_at, installed_at,
         token_version, token, refresh_token, token_expires_at, installed_by, app_path)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'active', {now}, {now}, 1, $10, $11, $12, $13, $14)
-    ON CONFLICT (app_id, enterprise_id, team_id, org_wide) DO UPDATE SET
-        team_name = excluded.team_name, bot_user_id = excluded.bot_user_id,
+    ON CONFLICT (app_id, enterprise_id, team_id, org_wide) DO UPDATE
+    SET team_name = excluded.team_name, bot_user_id = excluded.bot_user_id,
         bot_name = excluded.bot_name, scopes = excluded.scopes, state = 'active',
         state_reason = NULL, installed_at = excluded.installed_at,
-        state_changed_at = CASE WHEN installations.state = 'active'
-            THEN installations.state_changed_at ELSE excluded.state_changed_at END,
+        state_changed_at = CASE
+            WHEN installations.state = 'active' THEN installations.state_changed_at
+            ELSE excluded.state_changed_at END,
         token_version = installations.token_version + 1, token = excluded.token,
         refresh_token = excluded.refresh_token, token_expires_at = excluded.token_expires_at,
         installed_by = excluded.installed_by, app_path = excluded.app_path

@@ -159,16 +159,19 @@ impl Operators<'_> {
         let text = format!(
             "SELECT {{now}} AS read_at, t.installed_at AS held_at,
                     t.token_issued_at AS issued_at, t.token_expires_at AS ends_at,
-                    CASE WHEN i.state = 'dead' THEN COALESCE(i.state_reason, 'token_revoked')
-                    WHEN t.state = 'dead' THEN COALESCE(t.state_reason,
-                    'token_revoked') END AS dead_as, i.migrating_since AS moving_since,
-                    (SELECT MAX(k.ran_at) FROM tenant_links l
-                    JOIN connection_checks k ON k.tenant = l.tenant WHERE l.installation = i.id
-                    AND k.worst = 'broken') AS broken_at, {}
+                    CASE
+                        WHEN i.state = 'dead' THEN COALESCE(i.state_reason, 'token_revoked')
+                        WHEN t.state = 'dead' THEN COALESCE(t.state_reason, 'token_revoked')
+                        END AS dead_as,
+                    i.migrating_since AS moving_since,
+                    (SELECT MAX(k.ran_at)
+                        FROM tenant_links l
+                        JOIN connection_checks k ON k.tenant = l.tenant
+                        WHERE l.installation = i.id AND k.worst = 'broken') AS broken_at, {}
                 FROM installations i
                 JOIN installations t ON t.id = COALESCE(i.org, i.id)
-                WHERE i.id > $1 AND COALESCE(t.token_issued_at,
-                    t.installed_at) <= {{now}} - $2 {dead}
+                WHERE i.id > $1
+                    AND COALESCE(t.token_issued_at, t.installed_at) <= {{now}} - $2 {dead}
                     AND EXISTS (SELECT 1 FROM tenant_links l WHERE l.installation = i.id)
                 ORDER BY i.id
                 LIMIT {limit}",
@@ -195,7 +198,8 @@ impl Operators<'_> {
                     FROM (SELECT l.installation, l.tenant,
                         COUNT(*) OVER (PARTITION BY l.installation) AS users,
                         ROW_NUMBER() OVER (PARTITION BY l.installation ORDER BY l.tenant) AS place
-                        FROM {table} JOIN tenant_links l ON l.installation = column1) AS placed
+                        FROM {table}
+                        JOIN tenant_links l ON l.installation = column1) AS placed
                     WHERE place <= {}
                     ORDER BY tenant",
                 limits::TENANTS_OF_WORKSPACE

@@ -53,8 +53,11 @@ const TABLE: &str = "slack_apps";
 /// Apps of one path that are read: the one in use, and the latest before it.
 const OF_PATH: u32 = 3;
 /// Whether the tenant `$1` is connected by one of its apps.
-const LINKED: &str = "SELECT 1 FROM tenant_links l JOIN installations i ON i.id = l.installation
-    JOIN slack_app_paths p ON p.path = i.app_path WHERE l.tenant = $1 AND p.tenant = $1";
+const LINKED: &str = "SELECT 1
+    FROM tenant_links l
+    JOIN installations i ON i.id = l.installation
+    JOIN slack_app_paths p ON p.path = i.app_path
+    WHERE l.tenant = $1 AND p.tenant = $1";
 
 impl SlackApps<'_> {
     /// The path of a tenant, if it has one.
@@ -73,7 +76,8 @@ impl SlackApps<'_> {
     /// Gives a tenant this path, unless it has one; returns the one that it has.
     pub async fn reserve_path(self, tenant: &TenantId, path: &str) -> Result<String, Error> {
         const SQL: &str = "INSERT INTO slack_app_paths (tenant, path, created_at)
-            VALUES ($1, $2, {now}) ON CONFLICT (tenant) DO NOTHING";
+            VALUES ($1, $2, {now})
+            ON CONFLICT (tenant) DO NOTHING";
         sql::execute(self.store.writer(), SQL, params![tenant.as_str(), path]).await?;
         let path = self.path(tenant).await?;
         path.ok_or_else(|| Error::Bug("a path was stored and is not there".into()))
@@ -130,7 +134,8 @@ impl SlackApps<'_> {
 
     /// The id of the app in use at this path.
     pub async fn id_at(self, path: &str) -> Result<Option<String>, Error> {
-        const SQL: &str = "SELECT a.app_id FROM slack_app_paths p
+        const SQL: &str = "SELECT a.app_id
+            FROM slack_app_paths p
             JOIN slack_apps a ON a.tenant = p.tenant
             WHERE p.path = $1 AND a.retired_at IS NULL";
         let row = sql::one(self.store.reader(), SQL, params![path]).await?;
@@ -140,14 +145,16 @@ impl SlackApps<'_> {
     /// Makes this the app in use. The tenant must have a path. [`Error::Conflict`] if another
     /// change came first.
     pub async fn set(self, tenant: &TenantId, change: &SlackAppChange<'_>) -> Result<(), Error> {
-        const RETIRE: &str = "UPDATE slack_apps SET retired_at = {now}
+        const RETIRE: &str = "UPDATE slack_apps
+            SET retired_at = {now}
             WHERE tenant = $1 AND app_id <> $2 AND retired_at IS NULL";
         const SET: &str = "INSERT INTO slack_apps (tenant, app_id, client_id,
                 client_secret, previous_client_secret, previous_client_until,
                 signing_secret, previous_signing_secret, previous_signing_until,
                 version, updated_at)
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, {now})
-            ON CONFLICT (tenant, app_id) DO UPDATE SET client_id = excluded.client_id,
+            ON CONFLICT (tenant, app_id) DO UPDATE
+            SET client_id = excluded.client_id,
                 client_secret = excluded.client_secret,
                 previous_client_secret = excluded.previous_client_secret,
                 previous_client_until = excluded.previous_client_until,
@@ -155,10 +162,12 @@ impl SlackApps<'_> {
                 previous_signing_secret = excluded.previous_signing_secret,
                 previous_signing_until = excluded.previous_signing_until,
                 version = excluded.version, updated_at = excluded.updated_at, retired_at = NULL
-            WHERE slack_apps.version = excluded.version - 1 RETURNING version";
+            WHERE slack_apps.version = excluded.version - 1
+            RETURNING version";
         let forget = &format!(
-            "DELETE FROM slack_apps WHERE tenant = $1 AND retired_at IS NOT NULL
-             AND NOT EXISTS ({LINKED} AND i.app_id = slack_apps.app_id)"
+            "DELETE FROM slack_apps
+                WHERE tenant = $1 AND retired_at IS NOT NULL
+                    AND NOT EXISTS ({LINKED} AND i.app_id = slack_apps.app_id)"
         );
         let keys = self.store.keys(&KeyScope::Tenant(tenant.clone())).await?;
         let values = &sealed(tenant, change, &keys)?;

@@ -25,14 +25,18 @@ async fn record(tx: &Tx, tenant: &TenantId, heir: &Heir) -> Result<(), Error> {
     // In the order of their keys, as all rows of people are locked.
     const FIND: &str = "SELECT user_id, record, slack_user_id, identity_name, identity_rule,
             installation, identity_stored_at
-        FROM people WHERE tenant = $1 AND user_id IN ($2, $3) ORDER BY user_id {for_update}";
+        FROM people
+        WHERE tenant = $1 AND user_id IN ($2, $3)
+        ORDER BY user_id {for_update}";
     const MOVE: &str = "UPDATE people
         SET user_id = $3, record = $4, identity_name = $5, updated_at = {now}
         WHERE tenant = $1 AND user_id = $2";
-    const IDENTITY: &str = "UPDATE people SET slack_user_id = $3, identity_name = $4,
+    const IDENTITY: &str = "UPDATE people
+        SET slack_user_id = $3, identity_name = $4,
             identity_rule = $5, installation = $6, identity_stored_at = $7, updated_at = {now}
         WHERE tenant = $1 AND user_id = $2 AND slack_user_id IS NULL";
-    const RECORD: &str = "UPDATE people SET record = $3, updated_at = {now}
+    const RECORD: &str = "UPDATE people
+        SET record = $3, updated_at = {now}
         WHERE tenant = $1 AND user_id = $2";
     const FORGET: &str = "DELETE FROM people WHERE tenant = $1 AND user_id = $2";
     let (from, to) = (heir.from.as_str(), heir.to.as_str());

@@ -17,9 +17,11 @@ impl Tenancy<'_> {
     /// of its settings, because replicas may remember settings of the old versions.
     pub async fn ensure_tenant(self, tenant: &TenantId) -> Result<(), Error> {
         const MAKE: &str = "INSERT INTO tenants (tenant, version, created_at, updated_at)
-            SELECT CAST($1 AS text), COALESCE((SELECT e.version + 1 FROM erased_tenants e
-                WHERE e.tenant = $1), 0), {now}, {now}
-            WHERE NOT EXISTS (SELECT 1 FROM erased_tenants e
+            SELECT CAST($1 AS text),
+                COALESCE((SELECT e.version + 1 FROM erased_tenants e WHERE e.tenant = $1), 0),
+                {now}, {now}
+            WHERE NOT EXISTS (SELECT 1
+                FROM erased_tenants e
                 WHERE e.tenant = $1 AND e.erased_at > {now} - CAST($2 AS bigint))
             ON CONFLICT DO NOTHING";
         let writer = self.store.writer();
@@ -55,7 +57,8 @@ impl Tenancy<'_> {
 
     /// Records that a tenant's user attribute, as written in `source`, has just cost too much.
     pub async fn note_costly(self, tenant: &TenantId, source: &str) -> Result<(), Error> {
-        const SQL: &str = "UPDATE tenants SET costly_attribute = $2, costly_at = {now}
+        const SQL: &str = "UPDATE tenants
+            SET costly_attribute = $2, costly_at = {now}
             WHERE tenant = $1";
         sql::execute(self.store.writer(), SQL, params![tenant.as_str(), source]).await.map(drop)
     }
@@ -118,7 +121,8 @@ async fn deleting(
     db: &impl sea_orm::ConnectionTrait,
     tenant: &TenantId,
 ) -> Result<Option<bool>, Error> {
-    const SQL: &str = "SELECT CASE WHEN deleting_at IS NULL THEN 0 ELSE 1 END FROM tenants
+    const SQL: &str = "SELECT CASE WHEN deleting_at IS NULL THEN 0 ELSE 1 END
+        FROM tenants
         WHERE tenant = $1";
     let row = sql::one(db, SQL, params![tenant.as_str()]).await?;
     row.map(|row| Ok(row.get::<i32>(0)? != 0)).transpose()

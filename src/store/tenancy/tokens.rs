@@ -81,7 +81,8 @@ impl Tenancy<'_> {
         reason: &str,
     ) -> Result<bool, Error> {
         // Locked, so that the token is not exchanged meanwhile.
-        const FIND: &str = "SELECT id, token_version + renewals FROM installations
+        const FIND: &str = "SELECT id, token_version + renewals
+            FROM installations
             WHERE id = (SELECT COALESCE(org, id) FROM installations WHERE id = $1) {for_update}";
         let id = &id.to_string();
         self.store
@@ -164,7 +165,8 @@ pub(in crate::store) async fn kill(tx: &Tx, id: &str, reason: &str) -> Result<bo
     const KILL: &str = "UPDATE installations
         SET state = 'dead', state_reason = $2, state_changed_at = {now}, refresh_due_at = NULL,
             migrating_since = NULL
-        WHERE (id = $1 OR org = $1) AND state <> 'dead' RETURNING id";
+        WHERE (id = $1 OR org = $1) AND state <> 'dead'
+        RETURNING id";
     let killed = sql::all(tx, KILL, params![id, reason]).await?;
     for row in &killed {
         rest(tx, &row.get::<String>(0)?).await?;
@@ -174,7 +176,8 @@ pub(in crate::store) async fn kill(tx: &Tx, id: &str, reason: &str) -> Result<bo
 
 /// Puts the lanes of an installation to sleep.
 pub(in crate::store) async fn rest(tx: &Tx, id: &str) -> Result<(), Error> {
-    const SLEEP: &str = "UPDATE lanes SET asleep = 1, next_at = NULL
+    const SLEEP: &str = "UPDATE lanes
+        SET asleep = 1, next_at = NULL
         WHERE installation = $1 AND next_at IS NOT NULL AND lease_token IS NULL";
     sql::execute(tx, SLEEP, params![id]).await.map(drop)
 }

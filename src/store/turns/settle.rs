@@ -207,8 +207,9 @@ impl Store {
             SET lane = NULL,
                 deferred_lane = CASE WHEN awaits_channel IS NULL THEN lane END,
                 installation = CASE WHEN awaits_channel IS NULL THEN installation END,
-                due_at = CASE WHEN awaits_channel IS NULL
-                    THEN CAST($2 AS BIGINT) ELSE CAST($3 AS BIGINT) END
+                due_at = CASE
+                    WHEN awaits_channel IS NULL THEN CAST($2 AS BIGINT)
+                    ELSE CAST($3 AS BIGINT) END
             WHERE id = $1";
         match settle {
             Settle::Resolve => sql::execute(tx, LEAVE, params![delivery, now.0]).await.map(drop),

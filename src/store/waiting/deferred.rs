@@ -107,7 +107,8 @@ impl Waiting<'_> {
         Err(Error::Unfinished("a tenant has more messages that wait for it".into()))
     }
 
-    /// The same for channels with keys, in whose lines they wait. Upkeep serves those that are left.
+    /// The same for channels with keys, in whose lines they wait. Upkeep serves those that are
+    /// left.
     async fn rejoin_lines(self, tenant: &TenantId) -> Result<(), Error> {
         let text = format!(
             "SELECT DISTINCT awaits_channel

@@ -69,6 +69,7 @@ impl Front {
         let config = app::Config {
             redirect_url: config.redirect_url(),
             events_url: config.events_url(),
+            interactions_url: config.interactions_url(),
             apps_url: config.apps_url(),
             connect_url: config.connect_url(),
             identity_url: config.identity_url(),

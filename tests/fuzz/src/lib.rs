@@ -13,6 +13,7 @@ mod calls;
 mod events;
 mod expressions;
 mod front;
+mod interactions;
 mod parts;
 mod requests;
 mod signatures;
@@ -39,7 +40,7 @@ macro_rules! targets {
     };
 }
 
-targets! { calls events expressions requests signatures states templates tokens }
+targets! { calls events expressions interactions requests signatures states templates tokens }
 
 /// The target with that name.
 #[must_use]

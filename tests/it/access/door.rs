@@ -184,6 +184,16 @@ pub(super) fn names_an_actor(method: &MethodDescriptor, form: &str) -> bool {
     form != OF_ALL_TENANTS && method.input().get_field_by_name("actor").is_some()
 }
 
+/// Whether a call in this form names more than a tenant and an actor.
+pub(super) fn names_an_id(method: &MethodDescriptor, form: &str, caller: &Caller) -> bool {
+    let of = |user: &str| {
+        let [user, notification, delivery, email] = [user; 4].map(str::to_owned);
+        let tenant = String::new();
+        request(method, form, caller, &Ids { tenant, user, notification, delivery, email })
+    };
+    of("one") != of("other")
+}
+
 /// The name of an event type that is known by the id of a person.
 pub(super) fn event_type_of(user: &str) -> String {
     format!("own.{}", user.replace('-', "_"))

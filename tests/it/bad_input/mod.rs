@@ -81,7 +81,7 @@ pub(super) fn assert_reason(what: &str, status: &Status, reason: &str) {
 /// The number of rows of every table, as far as a refused call could change it.
 pub(super) struct Rows(DatabaseConnection, BTreeMap<String, i64>);
 
-const TABLES: [&str; 20] = [
+const TABLES: [&str; 23] = [
     "tenants",
     "event_types",
     "previews",
@@ -102,6 +102,9 @@ const TABLES: [&str; 20] = [
     "replays",
     "channels",
     "channel_members",
+    "identity_links",
+    "workspace_erasures",
+    "erased_tenants",
 ];
 
 impl Rows {

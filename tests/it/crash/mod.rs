@@ -118,8 +118,9 @@ impl Site {
             format!("app.client_id={}", slack.client_id),
             format!("app.client_secret={}", slack.client_secret.expose()),
             format!("app.signing_secret={}", slack.signing_secret.expose()),
-            // 2 s: two busy cores must be able to renew it in time.
-            "delivery.lease_seconds=200".into(),
+            // At least 2 s: two busy cores must be able to renew it in time. At least twice as
+            // long as a request may take.
+            format!("delivery.lease_seconds={:.0}", (2.0 / self.scale).max(60.0)),
             // 10 minutes: the list is not read again within a test.
             "directory.refresh_seconds=60000".into(),
             "log.format=json".into(),
@@ -235,7 +236,8 @@ pub(crate) fn service(channel: Channel) -> HeraldServiceClient<Channel> {
 /// The number in a message's text.
 fn number_in(text: &str) -> Option<usize> {
     let (_, rest) = text.split_once("No ")?;
-    rest.get(..3)?.parse().ok()
+    let digits = rest.split(|character: char| !character.is_ascii_digit()).next()?;
+    digits.parse().ok()
 }
 
 /// The deliveries of a notification; the call is repeated while the database is down.

@@ -25,7 +25,7 @@ fn address(world: &World, replica: usize) -> url::Url {
 }
 
 /// From now on the sandbox sends its events to the first replica.
-fn listen(world: &World) {
+pub(crate) fn listen(world: &World) {
     world.sandbox.send_events_to(address(world, 0));
 }
 

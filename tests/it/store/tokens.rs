@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use herald::domain::delivery::admission::Departure;
 use herald::domain::ids::{InstallationId, TenantId};
 use herald::domain::secret::Secret;
 use herald::store::{
-    Expiry, InstallationState, MigrationPace, MigrationStep, NewInstallation, OrgTeam, Store,
-    TokenLease, TokenState,
+    ConnectCompletion, Expiry, InstallationState, Left, MigrationPace, MigrationStep,
+    NewInstallation, OrgTeam, SeenLink, Store, TokenExchange, TokenLease, TokenState, UseEnd,
 };
 
 use super::contract::installation;
@@ -47,7 +48,7 @@ async fn token(store: &Store, id: InstallationId) -> (String, TokenState) {
 /// As if the lease had run out.
 async fn lapse(store: &TestStore) {
     use sea_orm::ConnectionTrait as _;
-    let text = "UPDATE installations SET refresh_lease_until = 0";
+    let text = "UPDATE installations SET refresh_lease_until = 1";
     store.raw().await.execute_unprepared(text).await.unwrap();
 }
 
@@ -62,7 +63,7 @@ async fn one_replica_exchanges_a_token_at_a_time() {
         assert!(lease.has_expired());
         assert_eq!(lease.refresh_token.as_ref().unwrap().expose(), "xoxe-1-one");
         assert!(store.tokens().acquire(id, LONG).await.unwrap().is_none());
-        assert!(store.tokens().is_leased(id).await.unwrap());
+        assert_eq!(store.tokens().exchange(id).await.unwrap(), TokenExchange::Held);
         let schedule = store.tokens().schedule(10, LONG).await.unwrap();
         assert!(schedule.due.is_empty() && schedule.next.is_some(), "{schedule:?}");
         assert!(renew(&store, &lease, "two").await);
@@ -80,9 +81,12 @@ async fn a_late_pair_is_kept_only_if_there_is_no_newer_one() {
         let id = rotating(&store).await;
         let late = leased(&store, id).await;
         lapse(&store).await;
+        // Slack may have ended the token: a report of that stops no workspace.
+        assert_eq!(store.tokens().exchange(id).await.unwrap(), TokenExchange::Lapsed);
         let present = leased(&store, id).await;
         assert!(renew(&store, &late, "late").await);
-        assert!(store.tokens().is_leased(id).await.unwrap(), "the present holder keeps its lease");
+        let exchange = store.tokens().exchange(id).await.unwrap();
+        assert_eq!(exchange, TokenExchange::Held, "the present holder keeps its lease");
         assert!(renew(&store, &present, "present").await);
         assert!(!renew(&store, &late, "late").await);
         assert_eq!(token(&store, id).await.0, "xoxb-present");
@@ -163,15 +167,56 @@ fn team(id: &str) -> OrgTeam {
     OrgTeam { id: id.into(), name: format!("Team {id}") }
 }
 
+/// An installation for a whole organization.
+fn org_wide() -> NewInstallation {
+    NewInstallation {
+        enterprise_id: Some("E1".into()),
+        team_id: None,
+        org_wide: true,
+        ..installation("", "xoxb-org")
+    }
+}
+
+fn end_of(tenant: &TenantId) -> UseEnd<'_> {
+    UseEnd::Link { tenant, departure: Departure::Ends }
+}
+
+async fn link(store: &Store, tenant: &TenantId) -> SeenLink {
+    store.leaving().seen(end_of(tenant)).await.unwrap().unwrap()
+}
+
+/// Two workspaces with a tenant each. Red if `columns_of` in `store/leaving/link.rs` looks for
+/// other tenants of the workspace only.
+#[tokio::test]
+async fn the_token_of_an_organization_is_in_use_until_its_last_workspace_is_left() {
+    for store in test_stores().await {
+        let org = store.tokens().save_org(&org_wide()).await.unwrap();
+        store.tokens().save_teams(org, &[team("T1"), team("T2")]).await.unwrap();
+        let tenants = ["acme", "umbrella"].map(|name| TenantId::parse(name).unwrap());
+        for (tenant, team) in tenants.iter().zip(["T1", "T2"]) {
+            store.tenancy().ensure_tenant(tenant).await.unwrap();
+            let id = store.tokens().team_of_org(org, team).await.unwrap().unwrap();
+            let linked = store.tokens().link(tenant, "none", id, &[]).await.unwrap();
+            assert_eq!(linked, ConnectCompletion::Connected(id));
+        }
+        let first = link(&store, &tenants[0]).await;
+        assert!(!first.is_last, "{first:?}");
+        let left = store.leaving().end(end_of(&tenants[0]), &first).await.unwrap();
+        assert_eq!(left, Left::Ended { unused: true });
+        let last = link(&store, &tenants[1]).await;
+        assert!(last.is_last, "{last:?}");
+        assert_eq!(token(&store, last.installation).await.1, TokenState::Valid);
+        let left = store.leaving().end(end_of(&tenants[1]), &last).await.unwrap();
+        assert_eq!(left, Left::Ended { unused: true });
+        let ended = store.tenancy().installation(org).await.unwrap().unwrap();
+        assert_eq!(ended.state, InstallationState::Dead);
+    }
+}
+
 #[tokio::test]
 async fn the_workspaces_of_an_organization_share_its_token_and_its_death() {
     for store in test_stores().await {
-        let new = NewInstallation {
-            enterprise_id: Some("E1".into()),
-            team_id: None,
-            org_wide: true,
-            ..installation("", "xoxb-org")
-        };
+        let new = org_wide();
         let org = store.tokens().save_org(&new).await.unwrap();
         let teams = [team("T1"), team("T2")];
         assert_eq!(store.tokens().save_teams(org, &teams).await.unwrap().len(), 2);

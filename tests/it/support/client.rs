@@ -155,7 +155,6 @@ impl Client {
         workspaces.create_slack_app_manifest:
             CreateSlackAppManifestRequest -> CreateSlackAppManifestResponse;
         workspaces.disconnect: DisconnectRequest -> DisconnectResponse;
-        workspaces.delete_tenant: DeleteTenantRequest -> DeleteTenantResponse;
         workspaces.check_connection: CheckConnectionRequest -> CheckConnectionResponse;
         workspaces.list_tenants: ListTenantsRequest -> ListTenantsResponse;
         workspaces.list_workspaces: ListWorkspacesRequest -> ListWorkspacesResponse;
@@ -169,6 +168,16 @@ impl Client {
         let tenant = request.get_ref().tenant_id.clone();
         let answer = self.herald.clone().notify(request).await?.into_inner();
         self.books.lock().unwrap().notified(&tenant, &answer);
+        Ok(answer)
+    }
+
+    pub(crate) async fn delete_tenant(
+        &self,
+        request: pb::DeleteTenantRequest,
+    ) -> Result<pb::DeleteTenantResponse, Status> {
+        let tenant = request.tenant_id.clone();
+        let answer = self.workspaces.clone().delete_tenant(request).await?.into_inner();
+        self.books.lock().unwrap().erased(&tenant);
         Ok(answer)
     }
 

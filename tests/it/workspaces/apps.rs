@@ -19,16 +19,16 @@ use crate::events::caller;
 use crate::support::world::{Plan, TENANT, World, for_each_database};
 
 /// A tenant with an app of its own.
-const OWN: &str = "globex";
+pub(super) const OWN: &str = "globex";
 /// Another one.
-const OTHER: &str = "initech";
+pub(super) const OTHER: &str = "initech";
 
 fn fresh() -> Plan {
     Plan { ready: false, ..Plan::default() }
 }
 
 /// A call that sets an app of the sandbox as the tenant's own.
-fn with(tenant: &str, app: &SandboxApp) -> pb::SetSlackAppRequest {
+pub(super) fn with(tenant: &str, app: &SandboxApp) -> pb::SetSlackAppRequest {
     pb::SetSlackAppRequest {
         tenant_id: tenant.into(),
         app_id: app.app_id.clone(),
@@ -45,7 +45,7 @@ async fn get(world: &World, tenant: &str) -> Result<pb::SlackApp, tonic::Status>
     world.client.get_slack_app(request).await.map(|answer| answer.app.unwrap())
 }
 
-async fn set(world: &World, request: pb::SetSlackAppRequest) -> pb::SlackApp {
+pub(super) async fn set(world: &World, request: pb::SetSlackAppRequest) -> pb::SlackApp {
     world.client.set_slack_app(request).await.unwrap().app.unwrap()
 }
 
@@ -63,7 +63,9 @@ async fn configure(world: &World, token: &str, method: &str, body: Value) -> Val
     answer
 }
 
-fn manifest(world: &World, redirect: &str, events: Option<&str>) -> Value {
+/// With the addresses that Herald names, once it has named them.
+fn manifest(world: &World, shown: Option<&pb::SlackApp>) -> Value {
+    let redirect = shown.map_or("http://127.0.0.1:9/", |shown| shown.redirect_url.as_str());
     let mut manifest = json!({
         "display_information": { "name": "Own" },
         "features": { "bot_user": { "display_name": "own" } },
@@ -71,24 +73,27 @@ fn manifest(world: &World, redirect: &str, events: Option<&str>) -> Value {
             "redirect_urls": [redirect], "scopes": { "bot": world.settings().app.scopes },
         },
     });
-    if let Some(events) = events {
-        manifest["settings"]["event_subscriptions"] =
-            json!({ "request_url": events, "bot_events": ["user_change", "app_uninstalled"] });
+    if let Some(shown) = shown {
+        manifest["settings"] = json!({
+            "event_subscriptions": { "request_url": shown.events_url,
+                "bot_events": ["user_change", "app_uninstalled"] },
+            "interactivity": { "is_enabled": true, "request_url": shown.interactions_url },
+        });
     }
     manifest
 }
 
 /// Makes an app in Slack and sets it as the tenant's own, with the addresses that Herald names.
-async fn make_app(world: &World, tenant: &str) -> SandboxApp {
+pub(super) async fn make_app(world: &World, tenant: &str) -> SandboxApp {
     let url = world.sandbox.url().join("_sandbox/tokens").unwrap();
     let issue = json!({ "do": "issue_configuration" });
     let issued: Value = caller().post(url).json(&issue).send().await.unwrap().json().await.unwrap();
     let token = issued["token"].as_str().unwrap();
-    let body = json!({ "manifest": manifest(world, "http://127.0.0.1:9/", None) });
+    let body = json!({ "manifest": manifest(world, None) });
     let id = configure(world, token, "apps.manifest.create", body).await["app_id"].clone();
     let app = in_slack(world, id.as_str().unwrap());
     let shown = set(world, with(tenant, &app)).await;
-    let manifest = manifest(world, &shown.redirect_url, Some(&shown.events_url));
+    let manifest = manifest(world, Some(&shown));
     let body = json!({ "app_id": id, "manifest": manifest });
     configure(world, token, "apps.manifest.update", body).await;
     in_slack(world, &app.app_id)
@@ -101,7 +106,7 @@ fn in_slack(world: &World, app_id: &str) -> SandboxApp {
 }
 
 /// Posts as Slack does, with a secret.
-async fn post(url: &str, secret: &str, body: &Value) -> Response {
+pub(super) async fn post(url: &str, secret: &str, body: &Value) -> Response {
     let (body, now) = (body.to_string().into_bytes(), std::time::UNIX_EPOCH.elapsed().unwrap());
     let timestamp = now.as_secs().to_string();
     let signature = signature::sign(&Secret::new(secret), &timestamp, &body);
@@ -116,7 +121,7 @@ async fn post(url: &str, secret: &str, body: &Value) -> Response {
 }
 
 /// An event of this app about a member of the sandbox's workspace.
-fn event(id: &str, app_id: &str) -> Value {
+pub(super) fn event(id: &str, app_id: &str) -> Value {
     let team = sandbox::Config::default().team.id;
     let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
     json!({
@@ -128,7 +133,7 @@ fn event(id: &str, app_id: &str) -> Value {
 }
 
 /// The app ids of the installations for which an event was taken.
-async fn taken_for(world: &World, event: &str) -> Vec<String> {
+pub(super) async fn taken_for(world: &World, event: &str) -> Vec<String> {
     let text = format!(
         "SELECT i.app_id FROM seen_events e JOIN installations i ON i.id = e.installation \
          WHERE e.event_id = '{event}'"
@@ -157,7 +162,7 @@ async fn installations(world: &World, app_id: &str) -> i64 {
 }
 
 /// The app id and the app path of the tenant's installation belong together.
-async fn connected_by(world: &World, tenant: &str, app_id: &str) -> bool {
+pub(super) async fn connected_by(world: &World, tenant: &str, app_id: &str) -> bool {
     let by = format!(
         "SELECT COUNT(*) FROM tenant_links l JOIN installations i ON i.id = l.installation \
          LEFT JOIN slack_app_paths p ON p.tenant = l.tenant \
@@ -182,6 +187,7 @@ async fn secrets_are_kept_and_never_returned() {
             let path = path.expect("an address of events");
             assert_eq!(path.len(), 22);
             assert_eq!(shown.redirect_url, format!("{base}{path}/oauth/callback"));
+            assert_eq!(shown.interactions_url, format!("{base}{path}/interactions"));
             let said = format!("{shown:?}");
             assert!(!said.contains(&app.client_secret) && !said.contains(&app.signing_secret));
             // Another tenant has other addresses.

@@ -324,7 +324,7 @@ async fn calls_for_unknown_tenants_and_choices_are_refused() {
 }
 
 /// Tables with rows of every tenant that has data of all kinds.
-const TABLES: [&str; 16] = [
+const TABLES: [&str; 18] = [
     "deliveries",
     "deliveries_history",
     "notifications",
@@ -340,6 +340,8 @@ const TABLES: [&str; 16] = [
     "template_versions",
     "event_types",
     "connect_attempts",
+    "connection_checks",
+    "identity_links",
     "tenant_links",
 ];
 
@@ -393,6 +395,9 @@ async fn fill(world: &World, leaving: &Leaving) {
         ..pb::EnsureChannelRequest::default()
     };
     world.client.ensure_channel(channel).await.unwrap();
+    let (tenant_id, user_id) = (OTHER.to_owned(), "ben".to_owned());
+    let link = pb::CreateIdentityLinkRequest { tenant_id, user_id, ..Default::default() };
+    world.client.create_identity_link(link).await.unwrap();
     world.throttle(BEN, 30);
     let waiting = pb::NotifyRequest { tenant_id: OTHER.into(), ..task("secret", &["ben"]) };
     leaving.notify(waiting).await.unwrap();

@@ -80,6 +80,8 @@ async fn a_manifest_has_the_tenants_own_addresses_and_the_wanted_features() {
             let (redirect, events) = (redirect.to_owned(), events.unwrap().to_owned());
             let path = redirect.strip_suffix("/oauth/callback").unwrap();
             assert_eq!(events, format!("{path}/events"));
+            let interactions = &manifest["settings"]["interactivity"]["request_url"];
+            assert_eq!(*interactions, json!(format!("{path}/interactions")));
             assert!(path.contains("/slack/apps/"), "{path}");
             let used = features::in_use(&[]);
             let scopes = &manifest["oauth_config"]["scopes"];

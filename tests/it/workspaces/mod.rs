@@ -4,12 +4,15 @@
 mod apps;
 mod connect;
 mod doctor;
+mod home;
+mod interactions;
 mod leaving;
 mod manifests;
 mod operators;
 mod people;
 mod revoking;
 mod rotation;
+mod sandbox;
 
 mod answers;
 mod former;

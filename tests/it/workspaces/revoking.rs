@@ -57,8 +57,7 @@ async fn who_leaves_last_revokes_the_token() {
     .await;
 }
 
-/// Red if `org` is always `None` in `end` in `store/leaving/link.rs`, or if `columns_of` there
-/// does not look for other tenants of the organization.
+/// Red if `org` is always `None` in `end` in `store/leaving/link.rs`.
 #[tokio::test]
 async fn the_last_tenant_of_an_organization_ends_its_token() {
     const ALIVE: &str = "SELECT COUNT(*) FROM installations \
@@ -86,8 +85,8 @@ async fn the_last_tenant_of_an_organization_ends_its_token() {
     .await;
 }
 
-/// An app with token rotation stays installed, so Slack goes on to send its events. Red without the
-/// condition on `state_reason` in `store/member_lists/slack_events.rs`.
+/// An app with token rotation stays installed, so Slack continues to send its events. Red without
+/// the condition on `state_reason` in `store/member_lists/slack_events.rs`.
 #[tokio::test]
 async fn nothing_of_later_events_is_stored() {
     const STORED: &str = "SELECT COUNT(*) FROM seen_events";

@@ -66,6 +66,7 @@ pub(super) async fn paused(world: &World, id: &str) -> pb::Delivery {
 
 /// The exchanges that Slack has seen: never two exchanges at once, and one refresh token at most.
 fn judge(world: &World) -> Vec<sandbox::Refresh> {
+    assert!(world.sandbox.refreshes_at_once() <= 1, "exchanges at once");
     let refreshes = world.sandbox.refreshes();
     for refresh in &refreshes {
         assert!(!refresh.overlapping && refresh.alive <= 1, "{refresh:?} of {refreshes:#?}");

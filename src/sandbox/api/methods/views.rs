@@ -14,6 +14,22 @@ impl State {
     pub(in crate::sandbox) fn home_key(&self, user: &str) -> String {
         format!("{}/{user}", self.here())
     }
+
+    /// A person opens the Home tab; the app is notified. `None`: there is no such member or tab.
+    pub(in crate::sandbox) fn open_home(&mut self, user: &str, now: i64) -> Option<()> {
+        if !self.directory.contains(user) || !self.has_home_tab() {
+            return None;
+        }
+        let (channel, _) = self.open_with(&[user.to_owned()], now);
+        let mut opened = json!({ "type": "app_home_opened", "user": user, "channel": channel,
+            "tab": "home" });
+        // Only if there is one.
+        if let Some(view) = self.views.get(&self.home_key(user)) {
+            opened["view"] = view.clone();
+        }
+        self.event(opened);
+        Some(())
+    }
 }
 
 pub(super) fn publish(call: &mut Call<'_>) -> Result<Value, Error> {

@@ -12,7 +12,7 @@ use crate::sandbox::api::call::Call;
 use crate::sandbox::world::directory;
 use crate::sandbox::world::error::Error;
 use crate::sandbox::world::kept::{Asked, Code};
-use crate::sandbox::world::refreshes::Refresh;
+use crate::sandbox::world::refreshes::GivenToken;
 use crate::sandbox::world::scopes;
 use crate::sandbox::world::state::State;
 use crate::sandbox::world::tokens::{RefreshToken, Token, place};
@@ -235,9 +235,9 @@ fn refresh(call: &mut Call<'_>) -> Result<Grant, Error> {
     state.tokens.refresh.retain(|_, kept| kept.first_used.is_none_or(fresh));
     let alive = state.tokens.unused(&place);
     let team_id = team.or_else(|| state.enterprise_id()).unwrap_or_default();
-    let done = Refresh { at: now, app_id: app, team_id, overlapping: false, again, alive };
+    let given = GivenToken { at: now, app_id: app, team_id, again, alive };
     if let Some(number) = call.refreshing {
-        state.refreshes.gave(number, done);
+        state.refreshes.gave(number, given);
     }
     Ok(grant)
 }
