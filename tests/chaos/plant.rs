@@ -250,6 +250,10 @@ fn fail_at(evidence: &mut Evidence, replica: usize, from: i64) {
         call.manner = "plain".into();
         call.answer = Answer::Lost { why: "planted".into() };
     }
+    let about_channels = evidence.channel_calls.iter_mut().filter(|call| call.replica == replica);
+    for call in about_channels.filter(|call| call.began > from) {
+        call.answer = Answer::Lost { why: "planted".into() };
+    }
 }
 
 fn middle(messages: &[Message]) -> Option<usize> {

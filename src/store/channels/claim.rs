@@ -13,7 +13,7 @@ use std::time::Duration;
 use sea_orm::{ConnectionTrait as _, DbBackend};
 use tokio::sync::Notify;
 
-use super::rows::{COLUMNS, ManagedChannel, SealedChannel, known};
+use super::rows::{COLUMNS, LEASE, ManagedChannel, SealedChannel, known};
 use crate::domain::ids::{ManagedChannelId, TenantId};
 use crate::domain::time::{Timestamp, micros};
 use crate::store::database::rows::Columns;
@@ -230,7 +230,9 @@ impl Store {
     async fn wake_tenant(&self, tenant: &str, which: &str, stamp: &str) -> Result<bool, Error> {
         let text = &format!(
             "UPDATE channels
-                SET due_at = {{greatest}}({{now}}, lease_until), touched_at = {{now}}
+                SET due_at = {{greatest}}({{now}}, {LEASE}),
+                    lease_until = {LEASE},
+                    touched_at = {{now}}
                 WHERE id IN (
                     SELECT id
                     FROM channels

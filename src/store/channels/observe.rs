@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::rows::{codes, recount};
+use super::rows::{LEASE, codes, recount};
 use crate::domain::channels::state::{ChannelMemberState, LEFT};
 use crate::domain::ids::{ChannelId, InstallationId, ManagedChannelId, SlackUserId};
 use crate::domain::time::{Timestamp, micros};
@@ -59,11 +59,13 @@ impl Channels<'_> {
         installation: InstallationId,
         within: Duration,
     ) -> Result<(), Error> {
+        let spread = spread();
         let text = &format!(
             "UPDATE channels
                 SET recheck = recheck + 1,
+                    lease_until = {LEASE},
                     touched_at = {{now}},
-                    due_at = {{least}}(COALESCE(due_at, {SPREAD}), {SPREAD})
+                    due_at = {{least}}(COALESCE(due_at, {spread}), {spread})
                 FROM (
                     SELECT id AS which, ROW_NUMBER() OVER (ORDER BY id) AS place
                     FROM (
@@ -94,7 +96,9 @@ impl Channels<'_> {
 /// Channels that one statement of [`Channels::note_lost_events`] changes.
 const BATCH: usize = 500;
 /// When the channel at this place of a batch is due.
-const SPREAD: &str = "{greatest}({now} + $3 + $3 * spread.place / 500, lease_until)";
+fn spread() -> String {
+    format!("{{greatest}}({{now}} + $3 + $3 * spread.place / 500, {LEASE})")
+}
 
 async fn locked(tx: &Tx, place: Vec<sea_orm::Value>) -> Result<Option<ManagedChannelId>, Error> {
     const SQL: &str = "SELECT id
@@ -124,10 +128,15 @@ async fn apply(tx: &Tx, id: ManagedChannelId, seen: &ChannelObservation) -> Resu
 }
 
 async fn recheck(tx: &Tx, id: ManagedChannelId) -> Result<(), Error> {
-    const RECHECK: &str = "UPDATE channels
-        SET recheck = recheck + 1, touched_at = {now}, due_at = {greatest}({now}, lease_until)
-        WHERE id = $1";
-    sql::execute(tx, RECHECK, params![id.to_string()]).await.map(drop)
+    let text = format!(
+        "UPDATE channels
+            SET recheck = recheck + 1,
+                lease_until = {LEASE},
+                touched_at = {{now}},
+                due_at = {{greatest}}({{now}}, {LEASE})
+            WHERE id = $1"
+    );
+    sql::execute(tx, &text, params![id.to_string()]).await.map(drop)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

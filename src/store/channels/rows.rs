@@ -195,6 +195,13 @@ pub(super) fn read(row: &sql::Row) -> Result<SealedChannel, Error> {
     SealedChannel::read(&mut Columns::of(row))
 }
 
+/// The end of a lease. If the clock was set back since it was taken, it ends that much sooner: a
+/// statement that sets `touched_at` hides the step from the upkeep, so it sets this too.
+pub(super) const LEASE: &str = "CASE
+        WHEN lease_until > 0
+            THEN {greatest}(lease_until - {greatest}(touched_at - {now}, 0), 1)
+        ELSE 0 END";
+
 /// Counts the members of a channel again. The channel's row is locked by then.
 pub(super) async fn recount(
     db: &impl ConnectionTrait,

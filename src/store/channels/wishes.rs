@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sea_orm::{ConnectionTrait, Value};
 
 use super::members::{MembersChange, MembersOf};
-use super::rows::{COLUMNS, ManagedChannel, SealedChannel, read, recount, seal};
+use super::rows::{COLUMNS, LEASE, ManagedChannel, SealedChannel, read, recount, seal};
 use crate::domain::channels::name::legal;
 use crate::domain::channels::progress::Progress;
 use crate::domain::channels::state::ChannelState;
@@ -295,12 +295,19 @@ impl Work<'_> {
         now: Timestamp,
     ) -> Result<ManagedChannelId, Error> {
         // A notice that was sent is not sent again for the same end.
-        const UPDATE: &str = "UPDATE channels
-            SET wish = $2, progress = $3, wants_archived = $4, archive_after = $5,
-                notice_due = CASE WHEN $6 = 1 THEN $7 ELSE notice_due END,
-                wish_version = wish_version + 1, touched_at = {now},
-                due_at = {greatest}({now}, lease_until)
-            WHERE id = $1";
+        let update = &format!(
+            "UPDATE channels
+                SET wish = $2,
+                    progress = $3,
+                    wants_archived = $4,
+                    archive_after = $5,
+                    notice_due = CASE WHEN $6 = 1 THEN $7 ELSE notice_due END,
+                    wish_version = wish_version + 1,
+                    lease_until = {LEASE},
+                    touched_at = {{now}},
+                    due_at = {{greatest}}({{now}}, {LEASE})
+                WHERE id = $1"
+        );
         let before = self.store.open_asked(sealed).await?;
         let (mut wish, mut progress) = (before.wish.clone(), before.progress.clone());
         let mut wants_archived = before.wants_archived;
@@ -342,7 +349,7 @@ impl Work<'_> {
             i64::from(ends_otherwise),
             notice_due(&wish),
         ];
-        sql::execute(tx, UPDATE, values).await?;
+        sql::execute(tx, update, values).await?;
         Ok(before.id)
     }
 }

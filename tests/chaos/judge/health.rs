@@ -95,13 +95,18 @@ fn works(call: &Call) -> Option<bool> {
     }
 }
 
-/// Periods in which every call at this replica failed, among the calls that show something.
+/// Periods in which every call at this replica failed, among the calls that show something. A call
+/// about channels shows something if it was accepted: it may be refused for other reasons.
 fn outages(case: &Case<'_>, replica: usize) -> Vec<(i64, i64)> {
     let calls = case.evidence.calls.iter().filter(|call| call.replica == replica);
-    let mut calls: Vec<_> = calls
+    let calls = calls
         .filter(|call| call.manner == "plain")
-        .filter_map(|call| Some((call.began, call.ended, works(call)?)))
-        .collect();
+        .filter_map(|call| Some((call.began, call.ended, works(call)?)));
+    let about_channels = case.evidence.channel_calls.iter();
+    let about_channels =
+        about_channels.filter(|call| call.replica == replica && call.is_accepted());
+    let accepted = about_channels.map(|call| (call.began, call.ended, true));
+    let mut calls: Vec<_> = calls.chain(accepted).collect();
     calls.sort_unstable_by_key(|(_, ended, _)| *ended);
     let (mut outages, mut open): (Vec<_>, Option<(i64, i64)>) = (Vec::new(), None);
     // While a call hangs, others may succeed.

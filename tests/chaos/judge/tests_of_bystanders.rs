@@ -3,7 +3,7 @@
 
 use super::tests::{CALLS, SECOND, at, fine, kinds};
 use super::*;
-use crate::evidence::{Blow, FeedEntry, FeedNews, Request};
+use crate::evidence::{Blow, ChannelCall, FeedEntry, FeedNews, Request, Statement};
 use crate::tenant::Tenant;
 
 fn blow(kind: &str, replica: Option<usize>, from: i64, until: i64) -> Blow {
@@ -139,6 +139,24 @@ fn health_may_not_be_well_where_every_call_fails() {
         (probe.serving, probe.ready) = (None, None);
     }
     assert!(!kinds(&evidence).contains(&Kind::UntrueHealth), "a frozen replica reports nothing");
+    let accepted = Answer::Accepted { notification: String::new(), verdicts: Vec::new() };
+    let lost = Answer::Lost { why: "no answer".into() };
+    for (answer, found) in [(accepted, false), (lost, true)] {
+        let mut evidence = fine();
+        fail(&mut evidence, at(12));
+        let about_a_channel = |began| ChannelCall {
+            key: "track".into(),
+            generation: 0,
+            statement: Statement::Archive,
+            replica: 0,
+            began,
+            ended: began + SECOND / 10,
+            answer: answer.clone(),
+        };
+        evidence.channel_calls.extend([2, 5, 8, 11].map(|second| about_a_channel(at(second))));
+        let untrue = kinds(&evidence).contains(&Kind::UntrueHealth);
+        assert_eq!(untrue, found, "calls about channels: {answer:?}");
+    }
 }
 
 /// All calls of a replica fail. While it is frozen, it cannot report on the database; before and

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use herald::domain::channels::state::ChannelMemberState;
+use herald::domain::ids::InstallationId;
 use herald::store::{ClockPass, MemberUpdate};
 use sea_orm::ConnectionTrait as _;
 
@@ -52,6 +53,41 @@ async fn after_a_step_back_channels_and_members_are_due_when_they_were_to_be() {
         let members = store.channels().members(&tenant(), &key("track:2"), None, None, 10).await;
         let retry_at = members.unwrap().unwrap()[0].retry_at.unwrap();
         assert!(retry_at <= now.plus(LONG));
+    }
+}
+
+/// A wish, or an event, for a channel whose holder died with a lease by the clock as it was. Red
+/// with `lease_until` in place of `LEASE` in `store/channels`: the channel was due only when the
+/// clock had gone that way again.
+#[tokio::test]
+async fn a_call_after_a_step_back_waits_for_no_lease_by_the_clock_before() {
+    for store in test_stores().await {
+        let raw = store.raw().await;
+        ensure(&store, "track:1", &["ada"]).await;
+        ensure(&store, "track:2", &["ada"]).await;
+        for _ in 0..2 {
+            store.channels().claim(LONG / 2).await.unwrap().unwrap();
+        }
+        let workspace = InstallationId(uuid::Uuid::now_v7());
+        let place = format!(
+            "UPDATE channels SET installation = '{workspace}', slack_channel = 'C2'
+                WHERE channel_key = 'track:2'"
+        );
+        raw.execute_unprepared(&place).await.unwrap();
+        for text in AHEAD {
+            let text = text.replace("{}", &STEP.as_micros().to_string());
+            raw.execute_unprepared(&text).await.unwrap();
+        }
+        ensure(&store, "track:1", &["ada", "bo"]).await;
+        store.channels().note_lost_events(workspace, LONG / 4).await.unwrap();
+        let now = store.now().await.unwrap();
+        let due = "SELECT MAX(due_at), MAX(lease_until), MIN(lease_until) FROM channels";
+        let due = sea_orm::Statement::from_string(raw.get_database_backend(), due);
+        let due = raw.query_one_raw(due).await.unwrap().unwrap();
+        let [latest, leased, first] = [0, 1, 2].map(|of| due.try_get_by_index::<i64>(of).unwrap());
+        let most = now.plus(LONG / 2).0;
+        assert!(latest <= most && leased <= most, "{latest} {leased}");
+        assert!(first > now.0, "the leases still last");
     }
 }
 
