@@ -23,6 +23,8 @@ use crate::app::{self, App, Unusable};
 /// How long the browser waits for Slack's answer, as in `connect`.
 const PATIENCE: Duration = Duration::from_secs(25);
 const AGAIN: &str = "Ask for a new link where you got this one, and open it.";
+/// The same within a sentence.
+const ASK_AGAIN: &str = "ask for a new link where you got this one, and open it.";
 
 #[derive(Clone)]
 struct Shared {
@@ -116,7 +118,7 @@ fn told(answer: Result<Proved, app::Error>) -> Page {
         Err(app::Error::Unavailable { .. } | app::Error::Exhausted { .. }) => outcome::down(
             "Herald could not reach its own database, so your Slack account could not be linked.",
         )
-        .step(format!("If it then says that the link was used already: {AGAIN}")),
+        .step(format!("If it then says that the link was used already, {ASK_AGAIN}")),
         // The workspace was disconnected, or its token is dead.
         Err(app::Error::Precondition { .. }) => of(&Proved::NotConnected),
         Err(app::Error::Internal(error)) => {
@@ -139,7 +141,7 @@ fn failed() -> Page {
 fn slow() -> Page {
     Page::new(StatusCode::GATEWAY_TIMEOUT, Tone::Plain, "Slack is slow")
         .say("Slack has not said yet who signed in. Herald continues without this page.")
-        .step(format!("If notifications do not reach you in a few minutes: {AGAIN}"))
+        .step(format!("If notifications do not reach you in a few minutes, {ASK_AGAIN}"))
         .hint("Loading this page again does not help: each link works once.")
 }
 
@@ -172,7 +174,7 @@ fn of(proved: &Proved) -> Page {
         }
         Proved::Denied => Page::new(StatusCode::OK, Tone::Plain, "Nothing was changed")
             .say("You canceled in Slack, so your Slack account was not linked.")
-            .step(format!("If that was not meant: {AGAIN}")),
+            .step(format!("If that was not meant, {ASK_AGAIN}")),
         Proved::Unusable(why) => unusable(*why),
         Proved::OtherWorkspace { workspace: name } => {
             let name = workspace(name);
@@ -232,7 +234,7 @@ fn unusable(why: Unusable) -> Page {
                     "Each link works once. If you have just signed in and this page was loaded \
                      again, your Slack account is linked.",
                 )
-                .step(format!("Otherwise: {AGAIN}"))
+                .step(format!("If it is not, {ASK_AGAIN}"))
         }
         Unusable::Expired => Page::new(StatusCode::GONE, Tone::Again, "This link has expired")
             .say("Too much time has passed since the link was made, so it no longer works.")

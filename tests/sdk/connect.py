@@ -242,12 +242,9 @@ def platform():
 class Herald:
     """The server, with a database of its own; it can be started again."""
 
-    def __init__(self, sandbox, folder, origin):
+    def __init__(self, sandbox, folder, origin, address):
         self.data = pathlib.Path(folder, "data")
         self.origin = origin
-        with http.server.HTTPServer(("127.0.0.1", 0), None) as free:
-            # The links of a server that was started again must lead to it.
-            address = f"127.0.0.1:{free.server_port}"
         settings = [
             "rpc.insecure=true", f"slack.base_url={sandbox}",
             "app.client_id=1234567890.0987654321", "app.client_secret=sandbox-client-secret",
@@ -289,6 +286,21 @@ class Herald:
             database.execute("UPDATE connect_attempts SET expires_at = created_at - 1")
         database.close()
         self.start()
+
+
+def free_address():
+    """An address for Herald: its app in Slack names it, and the links of a server that is started
+    again lead to it."""
+    with http.server.HTTPServer(("127.0.0.1", 0), None) as free:
+        return f"127.0.0.1:{free.server_port}"
+
+
+def sandbox_for(address):
+    """The sandbox, whose app leads back to Herald at this address, and its own address."""
+    back = f"http://{address}/slack/oauth/callback"
+    command = [HERALD, "sandbox", "--address", "127.0.0.1:0", "--redirect-url", back]
+    sandbox, found = started(command, r"http://\S+")
+    return sandbox, found.group()
 
 
 def is_database(file):
@@ -429,9 +441,9 @@ def organization(person, herald, sandbox):
 
 def main():
     with tempfile.TemporaryDirectory() as folder:
-        sandbox, found = started([HERALD, "sandbox", "--address", "127.0.0.1:0"], r"http://\S+")
-        base = found.group()
-        herald = Herald(base, folder, platform())
+        address = free_address()
+        sandbox, base = sandbox_for(address)
+        herald = Herald(base, folder, platform(), address)
         chromium = Chromium(folder)
         try:
             person = Person(chromium)

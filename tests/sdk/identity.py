@@ -37,7 +37,7 @@ def proves(person, herald):
     sign_in(person, url).look("identity-proved", "This is your Slack account")
     identity = herald.call("GetPerson", tenant_id="acme", user_id="sam")["identity"]
     assert identity["rule"] == "IDENTITY_RULE_PINNED", identity
-    person.open(url).look("identity-used", "used already", "Ask for a new link")
+    person.open(url).look("identity-used", "used already", "ask for a new link")
 
 
 def does_not(chromium, person, herald):
@@ -55,9 +55,9 @@ def does_not(chromium, person, herald):
 
 def main():
     with tempfile.TemporaryDirectory() as folder:
-        command = [connect.HERALD, "sandbox", "--address", "127.0.0.1:0"]
-        sandbox, found = connect.started(command, r"http://\S+")
-        herald = Herald(found.group(), folder, connect.platform())
+        address = connect.free_address()
+        sandbox, base = connect.sandbox_for(address)
+        herald = Herald(base, folder, connect.platform(), address)
         chromium = Chromium(folder)
         try:
             person = Person(chromium)
