@@ -52,8 +52,8 @@ struct Place {
     id: String,
 }
 
-/// Parses a body: a form whose field `payload` is JSON. The header with the content type is not
-/// part of what Slack signs, so it decides nothing.
+/// Parses a body: a form whose field `payload` is JSON. Slack's signature does not cover the header
+/// with the content type, so it decides nothing.
 pub fn parse(body: &[u8]) -> Result<Interaction, UnreadableInteraction> {
     let mut fields = url::form_urlencoded::parse(body);
     let (_, payload) = fields.find(|(name, _)| name == "payload").ok_or(UnreadableInteraction)?;

@@ -194,7 +194,7 @@ impl Succeeding<'_> {
         some: Option<&[String]>,
     ) -> Result<u64, Error> {
         // Without its due time, it would wait for the end of the worker's lease; without the time
-        // of this change, it would be taken for one that nobody has looked at, and lose its place.
+        // of this change, it would look like one that is new, and lose its place.
         const AGAIN: &str = ", due_at = CASE WHEN state = 'resolving' AND lease_token IS NOT NULL
                 THEN {now} ELSE due_at END,
             updated_at = CASE WHEN state = 'resolving' AND lease_token IS NOT NULL
