@@ -1,15 +1,22 @@
 //! `herald check`: tests the configuration part by part. It changes nothing: it creates no SQLite
 //! file and no key, runs no migration, and calls only one method of Slack, which reads.
+//!
+//! With a tenant, it also checks that tenant's connection as CheckConnection does
+//! (`workspace::Workspaces::examine`). It then makes a few more calls that change nothing in Slack.
+//! They count in the budgets of their methods, and a token that Slack refuses is recorded as dead.
 
 use std::time::Duration;
 
 use crate::config::Settings;
 use crate::demo::say;
+use crate::domain::checkup::{self, CheckFinding, PartCheck};
+use crate::domain::ids::TenantId;
 use crate::domain::secret::Secret;
 use crate::listen::{Files, Protocol, Tls};
 use crate::store::{Backend, SchemaStatus, Store};
 use crate::telemetry::Metrics;
 use crate::tokens::Issuers;
+use crate::workspace::Workspaces;
 use crate::{http, rpc, slack, store};
 
 /// The result of checking one part: a sentence, good or bad.
@@ -19,7 +26,7 @@ type Finding = Result<String, String>;
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Prints a line for each part and returns true if no part failed. The settings were already read.
-pub async fn run(settings: &Settings) -> bool {
+pub async fn run(settings: &Settings, tenant: Option<&TenantId>) -> bool {
     let mut findings = vec![
         ("settings", Ok("read".to_owned())),
         ("store", in_time(store(&settings.store)).await),
@@ -37,7 +44,43 @@ pub async fn run(settings: &Settings) -> bool {
         };
         say(&format!("{mark}  {part:<11} {sentence}"));
     }
-    findings.iter().all(|(_, finding)| finding.is_ok())
+    let connected = match tenant {
+        Some(tenant) => in_time(connection(settings, tenant)).await,
+        None => Ok(String::new()),
+    };
+    if let Err(sentence) = &connected {
+        say(&format!("FAIL  connection  {sentence}"));
+    }
+    connected.is_ok() && findings.iter().all(|(_, finding)| finding.is_ok())
+}
+
+/// Prints a line for each part of a tenant's connection. The error sums up what is broken.
+async fn connection(settings: &Settings, tenant: &TenantId) -> Finding {
+    if settings.store.url.is_none() && !settings.store.data_dir.exists() {
+        return Err("there is no database yet, so no tenant is connected".into());
+    }
+    let metrics = Metrics::unobserved();
+    let client =
+        slack::Client::new(&settings.slack, metrics).map_err(|error| format!("slack.{error}"))?;
+    let store = Store::open(&settings.store).await.map_err(|error| error.to_string())?;
+    let workspaces = Workspaces::new(store.clone(), client, settings.app.clone());
+    let facts = Box::pin(workspaces.examine(tenant)).await.map_err(|error| error.to_string());
+    store.close().await;
+    let rows = checkup::rows(&facts?);
+    for row in &rows {
+        let mark = match row.finding {
+            CheckFinding::Ok => "ok  ",
+            CheckFinding::Broken => "FAIL",
+            CheckFinding::Unknown => "?   ",
+        };
+        let space = if row.remedy.is_empty() { "" } else { " " };
+        let PartCheck { part, sentence, remedy, .. } = row;
+        say(&format!("{mark}  {:<14} {sentence}{space}{remedy}", part.code()));
+    }
+    match checkup::worst(&rows) {
+        CheckFinding::Broken => Err(format!("a part of the connection of {tenant} is broken")),
+        CheckFinding::Ok | CheckFinding::Unknown => Ok(String::new()),
+    }
 }
 
 async fn in_time(finding: impl Future<Output = Finding>) -> Finding {

@@ -18,7 +18,8 @@ use figment::{Figment, Profile};
 use serde::Deserialize;
 
 use crate::{
-    app, channels, delivery, directory, http, listen, rpc, slack, store, telemetry, workspace,
+    app, channels, delivery, directory, doctor, http, listen, rpc, slack, store, telemetry,
+    workspace,
 };
 
 /// All settings. Printing them shows no secret.
@@ -43,6 +44,10 @@ pub struct Settings {
     pub delivery: delivery::Config,
     /// Channels that are made and kept in Slack.
     pub channels: channels::Config,
+    /// Checks of connections to Slack.
+    pub doctor: doctor::Config,
+    /// Alerts about connections that are not well.
+    pub alerts: doctor::AlertsConfig,
     /// The audit trail: recorded actions.
     pub audit: app::AuditConfig,
     /// Logs.
@@ -137,9 +142,12 @@ impl Settings {
         self.http.validate().map_err(|error| wrong("http", error.to_string()))?;
         self.listen.validate().map_err(|sentence| wrong("listen", sentence))?;
         self.slack.validate().map_err(|error| wrong("slack", error.to_string()))?;
+        self.app.validate().map_err(|sentence| wrong("app", sentence))?;
         self.directory.validate().map_err(|sentence| wrong("directory", sentence))?;
         self.delivery.validate().map_err(|sentence| wrong("delivery", sentence))?;
         self.channels.validate().map_err(|sentence| wrong("channels", sentence))?;
+        self.doctor.validate().map_err(|sentence| wrong("doctor", sentence))?;
+        self.alerts.validate().map_err(|sentence| wrong("alerts", sentence))?;
         self.audit.validate().map_err(|sentence| wrong("audit", sentence))?;
         // A request must end within the lease under which it began (invariant I7).
         if Duration::from_secs(self.delivery.lease_seconds) < 2 * self.slack.request_timeout {

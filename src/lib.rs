@@ -6,14 +6,16 @@
 //! Imports point down this list; `tests/architecture.rs` enforces it.
 //!
 //! - [`server`]: build, start, ready, drain. The only file that knows every part. [`demo`],
-//!   [`keys`], [`check`], [`manifest`] and [`templates`] are small commands beside it; [`config`]
-//!   composes the modules' own settings.
+//!   [`keys`], [`check`], [`manifest`], [`templates`] and [`people`] are small commands beside it;
+//!   [`config`] composes the modules' own settings.
 //! - [`rpc`], [`http`]: the front doors, gRPC and HTTP. They do not know the store. [`listen`]:
 //!   connections, which both need before they read a request. [`tokens`]: how a caller is
 //!   identified by an issuer's token. `web`: requests to issuers and to Vault, and bounded answers.
 //! - [`app`]: one file for each request that a caller can make. [`delivery`]: from the outbox to
 //!   Slack. They do not know each other; the wake-up between them is in the store.
 //! - [`channels`]: changes channels in Slack to match the wishes that callers stated.
+//! - [`keep`]: exchanges tokens before they expire, and follows workspaces that move.
+//! - [`doctor`]: checks connections, computes their states, and reports those that are not well.
 //! - [`directory`]: member lists, in memory over the shared store.
 //! - [`workspace`]: a connected installation; the only caller of Slack's methods.
 //! - [`slack`]: the only request path to Slack. [`store`]: everything that must survive a crash.
@@ -55,6 +57,8 @@ pub mod workspace;
 pub mod directory;
 
 pub mod channels;
+pub mod doctor;
+pub mod keep;
 
 pub mod app;
 pub mod delivery;
@@ -72,3 +76,5 @@ pub mod demo;
 pub mod check;
 pub mod keys;
 pub mod templates;
+
+pub mod people;

@@ -10,10 +10,11 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use herald::config::Settings;
+use herald::domain::ids::TenantId;
 use herald::sandbox::{self, Sandbox};
 use herald::server::RunningServer;
 use herald::store::{Exclusive, SchemaStatus, Store};
-use herald::{check, demo, keys, manifest, telemetry, templates};
+use herald::{check, demo, keys, manifest, people, telemetry, templates};
 
 /// Herald delivers a platform's notifications to Slack.
 #[derive(Parser)]
@@ -41,7 +42,7 @@ enum Command {
     /// Runs only the fake Slack, with a page that shows the messages that arrive.
     Sandbox(SandboxArgs),
     /// Reports, part by part, whether the configuration can work. Changes nothing.
-    Check(SettingsArgs),
+    Check(CheckArgs),
     /// Prints the manifest of the Slack app that Herald needs, to paste into Slack.
     Manifest(ManifestArgs),
     /// The audit trail.
@@ -53,6 +54,9 @@ enum Command {
     /// A tenant's templates as files.
     #[command(subcommand)]
     Templates(templates::Command),
+    /// People of a tenant, from files.
+    #[command(subcommand)]
+    People(people::PeopleCommand),
     /// Prints all settings as Markdown: docs/settings.md of this version.
     Settings,
 }
@@ -68,6 +72,15 @@ struct SettingsArgs {
 }
 
 #[derive(Args)]
+struct CheckArgs {
+    /// Also checks the connection of this tenant to Slack, part by part.
+    #[arg(long, value_name = "TENANT_ID")]
+    tenant: Option<String>,
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+#[derive(Args)]
 struct SandboxArgs {
     /// The address of the page and the fake Web API.
     #[arg(long, default_value = "127.0.0.1:8081")]
@@ -78,6 +91,9 @@ struct SandboxArgs {
     /// The factor by which Slack's durations are multiplied; set slack.time_scale to the same.
     #[arg(long, default_value_t = 1.0)]
     time_scale: f64,
+    /// The number of workspaces, which share the members: 1 to 20,000.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    teams: u32,
     /// The URL to which signed events are sent. The defaults fit `herald serve` on the same
     /// machine.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080/slack/events")]
@@ -162,6 +178,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Templates(command) => Box::pin(templates::run(command, key())).await,
+        Command::People(command) => Box::pin(people::run(command, key())).await,
         Command::Audit(Audit::Verify(args)) => verify_audit(args).await,
         Command::Keys(Keys::Rotate(args)) => rotate(args).await,
         Command::Keys(Keys::Issue(grant)) => {
@@ -295,14 +312,16 @@ async fn rotate(args: SettingsArgs) -> anyhow::Result<ExitCode> {
     Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn check(args: SettingsArgs) -> anyhow::Result<ExitCode> {
-    let fine = Box::pin(check::run(&load(args)?)).await;
+async fn check(args: CheckArgs) -> anyhow::Result<ExitCode> {
+    let tenant = args.tenant.map(TenantId::parse).transpose().context("--tenant")?;
+    let fine = Box::pin(check::run(&load(args.settings)?, tenant.as_ref())).await;
     Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn manifest(args: ManifestArgs) -> anyhow::Result<ExitCode> {
-    let url = if args.url.is_some() { args.url } else { read(args.settings)?.http.public_url };
-    demo::say(&manifest::manifest(url)?);
+    let settings = read(args.settings)?;
+    let url = args.url.or(settings.http.public_url);
+    demo::say(&manifest::manifest(url, &settings.app)?);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -312,6 +331,7 @@ async fn sandbox(args: SandboxArgs) -> anyhow::Result<ExitCode> {
         addr: args.address,
         rate_limits: !args.no_rate_limits,
         time_scale: args.time_scale,
+        teams: args.teams,
         events_url: Some(args.events_url),
         interactions_url: Some(args.interactions_url),
         redirect_urls: args.redirect_urls.into_iter().map(String::from).collect(),
@@ -372,7 +392,6 @@ mod tests {
         let http = herald::http::Config::default();
         assert_eq!(sandbox.events_url, http.events_url());
         assert_eq!(sandbox.redirect_urls, [http.redirect_url()]);
-        assert_eq!(sandbox.interactions_url.host(), sandbox.events_url.host());
-        assert_eq!(sandbox.interactions_url.port(), sandbox.events_url.port());
+        assert_eq!(sandbox.interactions_url, http.interactions_url());
     }
 }

@@ -26,7 +26,9 @@ use crate::channels::Channels;
 use crate::config::Settings;
 use crate::delivery::Delivery;
 use crate::directory::Directory;
+use crate::doctor::Doctor;
 use crate::domain::capacity::slack_method::Method as SlackMethod;
+use crate::keep::Keeper;
 use crate::listen::Port;
 use crate::store::{Backend, SchemaStatus, Store};
 use crate::telemetry::{Exposition, Metrics, Watchdog};
@@ -74,6 +76,8 @@ struct Core {
     app: App,
     delivery: Delivery,
     channels: Channels,
+    keeper: Keeper,
+    doctor: Doctor,
 }
 
 /// Time allowed for the last writes, and for closing the connections to the database. With the
@@ -186,8 +190,14 @@ impl Core {
         );
         let config = app::Config {
             redirect_url: http.redirect_url(),
+            events_url: http.events_url(),
+            interactions_url: http.interactions_url(),
+            apps_url: http.apps_url(),
             connect_url: http.connect_url(),
+            identity_url: http.identity_url(),
             preview_url: http.preview_url(),
+            return_origins: http.return_origins(),
+            display_name: settings.app.display_name.trim().to_owned(),
             connect_link_lifetime: Duration::from_secs(60 * settings.process.connect_link_minutes),
             max_waiting: settings.delivery.max_waiting,
             audit: settings.audit.clone(),
@@ -201,6 +211,8 @@ impl Core {
             metrics.clone(),
             &settings.delivery,
         );
+        let keeper = Keeper::new(store.clone(), workspaces.clone(), metrics.clone());
+        let doctor = doctor(settings, &store, &workspaces, metrics)?;
         let channels = Channels::new(
             store.clone(),
             workspaces,
@@ -210,7 +222,7 @@ impl Core {
         );
         // Boxed, because the caller that starts a server holds this in its own future.
         Box::pin(app.keys().refresh()).await?;
-        Ok(Self { store, directory, app, delivery, channels })
+        Ok(Self { store, directory, app, delivery, channels, keeper, doctor })
     }
 }
 
@@ -234,11 +246,13 @@ impl Parts {
 
     /// Starts the loops. Those that calls depend on run until no new call is taken.
     fn spawn_loops(&mut self, core: Core, issuers: Issuers, watchdog: Watchdog) {
-        let Core { store, directory, app, delivery, channels } = core;
+        let Core { store, directory, app, delivery, channels, keeper, doctor } = core;
         let (close, stop) = (&self.close, &self.stop);
         let tasks = &mut self.tasks;
         tasks.spawn(background("delivery", delivery.run(stop.clone())));
         tasks.spawn(background("the channels", channels.run(stop.clone())));
+        tasks.spawn(background("the tokens", keeper.run(stop.clone())));
+        tasks.spawn(background("the doctor", doctor.run(stop.clone())));
         let follower = directory.clone().run_follower(stop.clone());
         tasks.spawn(background("the directory's follower", follower));
         let inbox = directory.clone().run_inbox(stop.clone());
@@ -248,6 +262,11 @@ impl Parts {
         tasks.spawn(background("the audit trail", app.trail().clone().run(close.clone())));
         tasks.spawn(background("the API keys", app.keys().clone().run(close.clone())));
         tasks.spawn(background("the notices of channels", app.clone().run_notices(stop.clone())));
+        tasks.spawn(background("the Home tabs", app.clone().run_homes(stop.clone())));
+        let connections = app.clone().run_connections(stop.clone());
+        tasks.spawn(background("the watchers of connections", connections));
+        let erasing = app.clone().run_leaving(stop.clone());
+        tasks.spawn(background("the erasures of workspaces", erasing));
         tasks.spawn(background("the issuers of tokens", issuers.run(close.clone())));
         let (serving, readiness) = (self.serving.clone(), self.readiness.clone());
         let watching = watch(store, watchdog, serving, readiness, stop.clone());
@@ -301,6 +320,17 @@ fn callers(config: &rpc::Config) -> Result<(rpc::Callers, Issuers), Error> {
     let callers =
         rpc::Callers::new(&config.callers, issuers.clone(), config.insecure, config.address);
     Ok((callers.map_err(Error::Setting)?, issuers))
+}
+
+fn doctor(
+    settings: &Settings,
+    store: &Store,
+    workspaces: &Workspaces,
+    metrics: &Metrics,
+) -> Result<Doctor, Error> {
+    let (store, workspaces, metrics) = (store.clone(), workspaces.clone(), metrics.clone());
+    Doctor::new(store, workspaces, metrics, &settings.doctor, &settings.alerts)
+        .map_err(|sentence| Error::Setting(format!("alerts.{sentence}")))
 }
 
 /// A SQLite file belongs to one process, so that process migrates it. A PostgreSQL database is

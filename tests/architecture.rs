@@ -58,6 +58,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("workspace", &["domain", "telemetry", "slack", "store"]),
     ("directory", &["domain", "telemetry", "slack", "store", "workspace"]),
     ("channels", &["domain", "telemetry", "slack", "store", "workspace", "directory"]),
+    ("keep", &["domain", "telemetry", "store", "workspace"]),
+    ("doctor", &["domain", "telemetry", "web", "store", "workspace"]),
     ("app", &["domain", "telemetry", "slack", "store", "workspace", "directory"]),
     ("delivery", &["domain", "telemetry", "slack", "store", "workspace", "directory"]),
     ("listen", &["domain", "telemetry"]),
@@ -100,6 +102,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "directory",
             "app",
             "channels",
+            "doctor",
             "delivery",
             "listen",
             "tokens",
@@ -118,6 +121,8 @@ const LAYERS: &[(&str, &[&str])] = &[
             "directory",
             "app",
             "channels",
+            "keep",
+            "doctor",
             "delivery",
             "listen",
             "tokens",
@@ -131,7 +136,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 
 /// The top: these may import everything. Nothing below imports them, and only they import
 /// `sandbox`.
-const TOP: &[&str] = &["main", "lib", "demo", "keys", "check", "manifest", "templates"];
+const TOP: &[&str] = &["main", "lib", "demo", "keys", "check", "manifest", "templates", "people"];
 
 /// Outside crates that only certain modules may use. Test code may use them anywhere.
 const OWNERS: &[(&str, &[&str])] = &[
@@ -146,7 +151,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("tonic_prost", &["rpc"]),
     ("tonic_reflection", &["rpc", "server", "main"]),
     ("tonic_types", &["rpc", "templates"]),
-    ("reqwest", &["slack", "sandbox", "store", "tokens", "web"]),
+    ("reqwest", &["slack", "sandbox", "store", "tokens", "web", "doctor"]),
     ("jsonwebtoken", &["tokens"]),
     ("ring", &["tokens"]),
     ("governor", &["listen"]),
@@ -158,7 +163,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("axum", &["http", "sandbox", "server"]),
     ("similar", &["templates"]),
     ("toml", &["templates"]),
-    ("anyhow", &["main", "demo", "templates"]),
+    ("anyhow", &["main", "demo", "templates", "people"]),
 ];
 
 /// Dependencies that `domain` may use: they only compute.

@@ -25,8 +25,10 @@ mod fair;
 mod floor;
 mod lanes;
 mod latency;
+mod one_feed;
 mod overload;
 mod pacing;
+mod processes;
 mod resolve;
 mod retention;
 mod stage;
@@ -34,6 +36,7 @@ mod start;
 mod templates;
 mod told;
 mod watchers;
+mod workspaces;
 
 use std::time::Duration;
 
@@ -134,6 +137,9 @@ async fn run() {
         }
         if wanted("overload") {
             overload::run(database, effort).await;
+        }
+        if wanted("workspaces") {
+            Box::pin(workspaces::run(database, effort)).await;
         }
     }
 }

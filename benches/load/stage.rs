@@ -123,7 +123,7 @@ impl Stage {
         settings.extend(plan.settings.iter().cloned());
         settings.extend(store_settings(&store));
         let log = dir.path().join("log");
-        let (process, rpc, health) = serve(&settings, &log).await;
+        let (process, rpc, health, _) = serve(&settings, &log).await;
         let channel =
             Channel::from_shared(format!("http://{rpc}")).unwrap().connect().await.unwrap();
         let stage = Self { sandbox, store, channel, process, rpc, health, settings, dir };
@@ -133,9 +133,24 @@ impl Stage {
 
     /// Another replica.
     pub(crate) async fn another(&self) -> (Child, HeraldServiceClient<Channel>) {
-        let (process, rpc, _) = serve(&self.settings, &self.dir.path().join("another")).await;
+        let (process, rpc, ..) = serve(&self.settings, &self.dir.path().join("another")).await;
         let channel = Channel::from_shared(format!("http://{rpc}")).unwrap().connect().await;
         (process, HeraldServiceClient::new(channel.unwrap()))
+    }
+
+    /// A replica that is measured by itself; `log` is the name of its file.
+    pub(crate) async fn replica(&self, log: &str) -> Replica {
+        let since = Instant::now();
+        let (process, rpc, _, http) = serve(&self.settings, &self.dir.path().join(log)).await;
+        let took = since.elapsed();
+        let channel = Channel::from_shared(format!("http://{rpc}")).unwrap().connect().await;
+        Replica { process, channel: channel.unwrap(), http, took }
+    }
+
+    /// Kills the process with which the stage began.
+    pub(crate) fn end(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
     }
 
     pub(crate) fn herald(&self) -> HeraldServiceClient<Channel> {
@@ -221,6 +236,22 @@ impl Drop for Stage {
     }
 }
 
+/// A process beside the one of the stage; killed when dropped.
+pub(crate) struct Replica {
+    pub(crate) process: Child,
+    pub(crate) channel: Channel,
+    pub(crate) http: SocketAddr,
+    /// From the start of the process until it reported that it serves.
+    pub(crate) took: Duration,
+}
+
+impl Drop for Replica {
+    fn drop(&mut self) {
+        self.process.kill().ok();
+        self.process.wait().ok();
+    }
+}
+
 /// Resident bytes of a process: now, and the peak.
 pub(crate) fn memory(process: u32) -> (u64, u64) {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
@@ -270,11 +301,12 @@ pub(crate) fn command(name: &str, settings: &[String]) -> Command {
     command
 }
 
-/// Starts `herald serve` on free ports and waits until it reports that it serves.
+/// Starts `herald serve` on free ports and waits until it reports that it serves. Its addresses are
+/// those of gRPC, health and HTTP.
 pub(crate) async fn serve(
     settings: &[String],
     log: &std::path::Path,
-) -> (Child, SocketAddr, SocketAddr) {
+) -> (Child, SocketAddr, SocketAddr, SocketAddr) {
     let mut command = command("serve", settings);
     for name in ["rpc.address", "rpc.health_address", "http.address"] {
         command.args(["--set", &format!("{name}=127.0.0.1:0")]);
@@ -286,13 +318,13 @@ pub(crate) async fn serve(
         addresses = text.lines().find(|line| line.contains("\"serving\"")).map(|line| {
             let line: Value = serde_json::from_str(line).unwrap();
             let address = |name: &str| line[name].as_str().unwrap().parse().unwrap();
-            (address("rpc"), address("health"))
+            (address("rpc"), address("health"), address("http"))
         });
         addresses.is_some()
     })
     .await;
-    let (rpc, health) = addresses.unwrap();
-    (process, rpc, health)
+    let (rpc, health, http) = addresses.unwrap();
+    (process, rpc, health, http)
 }
 
 /// Polls every millisecond: other processes give no signal.
@@ -302,6 +334,11 @@ pub(crate) async fn until(what: &str, mut look: impl AsyncFnMut() -> bool) {
         assert!(since.elapsed() < PATIENCE, "timed out: {what}");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
+}
+
+/// One of many tenants, counted from 1: the first one is [`TENANT`].
+pub(crate) fn tenant(number: usize) -> String {
+    if number == 1 { TENANT.to_owned() } else { format!("tenant-{number}") }
 }
 
 fn member(number: usize) -> Value {

@@ -47,6 +47,14 @@ mod m20260101_000028_previews;
 mod m20260101_000029_channels;
 mod m20260101_000030_awaiting;
 mod m20260101_000031_connect_scopes;
+mod m20260101_000032_slack_apps;
+mod m20260101_000033_connections;
+mod m20260101_000034_leaving;
+mod m20260101_000035_keeping;
+mod m20260101_000036_checkups;
+mod m20260101_000037_feed_of_all;
+mod m20260101_000038_identity_links;
+mod m20260101_000039_revoking;
 pub mod online;
 
 /// Called by a migration that removes something that binaries before the migration `known` use.
@@ -95,6 +103,14 @@ impl MigratorTrait for Migrator {
             Box::new(m20260101_000029_channels::Migration),
             Box::new(m20260101_000030_awaiting::Migration),
             Box::new(m20260101_000031_connect_scopes::Migration),
+            Box::new(m20260101_000032_slack_apps::Migration),
+            Box::new(m20260101_000033_connections::Migration),
+            Box::new(m20260101_000034_leaving::Migration),
+            Box::new(m20260101_000035_keeping::Migration),
+            Box::new(m20260101_000036_checkups::Migration),
+            Box::new(m20260101_000037_feed_of_all::Migration),
+            Box::new(m20260101_000038_identity_links::Migration),
+            Box::new(m20260101_000039_revoking::Migration),
         ]
     }
 }

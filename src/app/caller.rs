@@ -4,7 +4,7 @@
 
 use super::Error;
 pub use crate::domain::access::caller::{Caller, Reach, Role};
-use crate::domain::access::{Cell, Refusal, Right, Who, Whose};
+use crate::domain::access::{About, Cell, Refusal, Right, Who, Whose};
 use crate::domain::ids::{TenantId, UserId};
 
 /// The platform user on whose behalf a call is made, with the platform's permissions.
@@ -33,13 +33,7 @@ impl Caller {
         if !self.reach.contains(tenant) {
             return Err(Error::denied("TENANT_NOT_ALLOWED", "this caller may not use this tenant"));
         }
-        let Some(actor) = actor else {
-            return Ok(match &self.role {
-                Role::Service => Acting::Service,
-                Role::User(id) => Acting::Person { id: id.clone(), who: Who::User },
-                Role::Administrator => Acting::Administrator,
-            });
-        };
+        let Some(actor) = actor else { return Ok(by_role(self)) };
         if !self.may_act_for_users {
             return Err(Error::denied(
                 "ACTOR_NOT_ALLOWED",
@@ -59,6 +53,15 @@ impl Caller {
         }
         let who = if actor.edit_own_profile { Who::Editor } else { Who::Actor };
         Ok(Acting::Person { id: actor.user_id.clone(), who })
+    }
+}
+
+/// The acting party of a call without an actor.
+fn by_role(caller: &Caller) -> Acting {
+    match &caller.role {
+        Role::Service => Acting::Service,
+        Role::User(id) => Acting::Person { id: id.clone(), who: Who::User },
+        Role::Administrator => Acting::Administrator,
     }
 }
 
@@ -89,6 +92,18 @@ impl Acting {
 pub(super) fn may(right: &Right, acting: Acting) -> Result<Acting, Error> {
     heed(right, &acting, Whose::Other)?;
     Ok(acting)
+}
+
+/// Checks a right of a call that names no tenant, and so no actor.
+pub(super) fn may_beyond_tenants(right: &Right, caller: &Caller) -> Result<(), Error> {
+    heed(right, &by_role(caller), Whose::Other)?;
+    if right.about == About::AllTenants && caller.reach != Reach::All {
+        return Err(Error::denied(
+            "ROLE_NOT_ALLOWED",
+            "only a caller for all tenants may make this call",
+        ));
+    }
+    Ok(())
 }
 
 /// The same for one person.

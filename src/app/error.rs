@@ -110,6 +110,16 @@ impl Error {
         Self::Unavailable { what: NEWER_TEMPLATE, retry_after: NEWER_RETRY }
     }
 
+    /// The tenant is being deleted, or was deleted lately.
+    #[must_use]
+    pub fn tenant_deleted() -> Self {
+        Self::Precondition {
+            reason: "TENANT_DELETED",
+            sentence: "the tenant is being deleted, or was deleted less than two hours ago: use \
+                       another tenant_id",
+        }
+    }
+
     #[must_use]
     pub fn invalid(field: impl Into<String>, problem: impl ToString) -> Self {
         Self::Invalid(vec![Violation::new(field, problem)])
@@ -136,8 +146,9 @@ const DATABASE_RETRY: Duration = Duration::from_secs(1);
 /// An event type whose definition only a newer release can read.
 const NEWER_EVENT_TYPE: &str = "an event type of a newer release";
 
-/// The work left after DeletePerson erased as many messages as one call does.
-const THE_REST: &str = "the rest of the deletion, which a repeated call continues,";
+/// The work left after DeletePerson, RenamePerson, MergePeople or Disconnect ended, changed or
+/// erased as many messages as one call does.
+const THE_REST: &str = "the rest of the work, which a repeated call continues,";
 
 /// A template that only a newer release can read.
 const NEWER_TEMPLATE: &str = "a template of a newer release";
@@ -172,6 +183,7 @@ impl From<store::Error> for Error {
                 tracing::error!(%error, "data keys cannot be decrypted");
                 Self::Unavailable { what: "the key service", retry_after: 5 * DATABASE_RETRY }
             }
+            store::Error::TenantDeleted => Self::tenant_deleted(),
             store::Error::Unfinished(_) => {
                 tracing::info!(%error, "a call did a part of its work");
                 Self::Unavailable { what: THE_REST, retry_after: DATABASE_RETRY }
@@ -192,6 +204,13 @@ impl From<workspace::Error> for Error {
             workspace::Error::Store(error) => error.into(),
             workspace::Error::Busy { after } => {
                 Self::Unavailable { what: "Slack's rate limit", retry_after: after }
+            }
+            workspace::Error::Renewing { after } => {
+                Self::Unavailable { what: "the token of the workspace", retry_after: after }
+            }
+            workspace::Error::Migrating { after } => {
+                let what = "the workspace, which moves into an organization,";
+                Self::Unavailable { what, retry_after: after }
             }
             workspace::Error::Reconnect { .. } => Self::Precondition {
                 reason: "RECONNECT_REQUIRED",

@@ -6,6 +6,7 @@ use super::{App, Call, Error};
 use crate::directory::{self, View};
 use crate::domain::access;
 use crate::domain::directory::snapshot::SnapshotCounts;
+use crate::domain::features::{self, Feature, FeatureState};
 use crate::domain::ids::{InstallationId, TenantId};
 use crate::domain::limits;
 use crate::domain::settings::Settings;
@@ -13,7 +14,6 @@ use crate::domain::time::Timestamp;
 use crate::store::{
     ChannelCounts, ConnectAttempt, DirectoryState, FieldsProgress, Installation, TenantFacts,
 };
-use crate::workspace::scopes;
 
 /// Everything an administrator sees about a tenant.
 pub struct Overview {
@@ -37,10 +37,10 @@ pub struct MappingProblem {
 }
 
 /// The connected workspace.
+#[derive(Debug, Clone)]
 pub struct Workspace {
     pub installation: Installation,
-    /// Features that wait, each with the scopes that are missing.
-    pub missing: Vec<(&'static str, Vec<&'static str>)>,
+    pub features: Vec<(&'static Feature, FeatureState)>,
     /// `None` before the first reading was tried.
     pub directory: Option<DirectoryState>,
     /// The progress of fetching custom profile fields; `None` if the mapping reads none.
@@ -64,7 +64,7 @@ impl App {
         };
         let attempt = self.store.tenancy().latest_connect(&call.tenant).await?;
         let channels = self.store.channels().count(&call.tenant).await?;
-        let TenantFacts { settings, installation, now } = facts;
+        let TenantFacts { settings, installation, now, .. } = facts;
         let mapping = match self.directory.mapping(&settings).await {
             Ok(mapping) => mapping,
             Err(directory::Error::Mapping(error)) => {
@@ -93,6 +93,19 @@ impl App {
         Ok(Overview { settings: tenant.settings, attempt, workspace, problems, channels })
     }
 
+    /// A workspace without its member list.
+    pub(super) fn bare_workspace(&self, installation: Installation, others: usize) -> Workspace {
+        Workspace {
+            features: features::states(&installation.scopes, self.workspaces.features_off()),
+            directory: None,
+            fields: None,
+            counts: None,
+            directory_stale: false,
+            others,
+            installation,
+        }
+    }
+
     async fn workspace(
         &self,
         tenant: &TenantId,
@@ -101,7 +114,7 @@ impl App {
         view: View,
     ) -> Result<Workspace, Error> {
         Ok(Workspace {
-            missing: scopes::missing(&installation.scopes),
+            features: features::states(&installation.scopes, self.workspaces.features_off()),
             directory: self.directory.status(installation.id).await?,
             fields: if reads_fields {
                 self.directory.fields_progress(installation.id).await?

@@ -3,6 +3,7 @@
 //! Every operation takes a [`Call`] (the caller, the tenant, the actor) and checks permission
 //! before any lookup.
 
+mod connect_end;
 mod error;
 pub mod records;
 
@@ -12,7 +13,7 @@ mod caller;
 mod cancel_notification;
 mod changes;
 mod clear_identity;
-mod connect;
+mod connect_scopes;
 mod delete_person;
 mod estimate;
 pub mod event_types;
@@ -20,12 +21,16 @@ pub mod feeds;
 pub mod get_notification;
 pub mod get_person;
 pub mod get_preferences;
+mod home_queue;
 mod keys;
+pub mod leave;
 mod list_audit;
 pub mod list_event_types;
 mod list_failed;
 mod list_notifications;
 mod refresh_directory;
+mod rename_person;
+pub mod slack_app;
 mod take_event;
 mod tenant;
 mod tenant_types;
@@ -36,8 +41,12 @@ pub mod watch_deliveries;
 
 mod direct;
 pub mod get_workspace;
+pub mod identity_link;
 pub mod match_coverage;
+mod merge_people;
 pub mod notify;
+pub mod operators;
+pub mod pin_identities;
 mod pin_identity;
 pub mod replay_deliveries;
 pub mod resolve_identity;
@@ -48,19 +57,31 @@ pub mod trail;
 pub mod watch_notification;
 
 pub mod channels;
+pub mod check_connection;
+mod connect;
 pub mod list_people;
 pub mod preview_template;
+pub mod watch_workspace;
+
+mod open_home;
+
+mod choose_team;
+
+pub mod slack_app_manifest;
+mod take_interaction;
 
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-pub use crate::workspace::Unsupported;
 pub use caller::{Acting, Actor, Caller, Reach, Role};
-pub use connect::{Callback, ConnectLink, Connected, Cookie, LinkUse, Start, Unusable};
+pub use choose_team::{ChosenTeam, TEAM};
+pub use connect::{Callback, ConnectLink, ConnectWish, LinkUse};
+pub use connect_end::{ConnectEnd, Connected, Cookie, LackingFeature, Start, TeamOption, Unusable};
 pub use error::{Error, Violation};
 pub use keys::{KeyHolder, Keys};
 pub use take_event::{SignedRequest, Taken};
+pub use take_interaction::InteractionTaken;
 pub use trail::{Config as AuditConfig, Trail};
 
 use crate::directory::{Directory, Turns};
@@ -88,10 +109,14 @@ pub struct App {
     recent_words: templates::RecentWords,
     /// Changes of each tenant's settings, event types and templates.
     changes: changes::Changes,
+    /// One task of this replica at a time ends installations that no tenant uses.
+    ending: Arc<tokio::sync::Mutex<()>>,
     /// Bounds the planning of large calls.
     turns: Turns,
     trail: Trail,
     keys: Keys,
+    /// Home tabs that people opened and that are not published yet.
+    homes: home_queue::OpenedHomes,
 }
 
 /// The settings of this layer.
@@ -100,10 +125,22 @@ pub struct Config {
     /// The address that Slack sends people back to: the public address of `/slack/oauth/callback`.
     /// Each attempt has its own address below it.
     pub redirect_url: url::Url,
+    /// The address to which Slack sends the events of the deployment's app.
+    pub events_url: url::Url,
+    /// The address to which Slack sends the interactions of the deployment's app.
+    pub interactions_url: url::Url,
+    /// The public address below which the apps of tenants have their addresses.
+    pub apps_url: url::Url,
     /// The public address of the page that a connect link opens.
     pub connect_url: url::Url,
+    /// The public address of the page that an identity link opens.
+    pub identity_url: url::Url,
     /// The public address below which browsers get previews.
     pub preview_url: url::Url,
+    /// The origins to which a connect link may send the browser back.
+    pub return_origins: Vec<url::Origin>,
+    /// The platform's name on the pages of connecting.
+    pub display_name: String,
     /// How long a connect link works.
     pub connect_link_lifetime: std::time::Duration,
     /// Messages of one tenant that may wait at the same time.
@@ -188,9 +225,11 @@ impl App {
             recent_types,
             recent_words,
             changes: changes::Changes::default(),
+            ending: Arc::default(),
             turns,
             trail,
             keys,
+            homes: home_queue::OpenedHomes::default(),
         }
     }
 

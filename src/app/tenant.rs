@@ -36,12 +36,16 @@ pub(super) struct Known {
 }
 
 impl App {
-    /// The tenant, or [`Error::NotFound`]: it exists from an administrator's first call.
+    /// The tenant, or [`Error::NotFound`]: it exists from an administrator's first call. One that
+    /// is being deleted is refused.
     pub(super) async fn tenant(&self, id: &TenantId) -> Result<Tenant, Error> {
         let Some(facts) = self.store.tenancy().tenant_facts(id).await? else {
             return Err(Error::NotFound("tenant"));
         };
-        let store::TenantFacts { settings, installation, now } = facts;
+        let store::TenantFacts { settings, installation, now, deleting, .. } = facts;
+        if deleting {
+            return Err(Error::tenant_deleted());
+        }
         let mapping = self.directory.mapping(&settings).await?;
         Ok(Tenant { id: id.clone(), settings, mapping, installation, now })
     }

@@ -151,10 +151,19 @@ impl Trail {
     /// Notes that a browser came back from Slack that had not opened the link, and was refused. It
     /// is counted like the refusals of unknown callers: no person is signed in.
     pub(super) fn refused_browser(&self, tenant: &TenantId) {
+        self.other_browser(tenant, audit::COMPLETE_CONNECT);
+    }
+
+    /// The same for an identity link.
+    pub(super) fn refused_identity_browser(&self, tenant: &TenantId) {
+        self.other_browser(tenant, audit::PROVE_IDENTITY);
+    }
+
+    fn other_browser(&self, tenant: &TenantId, action: &str) {
         let kind = AuditKind {
             tenant: Some(tenant.clone()),
             actor: None,
-            action: audit::COMPLETE_CONNECT.to_owned(),
+            action: action.to_owned(),
             outcome: AuditOutcome::Refused,
             reason: "other_browser".to_owned(),
             object: String::new(),

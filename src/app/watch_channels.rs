@@ -4,11 +4,13 @@
 use super::feeds::{BATCH, Batch, FeedKind, FeedPlace};
 use super::{App, Call, Error};
 use crate::domain::access;
+use crate::domain::ids::TenantId;
 use crate::store::{ChannelChange, Store};
 
 /// A reader of the feed.
 pub struct FeedOfChannels {
     store: Store,
+    tenant: TenantId,
     place: FeedPlace,
 }
 
@@ -24,8 +26,9 @@ impl App {
         if !self.store.tenancy().tenant_exists(&call.tenant).await? {
             return Err(Error::NotFound("tenant"));
         }
-        let (news, after) = self.news(FeedKind::Channels, &call.tenant, after).await?;
-        Ok(FeedOfChannels { store: self.store.clone(), place: FeedPlace::new(news, after) })
+        let tenant = call.tenant.clone();
+        let (news, after) = self.news(FeedKind::Channels(tenant.clone()), after).await?;
+        Ok(FeedOfChannels { store: self.store.clone(), tenant, place: FeedPlace::new(news, after) })
     }
 }
 
@@ -33,8 +36,8 @@ impl FeedOfChannels {
     /// Waits for the next changes.
     pub async fn next(&mut self) -> Result<Batch<ChannelChange>, Error> {
         loop {
-            let (tenant, after) = self.place.next().await?;
-            let page = self.store.channel_feed().changes(&tenant, after, BATCH).await?;
+            let after = self.place.next().await?;
+            let page = self.store.channel_feed().changes(&self.tenant, after, BATCH).await?;
             if let Some(batch) = self.place.take(page.changes, page.span).await? {
                 return Ok(batch);
             }

@@ -51,7 +51,7 @@ impl App {
         let only = call.may_see(&access::WATCH_NOTIFICATION)?;
         // Before the notification is read: a change between the two is read twice rather than
         // never.
-        let (news, after) = self.news(FeedKind::Deliveries, &call.tenant, None).await?;
+        let (news, after) = self.news(FeedKind::Deliveries(call.tenant.clone()), None).await?;
         let record = self.seen(call, id, only.as_ref()).await?;
         let told = record.deliveries.iter().map(|d| (d.id, (d.state, d.updated_at))).collect();
         Ok(NotificationWatch {

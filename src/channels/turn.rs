@@ -279,7 +279,9 @@ impl ChannelWork {
         let installation = self.installation()?;
         let bot = Box::pin(self.channels.inner.workspaces.bot_user(installation)).await;
         bot.map_err(|error| match error {
-            workspace::Error::Busy { after } => Interruption::Later(after),
+            workspace::Error::Busy { after }
+            | workspace::Error::Renewing { after }
+            | workspace::Error::Migrating { after } => Interruption::Later(after),
             workspace::Error::Store(error) => Interruption::Failed(error.into()),
             _ => Interruption::Later(self.timing().look_again),
         })
@@ -431,6 +433,9 @@ fn meaning(error: workspace::Error, place: &LinePlace) -> Result<Denied, Interru
     Err(match error {
         workspace::Error::Busy { after } | workspace::Error::Slack(Slack::Throttled { after }) => {
             Interruption::Later(place.turned_away(after, Instant::now()))
+        }
+        workspace::Error::Renewing { after } | workspace::Error::Migrating { after } => {
+            Interruption::Later(after)
         }
         workspace::Error::Slack(Slack::Rejected { code, .. }) => return Ok(Denied::Refused(code)),
         workspace::Error::Slack(Slack::MissingScope { .. }) => return Ok(Denied::Scopes),

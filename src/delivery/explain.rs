@@ -51,7 +51,7 @@ fn outcome(settle: &Settle) -> &'static str {
         Settle::Ended(end) => end.code(),
         Settle::Failed { reason, .. } | Settle::Parked { reason, .. } => reason.code(),
         Settle::Moved { .. } | Settle::Resolve => "moved",
-        Settle::Paused { .. } => "reconnect_required",
+        Settle::Paused { .. } | Settle::Aside => "reconnect_required",
         _ => "send",
     }
 }
@@ -77,6 +77,7 @@ pub(super) fn added(turn: &Turn<'_>, mut trace: Trace, settle: &Settle) -> Optio
         Settle::Deferred { after } => Some(wait(Cause::Budget, Some(now.plus(*after)), None)),
         Settle::Wait { after, .. } => Some(wait(Cause::Throttled, Some(now.plus(*after)), None)),
         Settle::Paused { code } => Some(wait(Cause::TokenDead, None, Some(code))),
+        Settle::Aside => Some(Wait::new(Cause::TokenDead, now, None)),
         Settle::Probe { after, code } => {
             Some(wait(Cause::Unknown, Some(now.plus(*after)), Some(code)))
         }

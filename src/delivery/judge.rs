@@ -8,13 +8,14 @@ use super::turn::Turn;
 use crate::directory::View;
 use crate::domain::channels::place::ChannelPlace;
 use crate::domain::delivery::admission::{
-    Admitted, ChannelLane, Facts, HeadDecision, InLane, LaneMember, Message, admit,
+    Admitted, ChannelLane, Departure, Facts, HeadDecision, InLane, LaneMember, Message, admit,
 };
 use crate::domain::delivery::{End, Settle};
 use crate::domain::ids::{InstallationId, SlackUserId};
-use crate::domain::settings::Settings;
+use crate::domain::reason::Cancellation;
+use crate::domain::settings::{Identity, Settings};
 use crate::domain::time::Timestamp;
-use crate::store::{self, Head, Installation};
+use crate::store::{self, DISCONNECTED, Head, Installation};
 
 impl Delivery {
     /// Checks the head; `None`: it may be sent.
@@ -27,23 +28,23 @@ impl Delivery {
             store.people().facts(&head.tenant, users),
             self.channel_place(head),
         )?;
+        let departure = tenant.as_ref().and_then(|tenant| tenant.departure);
+        let moved_from = tenant.as_ref().and_then(|tenant| tenant.moved_from);
+        let kept = self.kept_step(turn, departure).await?;
         let (settings, connected) =
             tenant.map(|tenant| (tenant.settings, tenant.installation)).unzip();
         let (settings, connected) = (settings.as_ref(), connected.flatten());
-        let stored = head.user.as_ref().and_then(|user| people.people.remove(user));
-        let identity = stored.and_then(|stored| stored.identity);
+        let identity = head.user.as_ref().and_then(|user| people.people.remove(user)?.identity);
         let chosen = head.user.as_ref().and_then(|user| people.preferences.remove(user));
         let preferences = chosen.unwrap_or_default();
         let member = head.user.as_ref().and_then(|_| SlackUserId::parse(claim.lane.as_str()).ok());
-        let corrected = identity.as_ref().filter(|identity| {
-            identity.installation != claim.installation
-                || Some(&identity.slack_user_id) != member.as_ref()
-        });
+        let elsewhere = |it: &&Identity| !is_at(it, claim.installation, member.as_ref());
+        let corrected = identity.as_ref().filter(elsewhere);
         let view = match (settings, &member) {
             (Some(settings), Some(_)) => self.list(claim.installation, settings).await,
             _ => View::default(),
         };
-        let dead = connected.as_ref().and_then(Installation::dead);
+        let dead = connected.as_ref().and_then(Installation::paused);
         let member_kind = match &member {
             // A dead token cannot be used to ask, and nothing will be sent.
             Some(member) if connected.is_some() && dead.is_none() => {
@@ -69,12 +70,35 @@ impl Delivery {
             connected: connected.as_ref().map(|connected| (connected.id, connected)),
         });
         let lane = InLane { installation: claim.installation, person, dead };
-        let decision = admitted
-            .and_then(|admitted| step(&admitted, &lane, claim.lane.as_str(), channel.as_ref()));
-        let verdict = as_settle(decision);
+        let decision = admitted.and_then(|admitted| {
+            not_left(moved_from, claim.installation)?;
+            step(&admitted, &lane, claim.lane.as_str(), channel.as_ref())
+        });
+        let verdict = as_settle(unless_it_waits(decision, departure, kept));
         let (now, settled) = (turn.now(), verdict.as_ref());
         turn.note(explain::decision(head, now, settings, &preferences, identity, settled));
         Ok(verdict)
+    }
+
+    /// The step of a message whose tenant left this workspace and keeps its messages; `None`: the
+    /// message ends. The lane must not sleep while other tenants use the workspace, because their
+    /// messages wait there too (invariant I8): the kept message then waits outside the lane. A
+    /// change of earlier messages cannot wait outside it.
+    async fn kept_step(
+        &self,
+        turn: &Turn<'_>,
+        departure: Option<Departure>,
+    ) -> Result<Option<HeadDecision<'static>>, store::Error> {
+        let pause = Some(HeadDecision::Pause { code: DISCONNECTED });
+        if departure != Some(Departure::Keeps) {
+            return Ok(pause);
+        }
+        let workspace = self.inner.store.tenancy().installation(turn.claim.installation).await?;
+        if workspace.is_none_or(|workspace| workspace.dead() == Some(DISCONNECTED)) {
+            return Ok(pause);
+        }
+        let outside = turn.head.user.as_ref().map_or(HeadDecision::Aside, |_| HeadDecision::Find);
+        Ok(turn.head.action.speaks().then_some(outside))
     }
 
     /// Where the channel of a head is now, if its call named the channel by its key.
@@ -96,6 +120,20 @@ impl Delivery {
             View::default()
         })
     }
+}
+
+/// Whether an identity is this member of this workspace.
+fn is_at(identity: &Identity, installation: InstallationId, member: Option<&SlackUserId>) -> bool {
+    identity.installation == installation && Some(&identity.slack_user_id) == member
+}
+
+/// A message in a lane of the workspace that the tenant had before its present one ends, as after a
+/// Disconnect with its default choice (docs/leaving.md).
+fn not_left(moved_from: Option<InstallationId>, lane: InstallationId) -> Result<(), End> {
+    if moved_from == Some(lane) {
+        return Err(End::Canceled(Cancellation::Disconnected));
+    }
+    Ok(())
 }
 
 /// The step of an admitted head: to its channel, if the channel moved; otherwise as in any lane.
@@ -128,6 +166,19 @@ fn message(head: &Head, now: Timestamp) -> Message<'_> {
     }
 }
 
+/// A message of a tenant that left its workspace waits for the next connection, by the step `kept`,
+/// or ends for that reason.
+fn unless_it_waits<'l>(
+    decision: Result<HeadDecision<'l>, End>,
+    departure: Option<Departure>,
+    kept: Option<HeadDecision<'l>>,
+) -> Result<HeadDecision<'l>, End> {
+    decision.or_else(|end| {
+        Departure::waits(departure, end)?;
+        kept.ok_or(End::Canceled(Cancellation::Disconnected))
+    })
+}
+
 /// The decision in the store's terms; `None`: the message is sent.
 fn as_settle(decision: Result<HeadDecision<'_>, End>) -> Option<Settle> {
     match decision {
@@ -136,6 +187,7 @@ fn as_settle(decision: Result<HeadDecision<'_>, End>) -> Option<Settle> {
             Some(Settle::Moved { installation, lane: lane.to_owned() })
         }
         Ok(HeadDecision::Find) => Some(Settle::Resolve),
+        Ok(HeadDecision::Aside) => Some(Settle::Aside),
         Ok(HeadDecision::Pause { code }) => Some(Settle::Paused { code: code.to_owned() }),
         Err(End::Failed(reason)) => Some(Settle::Failed { reason, code: None }),
         Err(end) => Some(Settle::Ended(end)),
@@ -158,6 +210,7 @@ mod tests {
                 Some(Settle::Moved { installation, lane: "U2".into() }),
             ),
             (Ok(HeadDecision::Find), Some(Settle::Resolve)),
+            (Ok(HeadDecision::Aside), Some(Settle::Aside)),
             (
                 Ok(HeadDecision::Pause { code: "token_revoked" }),
                 Some(Settle::Paused { code: "token_revoked".into() }),

@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use super::Delivery;
 use super::turn::Turn;
+use crate::domain::delivery::admission::Departure;
 use crate::domain::delivery::{Probe, Settle, next_after_probe};
 use crate::domain::ids::{ChannelId, DeliveryId, SlackUserId};
 use crate::domain::time::Timestamp;
 use crate::slack::{self, HistoryMessage, Range};
-use crate::store::{self, Installation, SettleContext};
+use crate::store::{self, DISCONNECTED, Installation, SettleContext};
 use crate::workspace;
 
 /// The clocks of Slack and of the database may differ by this much: by a step of ten minutes, and
@@ -100,8 +101,8 @@ impl Delivery {
     }
 
     async fn search(&self, turn: &Turn<'_>) -> Result<Look, store::Error> {
-        let (claim, head, tenancy) = (turn.claim, &turn.head, self.inner.store.tenancy());
-        let Some(installation) = tenancy.installation(claim.installation).await? else {
+        let (claim, head) = (turn.claim, &turn.head);
+        let Some(installation) = self.workspace_of(turn).await? else {
             return Ok(Look::Saw(Probe::Unreadable));
         };
         let channel = match self.conversation(turn).await {
@@ -160,6 +161,19 @@ impl Delivery {
         Ok(Look::Saw(Probe::Unavailable { after: self.inner.timing.retry }))
     }
 
+    /// The workspace of the head. `None`: its history can never be read again, because the tenant
+    /// left it and its messages end, or because it is not known.
+    async fn workspace_of(&self, turn: &Turn<'_>) -> Result<Option<Installation>, store::Error> {
+        let tenancy = self.inner.store.tenancy();
+        let installation = tenancy.installation(turn.claim.installation).await?;
+        if installation.as_ref().and_then(Installation::dead) != Some(DISCONNECTED) {
+            return Ok(installation);
+        }
+        let facts = tenancy.tenant_facts(&turn.head.tenant).await?;
+        let ends = facts.is_none_or(|facts| facts.departure == Some(Departure::Ends));
+        Ok(installation.filter(|_| !ends))
+    }
+
     /// Whether this look decides. Slack has 30 s from the last request that may have been made:
     /// three looks take that long, and after a recovery of the store usually more time has passed.
     ///
@@ -207,6 +221,8 @@ impl Delivery {
             workspace::Error::Reconnect { code } => Ok(Look::Dead(code)),
             workspace::Error::Unknown => Ok(Look::Saw(Probe::Unreadable)),
             workspace::Error::Busy { after }
+            | workspace::Error::Renewing { after }
+            | workspace::Error::Migrating { after }
             | workspace::Error::Slack(slack::Error::Throttled { after }) => later(after),
             workspace::Error::Late
             | workspace::Error::Slack(
@@ -296,6 +312,12 @@ mod tests {
             installed_at: Timestamp(0),
             token_version: 1,
             installed_by: None,
+            app_path: String::new(),
+            token_issued_at: Timestamp(0),
+            token_expires_at: None,
+            refresh_error: None,
+            org: None,
+            migrating_since: None,
         };
         let ours = HistoryMessage {
             ts: "1.2".into(),

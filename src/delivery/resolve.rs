@@ -23,7 +23,7 @@ use super::Delivery;
 use super::explain;
 use crate::directory::{self, Missed, View};
 use crate::domain::delivery::admission::{
-    Admitted, Facts, Message, Placement, Reached, Search, admit,
+    Admitted, Departure, Facts, Message, Placement, Reached, Search, admit,
 };
 use crate::domain::delivery::trace;
 use crate::domain::delivery::{End, State};
@@ -202,13 +202,14 @@ impl Delivery {
             Ok(user) => user,
             Err(end) => return Ok((ResolveOutcome::End(end), None)),
         };
-        let (settings, installation, stored, mut chosen) = tokio::try_join!(
-            store.tenancy().settings(tenant),
-            store.tenancy().installation_of(tenant),
+        let (facts, stored, mut chosen) = tokio::try_join!(
+            store.tenancy().tenant_facts(tenant),
             store.people().get(tenant, user),
             store.people().preferences(tenant, std::slice::from_ref(user)),
         )?;
-        let (settings, installation) = (settings.as_ref(), installation.as_ref());
+        let departure = facts.as_ref().and_then(|facts| facts.departure);
+        let settings = facts.as_ref().map(|facts| &facts.settings);
+        let installation = facts.as_ref().and_then(|facts| facts.installation.as_ref());
         let preferences: Preferences = chosen.remove(user).unwrap_or_default();
         let addressed = Addressed { resolving, settings, preferences: &preferences };
         let admitted = admit(Facts {
@@ -219,7 +220,12 @@ impl Delivery {
         });
         let admitted = match admitted {
             Ok(admitted) => admitted,
-            Err(end) => return Ok(addressed.ends(end)),
+            Err(end) => {
+                return Ok(match Departure::waits(departure, end) {
+                    Ok(()) => self.again(resolving),
+                    Err(end) => addressed.ends(end),
+                });
+            }
         };
         let (person, identity) = match stored {
             Some(stored) => (stored.person, stored.identity),
@@ -233,6 +239,12 @@ impl Delivery {
         let waited = resolving.now.since(time_of(resolving));
         let looked = self.look_for(installation, &mapping, sought, waited, desk).await?;
         Ok(self.placed(&addressed, &admitted, &person, &looked))
+    }
+
+    /// It is looked at again later.
+    fn again(&self, resolving: &Resolving) -> Resolution {
+        let waited = resolving.now.since(time_of(resolving));
+        (ResolveOutcome::Again { after: again(waited, self.inner.timing.retry) }, None)
     }
 
     /// The next place of a message that may go, by the answer about its member.

@@ -68,6 +68,7 @@ impl Delivery {
             | Settle::Acted(_)
             | Settle::Unmodifiable { .. }
             | Settle::Resolve
+            | Settle::Aside
             | Settle::Moved { .. } => {}
         }
         Ok(())

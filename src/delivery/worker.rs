@@ -257,6 +257,13 @@ impl Delivery {
         let rest = |interval| Some(LanePace { started_ago: Duration::ZERO, interval });
         match error {
             workspace::Error::Reconnect { code } => (Settle::Paused { code }, None),
+            // The lane is woken when the next token is there, or when the move has ended.
+            workspace::Error::Renewing { .. } => {
+                (Settle::Paused { code: "token_expired".to_owned() }, None)
+            }
+            workspace::Error::Migrating { .. } => {
+                (Settle::Paused { code: store::MIGRATING.to_owned() }, None)
+            }
             workspace::Error::Late => (Settle::NotWritten, None),
             workspace::Error::Busy { after } => (Settle::NotWritten, rest(after)),
             workspace::Error::Unknown => {

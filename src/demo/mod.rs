@@ -45,7 +45,9 @@ pub async fn run(exit: bool, stop: CancellationToken) -> anyhow::Result<ExitCode
     let settings = settings(&sandbox, folder.path().to_owned()).await?;
     let server = RunningServer::start(settings).await?;
     let (rpc, inbox) = (server.rpc, sandbox.url());
-    sandbox.send_events_to(events_url(server.http));
+    let urls = crate::http::Config { address: server.http, ..crate::http::Config::default() };
+    sandbox.send_events_to(urls.events_url());
+    sandbox.send_interactions_to(urls.interactions_url());
     let halt = CancellationToken::new();
     let serving = tokio::spawn(server.run(halt.clone()));
 
@@ -85,10 +87,6 @@ async fn show(sandbox: &Sandbox, rpc: SocketAddr) -> anyhow::Result<Report> {
     }
     report.watch(sandbox, platform.watch().await?, PATIENCE).await;
     Ok(report)
-}
-
-fn events_url(http: SocketAddr) -> url::Url {
-    crate::http::Config { address: http, ..crate::http::Config::default() }.events_url()
 }
 
 async fn settings(sandbox: &Sandbox, folder: std::path::PathBuf) -> anyhow::Result<Settings> {

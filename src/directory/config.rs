@@ -12,7 +12,8 @@ pub struct Config {
     /// `536870912` (512 MiB). A list that is larger than this is built again for every question, so
     /// keep the value above the size of your largest workspace (about 100 bytes a member).
     pub memory_bytes: u64,
-    /// Seconds between two full readings of a workspace's member list. Default `3600`.
+    /// Seconds between two full readings of a workspace's member list; the next one comes up to a
+    /// tenth earlier, so that readings of many workspaces spread. Default `3600`.
     pub refresh_seconds: u64,
     /// The same, at most, if events of the workspace arrive (`/slack/events`): each event postpones
     /// the next reading to `refresh_seconds` after the event, but to no later than this time after

@@ -12,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::load::PAGE_SEPARATOR;
 use super::{Directory, Error};
-use crate::domain::directory::crawl::{believable, rest};
+use crate::domain::directory::crawl::{believable, next_reading, rest};
 use crate::slack::{self, MemberJson, MembersPage};
 use crate::store::{CrawlLease, CrawledPage, Resume, Saved};
 use crate::workspace;
@@ -195,7 +195,8 @@ impl Directory {
             let in_force = in_force.unwrap_or(0);
             return Ok(CrawlEnd::Refused { members, in_force });
         }
-        Ok(match store.member_lists().publish(lease, self.refresh_interval()).await? {
+        let next = next_reading(self.refresh_interval(), rand::random());
+        Ok(match store.member_lists().publish(lease, next).await? {
             Some(generation) => CrawlEnd::Published { generation, members },
             None => CrawlEnd::Lost,
         })
@@ -260,7 +261,9 @@ enum Verdict {
 fn verdict(error: &workspace::Error) -> Verdict {
     match error {
         workspace::Error::Slack(slack::Error::Throttled { after })
-        | workspace::Error::Busy { after } => Verdict::Wait(*after),
+        | workspace::Error::Busy { after }
+        | workspace::Error::Renewing { after }
+        | workspace::Error::Migrating { after } => Verdict::Wait(*after),
         workspace::Error::Slack(slack::Error::Rejected { code, .. }) => match code.as_str() {
             "limit_required" => Verdict::TooMuch,
             // The cursor was too old or is broken: the reading that used it cannot continue.

@@ -89,10 +89,11 @@ impl Directory {
     pub async fn run_fields(self, stop: CancellationToken) {
         let mut passes = tokio::task::JoinSet::new();
         let rounds = self.watch("custom fields", self.scaled(LOOK));
+        let mut looked = None;
         while !stop.is_cancelled() {
             rounds.next();
             while passes.len() < AT_ONCE {
-                match self.next_fields().await {
+                match self.next_fields(&mut looked).await {
                     Ok(Some(lease)) => {
                         let (directory, stop) = (self.clone(), stop.clone());
                         passes.spawn(async move { directory.run_pass(lease, &stop).await });
@@ -157,10 +158,20 @@ impl Directory {
         Ok(moved)
     }
 
-    async fn next_fields(&self) -> Result<Option<FieldsLease>, Error> {
+    /// `looked`: when all workspaces were last looked at, which costs more the more there are.
+    async fn next_fields(
+        &self,
+        looked: &mut Option<Instant>,
+    ) -> Result<Option<FieldsLease>, Error> {
+        let store = &self.inner.store;
         let hold = self.scaled(Duration::from_secs(self.inner.config.lease_seconds));
-        for id in self.inner.store.custom_fields().due(LOOK_AT).await? {
-            if let Some(lease) = self.inner.store.custom_fields().acquire(id, hold).await? {
+        let mut due = store.custom_fields().booked(LOOK_AT).await?;
+        if due.is_empty() && looked.is_none_or(|at| at.elapsed() >= self.scaled(LOOK)) {
+            *looked = Some(Instant::now());
+            due = store.custom_fields().due(LOOK_AT).await?;
+        }
+        for id in due {
+            if let Some(lease) = store.custom_fields().acquire(id, hold).await? {
                 return Ok(Some(lease));
             }
         }
@@ -315,7 +326,9 @@ impl Directory {
         let text = error.to_string();
         let after = match error {
             workspace::Error::Slack(slack::Error::Throttled { after })
-            | workspace::Error::Busy { after } => after,
+            | workspace::Error::Busy { after }
+            | workspace::Error::Renewing { after }
+            | workspace::Error::Migrating { after } => after,
             workspace::Error::Store(error) => return Err(error.into()),
             workspace::Error::Slack(
                 slack::Error::Transient { .. }

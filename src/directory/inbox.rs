@@ -99,7 +99,13 @@ impl Directory {
                 continue;
             }
             match event.kind.as_str() {
-                "app_uninstalled" | "tokens_revoked" | "app_rate_limited" => others.push(event),
+                "app_uninstalled"
+                | "tokens_revoked"
+                | "app_rate_limited"
+                | "team_access_granted"
+                | "team_access_revoked"
+                | "grid_migration_started"
+                | "grid_migration_finished" => others.push(event),
                 "user_change" | "user_profile_changed" | "team_join" => members.push(event),
                 _ => channels.push(event),
             }
@@ -107,18 +113,49 @@ impl Directory {
         self.apply_channels(channels).await?;
         self.apply_members(members).await?;
         for event in others {
-            if event.kind == "app_rate_limited" {
-                let within = Duration::from_secs(self.inner.config.refresh_seconds);
-                let within = self.scaled(within);
-                let (store, of) = (&self.inner.store, event.installation);
-                store.member_lists().note_lost_events(of, within).await?;
-                store.channels().note_lost_events(of, within).await?;
-                self.done(&event, "lost").await?;
-            } else {
-                self.confirm(&event).await?;
+            match event.kind.as_str() {
+                "app_rate_limited" => self.note_lost(&event).await?,
+                "app_uninstalled" | "tokens_revoked" => self.confirm(&event).await?,
+                _ => self.follow_organization(&event).await?,
             }
         }
         Ok(())
+    }
+
+    /// Slack withheld events.
+    async fn note_lost(&self, event: &ClaimedEvent) -> Result<(), Error> {
+        let within = Duration::from_secs(self.inner.config.refresh_seconds);
+        let within = self.scaled(within);
+        let (store, of) = (&self.inner.store, event.installation);
+        store.member_lists().note_lost_events(of, within).await?;
+        store.channels().note_lost_events(of, within).await?;
+        self.done(event, "lost").await
+    }
+
+    /// The workspaces that an organization gives the app to changed, or a workspace moves into an
+    /// organization. An event may be older than a change that was found since, so it only makes
+    /// Herald ask Slack; except for the beginning of a move, whose end is looked for anyway.
+    async fn follow_organization(&self, event: &ClaimedEvent) -> Result<(), Error> {
+        let (workspaces, id) = (&self.inner.workspaces, event.installation);
+        let installation = workspaces.installation(id).await?;
+        let org_wide = installation.as_ref().is_some_and(|of| of.org_wide);
+        let alive = installation.is_some_and(|of| of.dead().is_none());
+        let concerned = match (event.kind.as_str(), org_wide) {
+            ("team_access_granted" | "team_access_revoked", true) if alive => {
+                workspaces.follow_teams(id).await?;
+                true
+            }
+            ("grid_migration_started", false) if alive => {
+                workspaces.migrates(id).await?;
+                true
+            }
+            ("grid_migration_finished", false) if alive => {
+                workspaces.look_at_migration(id).await?;
+                true
+            }
+            _ => false,
+        };
+        self.done(event, if concerned { "changed" } else { "unchanged" }).await
     }
 
     /// In the order in which they happened, as far as Slack's times show it.

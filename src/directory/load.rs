@@ -63,6 +63,13 @@ impl Loaded {
         (self.generation, self.change_sequence, self.fields_sequence)
     }
 
+    /// The list of a workspace that was disconnected: it was erased, and the next one is not there
+    /// yet. It is newer than the erased one, and so replaces it in memory.
+    fn emptied(state: &DirectoryState) -> Self {
+        let (generation, change_sequence) = (state.generation, state.change_sequence);
+        Self { generation, change_sequence, ..Self::nothing() }
+    }
+
     fn nothing() -> Self {
         Self {
             generation: 0,
@@ -247,6 +254,9 @@ impl Directory {
             else {
                 return Ok(Loaded::nothing());
             };
+            if state.pages == 0 {
+                return Ok(Loaded::emptied(&state));
+            }
             let pages = match store.member_lists().pages(id, state.generation).await {
                 Err(store::Error::NotFound(_)) => continue,
                 pages => pages?,

@@ -87,6 +87,8 @@ impl Directory {
         match &*error {
             Error::Workspace(
                 workspace::Error::Busy { after }
+                | workspace::Error::Renewing { after }
+                | workspace::Error::Migrating { after }
                 | workspace::Error::Slack(Slack::Throttled { after }),
             ) => Ok(Missed::Later { after: *after }),
             Error::Workspace(workspace::Error::Slack(

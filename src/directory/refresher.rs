@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::crawl::CrawlEnd;
@@ -30,10 +30,11 @@ impl Directory {
         let mut collect = tokio::time::interval(self.scaled(COLLECT));
         collect.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let rounds = self.watch("refresher", self.scaled(LOOK));
+        let mut looked = None;
         loop {
             while crawls.len() < AT_ONCE {
                 rounds.next();
-                match self.next_due().await {
+                match self.next_due(&mut looked).await {
                     Ok(Some(lease)) => {
                         let directory = self.clone();
                         crawls.spawn(async move { directory.refresh(lease).await });
@@ -67,9 +68,16 @@ impl Directory {
         }
     }
 
-    async fn next_due(&self) -> Result<Option<CrawlLease>, Error> {
+    /// `looked`: when all workspaces were last looked at. A crawl that ends must not cause another
+    /// look, which costs more the more workspaces there are.
+    async fn next_due(&self, looked: &mut Option<Instant>) -> Result<Option<CrawlLease>, Error> {
         let (store, holder) = (&self.inner.store, &self.inner.holder);
-        for id in store.member_lists().due_refreshes(LOOK_AT).await? {
+        let mut due = store.member_lists().booked_refreshes(LOOK_AT).await?;
+        if due.is_empty() && looked.is_none_or(|at| at.elapsed() >= self.scaled(LOOK)) {
+            *looked = Some(Instant::now());
+            due = store.member_lists().due_refreshes(LOOK_AT).await?;
+        }
+        for id in due {
             if let Some(lease) = store.member_lists().acquire_crawl(id, holder, self.hold()).await?
             {
                 return Ok(Some(lease));

@@ -75,12 +75,41 @@ pub const DATA_BYTES: usize = 32 * 1024;
 /// JSON values in one request, in all its people and its data together: entries of objects and of
 /// lists.
 pub const JSON_VALUES: usize = 200_000;
+/// Bytes of the client id of a Slack app.
+pub const CLIENT_ID_BYTES: usize = 64;
+/// Bytes of the client secret or the signing secret of a Slack app.
+pub const SLACK_SECRET_BYTES: usize = 128;
+/// How long a replaced secret of a Slack app is still accepted if the caller does not say: as long
+/// as Slack accepts a replaced client secret.
+pub const DEFAULT_KEEP_PREVIOUS: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+/// The longest that a replaced secret of a Slack app may still be accepted.
+pub const MAX_KEEP_PREVIOUS: std::time::Duration = std::time::Duration::from_secs(7 * 24 * 3600);
+/// Longest app configuration token of Slack's in a call, in bytes; Slack documents no limit.
+pub const CONFIGURATION_TOKEN_BYTES: usize = 1024;
 /// Recipients of one Notify.
 pub const RECIPIENTS: usize = 1000;
+/// Pairs in one PinIdentities.
+pub const PINS_PER_CALL: usize = 1000;
+/// Features that a call may name.
+pub const FEATURES: usize = 20;
+/// Tenants or workspaces in one page of a list.
+pub const OPERATORS_PAGE: u32 = 1000;
+/// The same if the caller names no size.
+pub const DEFAULT_OPERATORS_PAGE: u32 = 100;
+/// Tenants that a list names with one workspace.
+pub const TENANTS_OF_WORKSPACE: u32 = 100;
+/// The longest that a link for a person's identity may work.
+pub const MAX_IDENTITY_LINK: std::time::Duration = std::time::Duration::from_secs(7 * 24 * 3600);
+/// How long it works if the caller does not say.
+pub const DEFAULT_IDENTITY_LINK: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+/// Links for identities of one tenant that may be open at the same time.
+pub const IDENTITY_LINKS: u32 = 10_000;
 /// People in one UpsertPeople.
 pub const PEOPLE_PER_CALL: usize = 1000;
 /// Permissions of one actor.
 pub const PERMISSIONS: usize = 16;
+/// Bytes of Slack's id of a workspace.
+pub const TEAM_ID_BYTES: usize = 32;
 /// Bytes of a link target (Slack: button `url` is at most 3,000 characters).
 pub const URL_BYTES: usize = 3000;
 /// Bytes of a person's short text fields (e-mail, display name, locale, time zone).

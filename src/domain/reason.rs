@@ -124,6 +124,20 @@ reasons! {
             "There is no message about the subject in this conversation that could be changed.";
         ChannelReleased = "channel_released",
             "The channel was released before the message could be sent to it.";
+        Disconnected = "disconnected",
+            "The tenant's Slack workspace was disconnected before the message was sent.";
+    }
+}
+
+impl Cancellation {
+    /// Whether nothing is missing without the message. If the workspace was disconnected, the
+    /// recipient should be notified in another way.
+    #[must_use]
+    pub fn needs_no_fallback(self) -> bool {
+        match self {
+            Self::Superseded | Self::NothingToDo | Self::ChannelReleased => true,
+            Self::Disconnected => false,
+        }
     }
 }
 

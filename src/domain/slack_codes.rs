@@ -104,6 +104,8 @@ const CODES: &[(Meaning, &[&str])] = &[
             "no_external_invite_permission",
             "not_authorized",
             "user_is_restricted",
+            // views.publish: the Home tab of the app is off.
+            "not_enabled",
         ],
     ),
     (
@@ -148,6 +150,8 @@ const CODES: &[(Meaning, &[&str])] = &[
             "no_user",
             "too_long",
             "too_many_users",
+            // views.publish.
+            "view_too_large",
         ],
     ),
     (
@@ -176,6 +180,8 @@ const CODES: &[(Meaning, &[&str])] = &[
             "message_limit_exceeded",
             // conversations.members.
             "fetch_members_failed",
+            // views.publish: another view was published meanwhile.
+            "hash_conflict",
         ],
     ),
     (
@@ -269,6 +275,10 @@ mod tests {
              `too_many_users`",
         ),
         (&[Meaning::Transient], "`fetch_members_failed`"),
+        // The Home tab.
+        (&[Meaning::Reject(ErrorClass::Policy)], "`not_enabled`"),
+        (&[Meaning::Reject(ErrorClass::Payload)], "`view_too_large`"),
+        (&[Meaning::Transient], "`hash_conflict`"),
     ];
 
     fn codes_of(row: &str) -> Vec<String> {
@@ -294,7 +304,7 @@ mod tests {
                 seen += 1;
             }
         }
-        assert_eq!(seen, 12 + 16 + 23 + 8 + 7 + 4 + 17 + 4 + 11 + 1);
+        assert_eq!(seen, 12 + 16 + 23 + 8 + 7 + 4 + 17 + 4 + 11 + 1 + 3);
     }
 
     #[test]

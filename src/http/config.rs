@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, de};
-use url::Url;
+use url::{Origin, Url};
 
 use crate::domain::loopback::{LISTEN_ADDRESS, is_loopback, numeric};
 use crate::listen::Files;
@@ -14,10 +14,17 @@ use crate::listen::Files;
 pub(super) const CALLBACK_PATH: &str = "slack/oauth/callback";
 /// The page that a connect link opens, below the public address.
 pub(super) const CONNECT_PATH: &str = "slack/oauth/connect";
+/// The page that an identity link opens, below the public address.
+pub(super) const IDENTITY_PATH: &str = "slack/identity";
 /// The folder of previews, below the public address.
 pub(super) const PREVIEW_PATH: &str = "slack/preview";
 /// The path to which Slack sends events, below the public address.
 pub(super) const EVENTS_PATH: &str = "slack/events";
+/// The path to which Slack sends interactions, below the public address.
+pub(super) const INTERACTIONS_PATH: &str = "slack/interactions";
+/// The folder of the apps of tenants, below the public address. Each has its own path there, with
+/// addresses like those of the deployment's app.
+pub(super) const APPS_PATH: &str = "slack/apps";
 
 /// The address on which HTTP is served, and how browsers and Slack reach it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,7 +57,14 @@ pub struct Config {
     /// The header in which proxies report the client address, `x-forwarded-for` or `forwarded` (RFC
     /// 7239). Name the one that your proxies set. Default `x-forwarded-for`.
     pub forwarded_header: ForwardedHeader,
+    /// Origins to which a connect link may send the browser back (`return_url` of BeginConnect),
+    /// such as `["https://platform.example.com"]`. They must be https unless their host is this
+    /// machine. Default: none, every link ends on a page of Herald's.
+    pub return_origins: Vec<String>,
 }
+
+/// Origins that the settings may list.
+const MAX_RETURN_ORIGINS: usize = 100;
 
 /// The header in which proxies report the client address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +90,7 @@ impl Default for Config {
             slack_requests_per_second: 100,
             trusted_proxies: Vec::new(),
             forwarded_header: ForwardedHeader::XForwardedFor,
+            return_origins: Vec::new(),
         }
     }
 }
@@ -96,6 +111,13 @@ pub enum ConfigError {
     Tls(String),
     #[error("slack_requests_per_second must be at most 1000000")]
     Rate,
+    /// A browser sent there must not be sent elsewhere by anyone between.
+    #[error(
+        "return_origins must be at most {} origins such as https://platform.example.com: https \
+         (plain http only for this host), without a path",
+        MAX_RETURN_ORIGINS
+    )]
+    ReturnOrigin,
     /// Browsers on other machines could not be sent back here.
     #[error("public_url must be set if address is {0}: browsers come back to it")]
     Missing(SocketAddr),
@@ -112,6 +134,10 @@ impl Config {
         self.tls().map_err(ConfigError::Tls)?;
         if self.slack_requests_per_second > 1_000_000 {
             return Err(ConfigError::Rate);
+        }
+        let listed = self.return_origins.len();
+        if listed > MAX_RETURN_ORIGINS || self.return_origins().len() != listed {
+            return Err(ConfigError::ReturnOrigin);
         }
         let Some(url) = &self.public_url else {
             return if self.address.ip().is_loopback() {
@@ -130,6 +156,12 @@ impl Config {
             || url.query().is_some()
             || url.fragment().is_some();
         if extra { Err(ConfigError::PublicUrl) } else { Ok(()) }
+    }
+
+    /// The origins to which links may send browsers back; without those that are not origins.
+    #[must_use]
+    pub fn return_origins(&self) -> Vec<Origin> {
+        self.return_origins.iter().filter_map(|text| return_origin(text)).collect()
     }
 
     /// The public address, with a trailing slash. If `address` has port 0, set it to the bound
@@ -160,6 +192,12 @@ impl Config {
         self.below(CONNECT_PATH)
     }
 
+    /// The page that an identity link opens.
+    #[must_use]
+    pub fn identity_url(&self) -> Url {
+        self.below(IDENTITY_PATH)
+    }
+
     /// The address below which browsers get previews; it ends in a slash.
     #[must_use]
     pub fn preview_url(&self) -> Url {
@@ -172,12 +210,36 @@ impl Config {
         self.below(EVENTS_PATH)
     }
 
+    /// The URL to which Slack sends interactions.
+    #[must_use]
+    pub fn interactions_url(&self) -> Url {
+        self.below(INTERACTIONS_PATH)
+    }
+
+    /// The address below which the apps of tenants have their addresses.
+    #[must_use]
+    pub fn apps_url(&self) -> Url {
+        self.below(APPS_PATH)
+    }
+
     fn below(&self, path: &str) -> Url {
         let mut url = self.base();
         let path = format!("{}{path}", url.path());
         url.set_path(&path);
         url
     }
+}
+
+/// An origin as the settings name it, with or without a slash at its end.
+fn return_origin(text: &str) -> Option<Origin> {
+    let url = Url::parse(text).ok()?;
+    let bare = url.path() == "/"
+        && url.query().is_none()
+        && url.fragment().is_none()
+        && url.username().is_empty()
+        && url.password().is_none();
+    let safe = url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url));
+    (bare && safe).then(|| url.origin())
 }
 
 fn of_address(scheme: &str, address: SocketAddr) -> Url {
@@ -270,6 +332,8 @@ mod tests {
         ] {
             assert_eq!(public(url).redirect_url().as_str(), redirect);
         }
+        let apps = public("https://a.b/x/").apps_url();
+        assert_eq!(apps.as_str(), "https://a.b/x/slack/apps");
         for (address, redirect) in [
             ("[::1]:81", "http://[::1]:81/slack/oauth/callback"),
             ("[fe80::1%3]:81", "http://[fe80::1]:81/slack/oauth/callback"),
@@ -298,6 +362,19 @@ mod tests {
         assert!(sentence.starts_with("public_url must be set"), "{sentence}");
         let told = Config { address: listening("0.0.0.0:8080").address, ..public("https://a.b/") };
         assert_eq!(told.validate(), Ok(()));
+    }
+
+    #[test]
+    fn browsers_are_sent_back_to_origins_only() {
+        let listing =
+            |text: &str| Config { return_origins: vec![text.to_owned()], ..Config::default() };
+        for ok in ["https://a.b", "https://a.b:8443/", "http://localhost:3000", "http://[::1]"] {
+            assert_eq!(listing(ok).validate(), Ok(()), "{ok}");
+            assert_eq!(listing(ok).return_origins(), [Url::parse(ok).unwrap().origin()]);
+        }
+        for bad in ["", "a.b", "http://a.b", "https://a.b/x", "https://a.b?q", "https://a@b", "*"] {
+            assert_eq!(listing(bad).validate(), Err(ConfigError::ReturnOrigin), "{bad}");
+        }
     }
 
     #[test]

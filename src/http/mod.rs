@@ -3,17 +3,23 @@
 //!
 //! - `GET /slack/oauth/connect` ([`connect`]): a connect link; the page names the tenant and leads
 //!   to Slack. `GET /slack/oauth/callback/…`: Slack sends the person back; the page says what
-//!   happened ([`outcome`]).
+//!   happened ([`connected`]), or the browser goes back to the platform.
+//! - `GET /slack/identity` ([`identity`]): a link by which a person proves which Slack member they
+//!   are; it leads to *Sign in with Slack*.
 //! - `GET /slack/preview/…` ([`preview`]): a message that PreviewTemplate rendered.
 //! - `POST /slack/events` ([`events`]): Slack reports changes of members and the app's removal.
+//! - `POST /slack/interactions` ([`interactions`]): Slack reports pressed buttons.
+//! - `/slack/apps/…`: the same callback, events and interactions for the Slack apps of tenants,
+//!   each at a path of its own.
 //! - `GET /`: a description of this server. It names no tenant and no workspace.
 //! - `GET /healthz`, `/readyz`, `/metrics` ([`probes`]). An ingress needs to publish only
 //!   `/slack/`. These three paths are internal, and do not exist for requests through a trusted
 //!   proxy ([`edge`]).
 //!
 //! Every answer, including refusals, passes the [`guard`]: security headers, and a limit on the
-//! time. Only the bodies of Slack's requests are read, by [`bodies`]. No part of a request is ever
-//! written into an answer. TLS is terminated by the ingress or by the port itself.
+//! time. Only the bodies of Slack's requests are read, by [`from_slack`] and [`bodies`]. No part of
+//! a request is ever written into an answer. TLS is terminated by the ingress or by the port
+//! itself.
 
 mod bodies;
 mod config;
@@ -21,16 +27,21 @@ mod page;
 mod probes;
 
 mod cookies;
+mod outcome;
+mod refusals;
 mod whose;
 
-mod outcome;
+mod connected;
 
 mod connect;
 mod edge;
+mod from_slack;
+mod identity;
 mod preview;
 
 mod events;
 mod guard;
+mod interactions;
 
 #[cfg(test)]
 mod tests;
@@ -76,8 +87,10 @@ pub fn router(state: HttpState) -> Router {
     guard::guarded(
         public()
             .merge(probes::router(readiness, exposition))
-            .merge(events::router(app.clone(), bodies))
+            .merge(events::router(app.clone(), bodies.clone()))
+            .merge(interactions::router(app.clone(), bodies))
             .merge(preview::router(app.clone()))
+            .merge(identity::router(app.clone(), cookies, tasks.clone()))
             .merge(connect::router(app, cookies, tasks)),
         edge,
     )

@@ -31,14 +31,6 @@ pub(super) enum Tone {
     Broken,
 }
 
-/// One thing to do.
-#[derive(Debug, Clone, Serialize)]
-pub(super) struct PageStep {
-    pub(super) text: Cow<'static, str>,
-    /// The RPC that does it.
-    pub(super) rpc: Option<&'static str>,
-}
-
 /// The content of a page.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Page {
@@ -47,6 +39,8 @@ pub(super) struct Page {
     #[serde(skip)]
     pub(super) retry_after: Option<u16>,
     pub(super) tone: Tone,
+    /// The name at the top.
+    pub(super) platform: Cow<'static, str>,
     /// A short phrase for the outcome. Also the window's title.
     pub(super) title: Cow<'static, str>,
     /// One paragraph each.
@@ -54,13 +48,20 @@ pub(super) struct Page {
     /// Slack's error code, if known.
     pub(super) code: Option<&'static str>,
     /// The next steps, in order.
-    pub(super) steps: Vec<PageStep>,
+    pub(super) steps: Vec<Cow<'static, str>>,
     /// An address relative to this one, and its text.
     pub(super) links: &'static [(&'static str, &'static str)],
+    /// Links of which the person chooses one.
+    pub(super) choices: Vec<(String, String)>,
     /// The one link to continue: its address and text.
     pub(super) way: Option<(String, Cow<'static, str>)>,
+    /// A second link, to leave things as they are.
+    pub(super) back: Option<(String, Cow<'static, str>)>,
     /// A note in small print at the end.
     pub(super) hint: Option<&'static str>,
+    /// Where the browser is sent at once; the page is for browsers that do not go.
+    #[serde(skip)]
+    pub(super) goes_to: Option<HeaderValue>,
     /// A `Set-Cookie` header.
     #[serde(skip)]
     pub(super) cookie: Option<HeaderValue>,
@@ -72,13 +73,17 @@ impl Page {
             status,
             retry_after: None,
             tone,
+            platform: Cow::Borrowed("Herald"),
             title: title.into(),
             said: Vec::new(),
             code: None,
             steps: Vec::new(),
             links: &[],
+            choices: Vec::new(),
             way: None,
+            back: None,
             hint: None,
+            goes_to: None,
             cookie: None,
         }
     }
@@ -91,19 +96,37 @@ impl Page {
 
     /// Adds a thing to do.
     pub(super) fn step(mut self, text: impl Into<Cow<'static, str>>) -> Self {
-        self.steps.push(PageStep { text: text.into(), rpc: None });
+        self.steps.push(text.into());
         self
     }
 
-    /// Adds a thing to do and the RPC that does it.
-    pub(super) fn step_by(mut self, text: &'static str, rpc: &'static str) -> Self {
-        self.steps.push(PageStep { text: text.into(), rpc: Some(rpc) });
+    /// Names a platform at the top.
+    pub(super) fn of_platform(mut self, name: &str) -> Self {
+        self.platform = Cow::Owned(name.to_owned());
         self
     }
 
     /// Sets the link to continue.
     pub(super) fn way(mut self, to: &url::Url, words: impl Into<Cow<'static, str>>) -> Self {
         self.way = Some((to.to_string(), words.into()));
+        self
+    }
+
+    /// Adds a link to choose.
+    pub(super) fn choice(mut self, to: &url::Url, words: impl Into<String>) -> Self {
+        self.choices.push((to.to_string(), words.into()));
+        self
+    }
+
+    /// Sets the second link.
+    pub(super) fn back(mut self, to: &url::Url, words: impl Into<Cow<'static, str>>) -> Self {
+        self.back = Some((to.to_string(), words.into()));
+        self
+    }
+
+    /// Sends the browser to another page. A URL is visible ASCII.
+    pub(super) fn going_to(mut self, to: &url::Url) -> Self {
+        self.goes_to = HeaderValue::try_from(to.as_str()).ok();
         self
     }
 
@@ -140,6 +163,10 @@ impl IntoResponse for Page {
                 (self.status, self.title).into_response()
             }
         };
+        if let Some(to) = self.goes_to {
+            *response.status_mut() = StatusCode::SEE_OTHER;
+            response.headers_mut().insert(header::LOCATION, to);
+        }
         if let Some(cookie) = self.cookie {
             response.headers_mut().insert(header::SET_COOKIE, cookie);
         }

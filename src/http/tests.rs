@@ -99,7 +99,7 @@ fn assert_guarded(headers: &HeaderMap) {
 
 #[tokio::test]
 async fn a_page_says_when_to_come_again() {
-    let response = outcome::unavailable().into_response();
+    let response = connected::unavailable("Herald").into_response();
     assert_eq!(response.headers()[header::RETRY_AFTER], "5");
 }
 

@@ -5,10 +5,10 @@ use tonic::{Request, Response, Status};
 use super::call::{Inbound, Server};
 use super::decode::Fields;
 use super::pb::admin_service_server::AdminService;
-use super::{encode, encode_lists, encode_records, pb, preview_template};
+use super::{connect_link, encode, encode_lists, encode_records, pb, people, preview_template};
 use crate::app::update_settings::SettingsChange;
 use crate::app::{Call, Error};
-use crate::domain::ids::{SlackUserId, UserId};
+use crate::domain::ids::UserId;
 use crate::domain::limits;
 
 #[tonic::async_trait]
@@ -18,8 +18,8 @@ impl AdminService for Server {
         request: Request<pb::BeginConnectRequest>,
     ) -> Result<Response<pb::BeginConnectResponse>, Status> {
         self.serve(request, async |inbound, message| {
-            let call = tenant_call(inbound, message.tenant_id, message.actor)?;
-            let link = self.app.begin_connect(&call, message.allow_shared_workspace).await?;
+            let (call, wish) = connect_link::wish(inbound, message)?;
+            let link = self.app.begin_connect(&call, &wish).await?;
             Ok(pb::BeginConnectResponse {
                 authorize_url: link.url.into(),
                 expires_at: Some(encode::time(link.expires_at)),
@@ -33,7 +33,7 @@ impl AdminService for Server {
         request: Request<pb::GetWorkspaceRequest>,
     ) -> Result<Response<pb::GetWorkspaceResponse>, Status> {
         self.serve(request, async |inbound, message| {
-            let call = tenant_call(inbound, message.tenant_id, message.actor)?;
+            let call = inbound.tenant_call(message.tenant_id, message.actor)?;
             Ok(encode_records::workspace(self.app.get_workspace(&call).await?))
         })
         .await
@@ -60,7 +60,7 @@ impl AdminService for Server {
         request: Request<pb::AllowSendingRequest>,
     ) -> Result<Response<pb::AllowSendingResponse>, Status> {
         self.serve(request, async |inbound, message| {
-            let call = tenant_call(inbound, message.tenant_id, message.actor)?;
+            let call = inbound.tenant_call(message.tenant_id, message.actor)?;
             let settings = self.app.switch_sending(&call, true).await?;
             Ok(pb::AllowSendingResponse { settings: Some(encode::settings(settings)) })
         })
@@ -72,7 +72,7 @@ impl AdminService for Server {
         request: Request<pb::StopSendingRequest>,
     ) -> Result<Response<pb::StopSendingResponse>, Status> {
         self.serve(request, async |inbound, message| {
-            let call = tenant_call(inbound, message.tenant_id, message.actor)?;
+            let call = inbound.tenant_call(message.tenant_id, message.actor)?;
             let settings = self.app.switch_sending(&call, false).await?;
             Ok(pb::StopSendingResponse { settings: Some(encode::settings(settings)) })
         })
@@ -83,24 +83,8 @@ impl AdminService for Server {
         &self,
         request: Request<pb::UpsertPeopleRequest>,
     ) -> Result<Response<pb::UpsertPeopleResponse>, Status> {
-        self.serve(request, async |inbound, message| {
-            let mut fields = Fields::default();
-            let tenant = fields.tenant(message.tenant_id);
-            let actor = fields.actor(message.actor);
-            let max = limits::PEOPLE_PER_CALL;
-            if message.people.is_empty() || message.people.len() > max {
-                let was = message.people.len();
-                fields.bad("people", format!("must be between 1 and {max}, was {was}"));
-            }
-            let mut people = Vec::new();
-            for (index, person) in message.people.into_iter().take(max).enumerate() {
-                people.extend(fields.person(&format!("people[{index}]"), person));
-            }
-            let (call, people) = inbound.complete(fields, tenant, actor, Some(people))?;
-            let stored = self.app.upsert_people(&call, &people).await?;
-            Ok(pb::UpsertPeopleResponse { stored: encode::small(stored) })
-        })
-        .await
+        self.serve(request, async |inbound, message| people::upsert(self, inbound, message).await)
+            .await
     }
 
     async fn get_person(
@@ -142,19 +126,8 @@ impl AdminService for Server {
         &self,
         request: Request<pb::PinIdentityRequest>,
     ) -> Result<Response<pb::PinIdentityResponse>, Status> {
-        self.serve(request, async |inbound, message| {
-            let mut fields = Fields::default();
-            let tenant = fields.tenant(message.tenant_id);
-            let actor = fields.actor(message.actor);
-            let user = fields.user("user_id", message.user_id);
-            let member = SlackUserId::parse(message.slack_user_id);
-            let member = fields.take("slack_user_id", member);
-            let (call, (user, member)) =
-                inbound.complete(fields, tenant, actor, user.zip(member))?;
-            let identity = self.app.pin_identity(&call, user, member).await?;
-            Ok(pb::PinIdentityResponse { identity: Some(encode::identity(identity)) })
-        })
-        .await
+        self.serve(request, async |inbound, message| people::pin(self, inbound, message).await)
+            .await
     }
 
     async fn clear_identity(
@@ -175,7 +148,7 @@ impl AdminService for Server {
         request: Request<pb::RefreshDirectoryRequest>,
     ) -> Result<Response<pb::RefreshDirectoryResponse>, Status> {
         self.serve(request, async |inbound, message| {
-            let call = tenant_call(inbound, message.tenant_id, message.actor)?;
+            let call = inbound.tenant_call(message.tenant_id, message.actor)?;
             self.app.refresh_directory(&call, message.accept_shrink).await?;
             let overview = self.app.get_workspace(&call).await?;
             let directory = encode_records::workspace(overview).directory;
@@ -360,13 +333,40 @@ impl AdminService for Server {
         })
         .await
     }
-}
 
-fn tenant_call(inbound: Inbound, tenant: String, actor: Option<pb::Actor>) -> Result<Call, Error> {
-    let mut fields = Fields::default();
-    let tenant = fields.tenant(tenant);
-    let actor = fields.actor(actor);
-    inbound.complete(fields, tenant, actor, Some(())).map(|(call, ())| call)
+    async fn create_identity_link(
+        &self,
+        request: Request<pb::CreateIdentityLinkRequest>,
+    ) -> Result<Response<pb::CreateIdentityLinkResponse>, Status> {
+        self.serve(request, async |inbound, message| {
+            people::create_link(self, inbound, message).await
+        })
+        .await
+    }
+
+    async fn pin_identities(
+        &self,
+        request: Request<pb::PinIdentitiesRequest>,
+    ) -> Result<Response<pb::PinIdentitiesResponse>, Status> {
+        self.serve(request, async |inbound, message| people::pin_many(self, inbound, message).await)
+            .await
+    }
+
+    async fn rename_person(
+        &self,
+        request: Request<pb::RenamePersonRequest>,
+    ) -> Result<Response<pb::RenamePersonResponse>, Status> {
+        self.serve(request, async |inbound, message| people::rename(self, inbound, message).await)
+            .await
+    }
+
+    async fn merge_people(
+        &self,
+        request: Request<pb::MergePeopleRequest>,
+    ) -> Result<Response<pb::MergePeopleResponse>, Status> {
+        self.serve(request, async |inbound, message| people::merge(self, inbound, message).await)
+            .await
+    }
 }
 
 fn person_call(

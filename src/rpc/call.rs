@@ -13,7 +13,7 @@ use super::callers::Callers;
 use super::decode::Fields;
 use super::limits::Limits;
 use super::measure::{MethodName, code_name};
-use super::status;
+use super::{pb, status};
 use crate::app::trail::Ended;
 use crate::app::{Actor, App, Call, Caller, Error};
 use crate::domain::access::audit::AuditOutcome;
@@ -131,6 +131,18 @@ impl Inbound {
     /// The caller, for methods that concern no tenant.
     pub(super) fn into_caller(self) -> Caller {
         self.caller
+    }
+
+    /// The call of a request that names a tenant, perhaps an actor, and nothing more.
+    pub(super) fn tenant_call(
+        self,
+        tenant: String,
+        actor: Option<pb::Actor>,
+    ) -> Result<Call, Error> {
+        let mut fields = Fields::default();
+        let tenant = fields.tenant(tenant);
+        let actor = fields.actor(actor);
+        self.complete(fields, tenant, actor, Some(())).map(|(call, ())| call)
     }
 
     /// Ends decoding. Permission is checked before the payload is refused only if the tenant itself

@@ -57,12 +57,13 @@ pub struct Config {
     /// `RESOURCE_EXHAUSTED`. A caller with role `user` gets a sixteenth. `0` means no limit.
     /// Default `16777216` (16 MiB).
     pub caller_bytes_per_second: usize,
-    /// Streams (WatchNotification, WatchDeliveries, WatchChannels) open at the same time, shared
-    /// like calls; more are refused with `RESOURCE_EXHAUSTED`. Default `256`.
+    /// Streams (WatchNotification, WatchDeliveries, WatchChannels, WatchWorkspace, WatchWorkspaces)
+    /// open at the same time, shared like calls; more are refused with `RESOURCE_EXHAUSTED`.
+    /// Default `256`.
     pub max_watches: usize,
-    /// Calls that wait for Slack at the same time: those of TestSlack, and those of PreviewTemplate
-    /// that send the message or have Slack check it. Shared like calls; more are refused with
-    /// `RESOURCE_EXHAUSTED`. Default `128`.
+    /// Calls that wait for Slack at the same time: those of TestSlack and CheckConnection, and
+    /// those of PreviewTemplate that send the message or have Slack check it. Shared like calls;
+    /// more are refused with `RESOURCE_EXHAUSTED`. Default `128`.
     pub max_waiting_tests: usize,
     /// The size limit of a request of Notify, UpsertPeople, EnsureChannel, SetChannelMembers or
     /// AddChannelMembers, in bytes; other methods take 4 MiB at most. Default `16777216` (16 MiB):

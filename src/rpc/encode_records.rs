@@ -15,6 +15,7 @@ use crate::app::records::{
 use crate::domain::delivery::detail::Detail;
 use crate::domain::delivery::fallback::Fallback;
 use crate::domain::delivery::trace::Trace;
+use crate::domain::features::{Feature, FeatureState};
 
 pub(super) fn notification(record: NotificationRecord) -> pb::Notification {
     pb::Notification {
@@ -111,6 +112,8 @@ pub(super) fn change(change: DeliveryChange) -> pb::DeliveryChange {
         ts: change.ts.unwrap_or_default(),
         changed_at: Some(time(change.at)),
         also_user_ids: change.also.into_iter().map(Into::into).collect(),
+        tenant_id: change.tenant.into(),
+        position: change.position.unwrap_or_default(),
     }
 }
 
@@ -156,13 +159,14 @@ fn mapping_problem(problem: MappingProblem) -> pb::MappingProblem {
     pb::MappingProblem { field: field.into(), sentence, seen_at: seen_at.map(time) }
 }
 
-fn installation(workspace: Workspace) -> pb::Workspace {
-    let missing_scopes = workspace
-        .missing
-        .into_iter()
-        .map(|(feature, scopes)| pb::MissingScopes {
-            feature: feature.into(),
-            scopes: scopes.into_iter().map(Into::into).collect(),
+pub(super) fn installation(workspace: Workspace) -> pb::Workspace {
+    let features: Vec<_> =
+        workspace.features.into_iter().map(|(of, state)| feature(of, state)).collect();
+    let waiting = features.iter().filter(|feature| !feature.missing_scopes.is_empty());
+    let missing_scopes = waiting
+        .map(|feature| pb::MissingScopes {
+            feature: feature.name.clone(),
+            scopes: feature.missing_scopes.clone(),
         })
         .collect();
     let installation = workspace.installation;
@@ -185,10 +189,26 @@ fn installation(workspace: Workspace) -> pb::Workspace {
         connected_at: Some(time(installation.installed_at)),
         installed_by: installation.installed_by.unwrap_or_default(),
         other_tenants: small(workspace.others),
+        features,
     }
 }
 
-fn connect_attempt(attempt: ConnectAttempt) -> pb::ConnectAttempt {
+fn feature(of: &Feature, state: FeatureState) -> pb::WorkspaceFeature {
+    let (state, missing) = match state {
+        FeatureState::On => (pb::FeatureState::On, Vec::new()),
+        FeatureState::WaitsForScopes(scopes) => (pb::FeatureState::WaitsForScopes, scopes),
+        FeatureState::Off => (pb::FeatureState::Off, Vec::new()),
+    };
+    pb::WorkspaceFeature {
+        code: of.code.into(),
+        name: of.name.into(),
+        state: state.into(),
+        missing_scopes: missing.into_iter().map(Into::into).collect(),
+        optional: of.optional,
+    }
+}
+
+pub(super) fn connect_attempt(attempt: ConnectAttempt) -> pb::ConnectAttempt {
     let (state, sentence) = match attempt.status {
         ConnectStatus::AwaitingCallback => (
             pb::ConnectState::AwaitingCallback,

@@ -150,6 +150,14 @@ impl HeraldService for Server {
     ) -> Result<Response<Self::WatchDeliveriesStream>, Status> {
         self.watch(request, async |inbound, message| {
             let mut fields = Fields::default();
+            if message.tenant_id.is_empty() {
+                if message.actor.is_some() {
+                    fields.bad("actor", "must be absent if tenant_id is absent");
+                }
+                let after = fields.after_sequence(message.after_sequence);
+                fields.end()?;
+                return self.app.watch_all_deliveries(&inbound.into_caller(), after).await;
+            }
             let tenant = fields.tenant(message.tenant_id);
             let actor = fields.actor(message.actor);
             let after = fields.after_sequence(message.after_sequence);

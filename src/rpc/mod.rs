@@ -2,9 +2,9 @@
 //!
 //! Reading order: `around` (the form of a layer), `gate` (checks on every request before it is
 //! decoded), `open` (health and reflection), `limits`, `call` (the shared part of every call),
-//! `callers`, `decode`, `herald_service`, `admin_service`, `preview_template`, `encode`,
-//! `templates`, `channel_service`, `channels`, `watch`, `page`, `status`, `wire`, `measure`,
-//! `serve`.
+//! `callers`, `decode`, `herald_service`, `admin_service`, `connect_link`, `people`,
+//! `preview_template`, `encode`, `templates`, `channel_service`, `channels`, `workspace_service`,
+//! `connections`, `operators`, `watch`, `page`, `status`, `wire`, `measure`, `serve`.
 
 mod around;
 mod arrival;
@@ -29,8 +29,10 @@ mod limits;
 mod call;
 mod encode_lists;
 
+mod connect_link;
 mod templates;
 
+mod people;
 mod preview_template;
 
 mod admin_service;
@@ -47,10 +49,20 @@ mod watch;
 
 mod channel_fields;
 
+mod leaving;
+
 mod channels;
+mod connections;
+mod doctor;
+mod operators;
+mod slack_apps;
+
+mod manifests;
 
 mod channel_service;
 mod herald_service;
+mod workspace_service;
+
 mod serve;
 
 pub use call::Server;

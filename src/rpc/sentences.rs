@@ -54,6 +54,8 @@ pub(super) fn delivery(
         State::Held => "Waits until the person appears in Slack.".into(),
         State::Collected => "Waits for the digest.".into(),
         State::Pending => match code {
+            // Not a code of Slack's: the tenant left its workspace, and its messages wait.
+            Some("disconnected") => "Waits until a Slack workspace is connected again.".into(),
             Some(code) => format!("Waits for its turn; Slack last said {code}."),
             None => "Waits for its turn.".into(),
         },

@@ -16,6 +16,7 @@ use super::open::{Open, QUESTION_BYTES};
 use super::pb::admin_service_server::{self, AdminServiceServer};
 use super::pb::channel_service_server::{self, ChannelServiceServer};
 use super::pb::herald_service_server::{self, HeraldServiceServer};
+use super::pb::workspace_service_server::{self, WorkspaceServiceServer};
 use super::{Server, pb, wire};
 use crate::listen::{self, Incoming, Port};
 
@@ -27,11 +28,12 @@ pub struct Health {
 }
 
 /// Every name whose health shows whether this replica takes calls.
-const NAMES: [&str; 4] = [
+const NAMES: [&str; 5] = [
     "",
     herald_service_server::SERVICE_NAME,
     admin_service_server::SERVICE_NAME,
     channel_service_server::SERVICE_NAME,
+    workspace_service_server::SERVICE_NAME,
 ];
 /// The name that is SERVING for as long as the process is running, for liveness probes.
 const LIVE: &str = "live";
@@ -71,10 +73,12 @@ pub async fn serve(
     let gate = Gate::new(server.clone(), limit)?;
     let herald = HeraldServiceServer::new(server.clone()).max_decoding_message_size(limit);
     let admin = AdminServiceServer::new(server.clone()).max_decoding_message_size(limit);
-    let channels = ChannelServiceServer::new(server).max_decoding_message_size(limit);
+    let channels = ChannelServiceServer::new(server.clone()).max_decoding_message_size(limit);
+    let workspaces = WorkspaceServiceServer::new(server).max_decoding_message_size(limit);
     let mut routes = Routes::builder();
     let health = health.max_decoding_message_size(QUESTION_BYTES);
-    routes.add_service(herald).add_service(admin).add_service(channels).add_service(health);
+    routes.add_service(herald).add_service(admin).add_service(channels);
+    routes.add_service(workspaces).add_service(health);
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(pb::DESCRIPTORS)

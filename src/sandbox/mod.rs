@@ -4,11 +4,12 @@
 //! signed events and interactions, keeps a log of every request, fails on command, and shows its
 //! conversations at `/`. It is driven in-process by [`Sandbox`] or by JSON under `/_sandbox/`.
 //! Facts about Slack come from docs.slack.dev; where Slack's pages are silent, published reports
-//! were used. One sandbox is one workspace with one app.
+//! were used. A sandbox has one app of its own in one workspace; `apps.manifest.create` adds apps,
+//! and `Config::teams` more workspaces, which share the members.
 //!
-//! Modules, each of which imports only from those before it: `world` (the state of the workspace),
+//! Modules, each of which imports only from those before it: `world` (the state of the workspaces),
 //! `blocks` (Block Kit), `api` (the Web API, and the pages of consent), `driver` (the control API,
-//! and people), `page` (the conversations in a browser).
+//! and people), `setup` (the beginning), `page` (the conversations in a browser).
 //!
 //! Durations that Slack dictates are multiplied by `time_scale`. `Retry-After` is in *unscaled*
 //! whole seconds: a client multiplies it by the same factor.
@@ -22,14 +23,16 @@ mod api;
 
 mod driver;
 
+mod setup;
+
 #[cfg(test)]
 mod tests;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{any, get};
+use axum::routing::{any, get, post};
 use axum::{Extension, Router};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -39,92 +42,30 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::domain::secret::Secret;
-use api::sign_in::{consent, openid};
+use api::sign_in::{admin, consent, openid};
 use api::{http, net};
-use driver::{control, happenings, interact};
+use driver::place::Place;
+use driver::{apps, control, happenings, interact};
+use setup::{base, seeded};
 use world::clock::now_micros;
 use world::workspace::Workspace;
-use world::{conversation, directory, faults, kept, limits, log, push, state, team, tokens};
+use world::{conversation, push, state};
 
 pub use driver::channels::{ChannelChange, NewChannel};
 pub use driver::{browser, fixture};
+pub use setup::Config;
 pub use world::change::{Change, ChangeKind};
 pub use world::conversation::StoredMessage;
 pub use world::faults::{Fault, FaultKind, Raw, When};
 pub use world::limits::HistoryLimit;
 pub use world::log::{ChannelAct, LogEntry};
 pub use world::push::{Delivery, PushError};
+pub use world::refreshes::Refresh;
 pub use world::state::Options;
-pub use world::team::Team;
+pub use world::team::{SandboxApp, Team};
 
 /// Largest request accepted, in bytes.
 const BODY: usize = 64 * 1024 * 1024;
-
-/// The workspace and the app that the sandbox plays.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// The address to listen on; port 0 takes a free one.
-    pub addr: SocketAddr,
-    /// Whether to enforce Slack's rate limits.
-    pub rate_limits: bool,
-    /// The factor by which every duration that Slack dictates is multiplied.
-    pub time_scale: f64,
-    pub client_id: String,
-    pub client_secret: Secret,
-    pub signing_secret: Secret,
-    pub app_id: String,
-    pub app_name: String,
-    /// Registered redirect URLs; if empty, every HTTPS or local one is accepted.
-    pub redirect_urls: Vec<String>,
-    /// The URL to which signed events are sent.
-    pub events_url: Option<Url>,
-    /// The URL to which interactions are sent.
-    pub interactions_url: Option<Url>,
-    /// Initial members, as `users.list` objects; missing keys are filled in.
-    pub seed_members: Vec<Value>,
-    /// Initial channels besides `#general`; no events are sent for them.
-    pub seed_channels: Vec<NewChannel>,
-    pub team: Team,
-    /// The requested scopes that are granted; `None` grants all.
-    pub granted_scopes: Option<Vec<String>>,
-    /// Whether tokens expire and come with a refresh token.
-    pub token_rotation: bool,
-    /// Whether installing needs an approval, so that the callback is never called.
-    pub require_approval: bool,
-    pub history_limit: HistoryLimit,
-    /// Posts per minute in the whole workspace; Slack does not publish its limit.
-    pub posts_per_minute: u32,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 8081)),
-            rate_limits: true,
-            time_scale: 1.0,
-            client_id: "1234567890.0987654321".into(),
-            client_secret: Secret::new("sandbox-client-secret"),
-            signing_secret: Secret::new("sandbox-signing-secret"),
-            app_id: "A0SANDBOX01".into(),
-            app_name: "Herald".into(),
-            redirect_urls: Vec::new(),
-            events_url: None,
-            interactions_url: None,
-            seed_members: fixture::demo_members(),
-            seed_channels: Vec::new(),
-            team: Team {
-                id: "T0SANDBOX01".into(),
-                name: "Demo Workspace".into(),
-                enterprise_id: None,
-            },
-            granted_scopes: None,
-            token_rotation: false,
-            require_approval: false,
-            history_limit: HistoryLimit::Full,
-            posts_per_minute: limits::POSTS_PER_MINUTE,
-        }
-    }
-}
 
 /// A running sandbox; it stops when dropped.
 pub struct Sandbox {
@@ -140,12 +81,7 @@ impl Sandbox {
     pub async fn start(config: Config) -> std::io::Result<Self> {
         let listener = TcpListener::bind(config.addr).await?;
         let addr = listener.local_addr()?;
-        let sender = push::Sender::new(
-            config.signing_secret.clone(),
-            config.events_url.clone(),
-            config.interactions_url.clone(),
-            config.time_scale,
-        )?;
+        let sender = push::Sender::new(config.time_scale)?;
         let (pushes, queue) = mpsc::unbounded_channel();
         let workspace = Arc::new(Workspace::new(seeded(config, addr), pushes));
         let stop = CancellationToken::new();
@@ -153,7 +89,10 @@ impl Sandbox {
             .route("/api/{method}", any(http::api))
             .route("/oauth/v2/authorize", get(consent::show).post(consent::decide))
             .route("/openid/connect/authorize", get(openid::show).post(openid::decide))
+            .route("/admin/apps", get(admin::show))
+            .route("/admin/apps/{id}", post(admin::decide))
             .merge(control::router())
+            .merge(apps::router())
             .merge(happenings::router())
             .merge(page::router())
             .layer(Extension(sender.clone()))
@@ -214,7 +153,12 @@ impl Sandbox {
 
     /// Every stored message, in the order of storing; deleted ones are marked.
     pub fn messages(&self) -> Vec<StoredMessage> {
-        self.workspace.with(|state| state.stored_messages())
+        self.workspace.with(|state| state.stored_messages(None))
+    }
+
+    /// The same of one workspace.
+    pub fn messages_in(&self, team_id: &str) -> Vec<StoredMessage> {
+        self.workspace.with(|state| state.stored_messages(Some(team_id)))
     }
 
     /// A person deletes a message. False if there is no such message.
@@ -253,8 +197,8 @@ impl Sandbox {
         self.workspace.with(|state| state.tokens.kill(token.map(Secret::expose), code));
     }
 
-    /// Removes the app: tokens answer `account_inactive`; `tokens_revoked` and `app_uninstalled`
-    /// are pushed.
+    /// Removes the sandbox's own app from the first workspace: tokens answer `account_inactive`;
+    /// `tokens_revoked` and `app_uninstalled` are pushed.
     pub fn uninstall(&self) {
         self.workspace.with(state::State::uninstall);
     }
@@ -324,23 +268,132 @@ impl Sandbox {
 
     /// The App Home published for this person, as in the answer of `views.publish`.
     pub fn home_view(&self, user: &str) -> Option<Value> {
-        self.workspace.with(|state| state.views.get(user).cloned())
+        self.workspace.with(|state| state.views.get(&state.home_key(user)).cloned())
+    }
+
+    /// A person opens the app's Home tab; the app is notified. False if there is no such member, or
+    /// if the app has no Home tab.
+    pub fn open_home(&self, user: &str) -> bool {
+        self.workspace.with(|state| state.open_home(user, now_micros())).is_some()
     }
 
     /// Sends events to this URL from now on: for tests that know the address only once the app
     /// runs.
     pub fn send_events_to(&self, url: Url) {
-        self.sender.send_events_to(url);
-        self.workspace.with(|state| state.events_wanted = true);
+        self.workspace.with(|state| {
+            let own = state.own_app.clone();
+            state.change_app(&own, |app| app.events_url = Some(url));
+        });
+    }
+
+    /// Sends interactions to this URL from now on, as [`Sandbox::send_events_to`] does with events.
+    pub fn send_interactions_to(&self, url: Url) {
+        self.workspace.with(|state| {
+            let own = state.own_app.clone();
+            state.change_app(&own, |app| app.interactions_url = Some(url));
+        });
     }
 
     /// Pushes an event, given its inner payload, such as `{"type":"app_uninstalled"}`. Returns its
-    /// `event_id`. `url_verification` and `app_rate_limited` are sent flat.
+    /// `event_id`. `url_verification` and `app_rate_limited` are sent flat. With `_event_time`, the
+    /// event is late: it happened in that second since the epoch.
     ///
     /// # Errors
     /// [`PushError::NoEventsUrl`] if no events URL is set.
     pub fn push_event(&self, inner: Value) -> Result<String, PushError> {
-        self.workspace.push(inner)
+        self.workspace.push(&Place::default(), inner)
+    }
+
+    /// The same to an app in a workspace: `at` is their ids.
+    ///
+    /// # Errors
+    /// [`PushError::NoEventsUrl`] if the app has none, [`PushError::NotFound`] if there is no such
+    /// app or workspace.
+    pub fn push_event_at(&self, at: [&str; 2], inner: Value) -> Result<String, PushError> {
+        self.workspace.push(&Place::from(at), inner)
+    }
+
+    /// All apps with their secrets, the sandbox's own first.
+    pub fn apps(&self) -> Vec<SandboxApp> {
+        self.workspace.with(|state| state.sandbox_apps())
+    }
+
+    /// Gives an app another signing secret, which signs at once. `None` if there is no such app.
+    pub fn regenerate_signing_secret(&self, app_id: &str) -> Option<SandboxApp> {
+        self.workspace.with(|state| state.regenerate_signing_secret(app_id))
+    }
+
+    /// Gives an app another client secret; the old one works for 24 hours, scaled. `None` if there
+    /// is no such app.
+    pub fn regenerate_client_secret(&self, app_id: &str) -> Option<SandboxApp> {
+        self.workspace.with(|state| state.regenerate_client_secret(app_id, now_micros()))
+    }
+
+    /// All workspaces, the first one first.
+    pub fn teams(&self) -> Vec<Team> {
+        self.workspace.with(|state| state.all_teams())
+    }
+
+    /// Installs an app in a workspace without the authorize page; returns the token. `at` is the
+    /// ids of the app and of the workspace. `None` if there is no such app or workspace.
+    pub fn install_at(&self, at: [&str; 2], scopes: &[&str]) -> Option<Secret> {
+        let scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
+        let install = |state: &mut state::State| state.install(scopes, now_micros()).token;
+        self.workspace
+            .with(|state| Place::from(at).enter(state).then(|| Secret::new(install(state))))
+    }
+
+    /// Removes an app from a workspace, as [`Sandbox::uninstall`] does. False if there is no such
+    /// app or workspace.
+    pub fn uninstall_at(&self, at: [&str; 2]) -> bool {
+        self.workspace.with(|state| {
+            let found = Place::from(at).enter(state);
+            if found {
+                state.uninstall();
+            }
+            found
+        })
+    }
+
+    /// The organization adds an org-wide app to a workspace, or removes it; the app is notified.
+    /// False if there is no such app or workspace.
+    pub fn grant_team_at(&self, at: [&str; 2], granted: bool) -> bool {
+        self.workspace.with(|state| {
+            let found = Place::from(at).enter(state);
+            if found {
+                state.grant_team(granted);
+            }
+            found
+        })
+    }
+
+    /// The last 100,000 refreshes of tokens that succeeded, in the order of their answers.
+    pub fn refreshes(&self) -> Vec<Refresh> {
+        self.workspace.with(|state| state.refreshes.all())
+    }
+
+    /// The app's ends of the connections on which a refresh is under way: asked for, and not yet
+    /// answered.
+    pub fn refreshing(&self) -> Vec<SocketAddr> {
+        self.workspace.with(|state| state.refreshes.under_way())
+    }
+
+    /// The most refreshes of one installation that were ever under way at once, also those that
+    /// gave no token.
+    pub fn refreshes_at_once(&self) -> usize {
+        self.workspace.with(|state| state.refreshes.most_at_once())
+    }
+
+    /// The workspaces begin to move into an Enterprise organization: methods answer
+    /// `team_added_to_org`, and the apps are notified.
+    pub fn migrate_to_org(&self, enterprise_id: &str) {
+        self.workspace.with(|state| state.begin_migration(enterprise_id));
+    }
+
+    /// The workspaces have moved: people have other ids, which `migration.exchange` maps, and the
+    /// apps are notified. False if no workspace was moving.
+    pub fn finish_migration(&self) -> bool {
+        self.workspace.with(state::State::finish_migration)
     }
 
     /// The last 10,000 attempts to push an event.
@@ -367,8 +420,8 @@ impl Sandbox {
             block_id: None,
             user: None,
         };
-        let payload = self.workspace.with(|state| state.press(&press, now_micros()))?;
-        self.sender.interact(&payload).await
+        let pressed = self.workspace.with(|state| state.press(&press, now_micros()))?;
+        self.sender.interact(&pressed.to, &pressed.payload).await
     }
 }
 
@@ -376,76 +429,4 @@ impl Drop for Sandbox {
     fn drop(&mut self) {
         self.stop.cancel();
     }
-}
-
-fn base(addr: SocketAddr) -> String {
-    let ip = if addr.ip().is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { addr.ip() };
-    format!("http://{}/", SocketAddr::new(ip, addr.port()))
-}
-
-/// The initial workspace: the members, and `#general` with all of them.
-fn seeded(config: Config, addr: SocketAddr) -> state::State {
-    let mut state = state::State {
-        team: config.team,
-        app: team::App {
-            id: config.app_id,
-            name: config.app_name,
-            bot_user_id: "U0SANDBOXBOT".into(),
-            bot_id: "B0SANDBOX01".into(),
-        },
-        client_id: config.client_id,
-        client_secret: config.client_secret,
-        redirect_urls: config.redirect_urls,
-        time_scale: config.time_scale,
-        options: Options {
-            rate_limits: config.rate_limits,
-            token_rotation: config.token_rotation,
-            require_approval: config.require_approval,
-            granted_scopes: config.granted_scopes,
-            history_limit: config.history_limit,
-            posts_per_minute: config.posts_per_minute,
-            ..Options::default()
-        },
-        directory: directory::Directory::default(),
-        conversations: conversation::Conversations::default(),
-        tokens: tokens::Tokens::default(),
-        codes: std::collections::HashMap::new(),
-        views: std::collections::HashMap::new(),
-        modals: kept::Modals::default(),
-        approvals: kept::Approvals::default(),
-        usergroups: Vec::new(),
-        dnd: std::collections::HashMap::new(),
-        manifests: std::collections::BTreeMap::new(),
-        limits: limits::Limits::new(config.time_scale),
-        faults: faults::Faults::default(),
-        log: log::Log::default(),
-        effects: Vec::new(),
-        events_wanted: false,
-        responses: std::collections::HashMap::new(),
-        base: base(addr),
-        counter: 0,
-    };
-    for (ordering, (id, label)) in fixture::FIELDS.into_iter().enumerate() {
-        state.directory.definitions.push(directory::definition(id, label, ordering));
-    }
-    for member in config.seed_members {
-        state.add_member(member);
-    }
-    seed_channels(&mut state, &config.seed_channels);
-    // Only later changes cause events.
-    state.events_wanted = config.events_url.is_some();
-    state
-}
-
-/// `#general`, which always exists, and these channels.
-fn seed_channels(state: &mut state::State, channels: &[NewChannel]) {
-    let id = state.create_channel("general", conversation::Kind::Public, &[], now_micros());
-    if let Some(channel) = state.conversations.get_mut(&id) {
-        channel.general = true;
-    }
-    for channel in channels {
-        state.make_channel(channel, now_micros());
-    }
-    // There are no readers yet.
-    state.effects.clear();
 }

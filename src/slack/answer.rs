@@ -80,13 +80,19 @@ pub(super) fn judge(
 }
 
 /// Whether this refusal is the answer that the call was made for. `blocks.validate` reports faults
-/// of the blocks so, and `conversations.invite` the people who cannot be added (Slack's
-/// documentation: blocks.validate, conversations.invite). A refusal that names no one is none.
+/// of the blocks so, `apps.manifest.*` those of the manifest, and `conversations.invite` the people
+/// who cannot be added (Slack's documentation of these methods). A refusal that names no one is
+/// none.
 pub(super) fn is_finding(method: Method, error: &Error, body: &[u8]) -> bool {
     const FINDINGS: [&str; 3] = ["invalid_blocks", "invalid_message", "invalid_view"];
+    const OF_MANIFESTS: [&str; 2] = ["invalid_app", "invalid_manifest"];
     let Error::Rejected { code, .. } = error else { return false };
     match method {
         Method::BlocksValidate => FINDINGS.contains(&code.as_str()),
+        Method::AppsManifestCreate
+        | Method::AppsManifestExport
+        | Method::AppsManifestUpdate
+        | Method::AppsManifestValidate => OF_MANIFESTS.contains(&code.as_str()),
         Method::ConversationsInvite => {
             let invited: Result<wire::Invited, _> = serde_json::from_slice(body);
             invited.is_ok_and(|invited| !invited.errors.0.is_empty())

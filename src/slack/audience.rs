@@ -6,10 +6,17 @@
 //! count: Slack sends an event once for all installations of an app, so using only the named one
 //! would miss it for others.
 //!
+//! An event about a member of an organization names one of its workspaces at most, and is for each
+//! that the member belongs to.
+//!
 //! A member event is only for the places that the member belongs to. A person from another company
 //! is not in `users.list`, and must not get into a member list, and be matched, through an event.
 
 use serde::Deserialize;
+
+/// Most workspaces of one member that an event is for, and the longest id of one, in bytes.
+const HOMES: usize = 200;
+const HOME_BYTES: usize = 64;
 
 /// Ids of the places whose installations an event is for; each id once, none empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -65,7 +72,8 @@ impl EventAudience {
     }
 
     /// Keeps only the places that a member belongs to; all, if the object does not say. A
-    /// deactivated member never matches, so it is safe to notify all places.
+    /// deactivated member never matches, so it is safe to notify all places. All workspaces of a
+    /// member of an organization that the event is for are added.
     pub(super) fn of_member(mut self, member: &str) -> Self {
         // An object of another shape names no places.
         let home: Home = serde_json::from_str(member).unwrap_or_default();
@@ -83,6 +91,10 @@ impl EventAudience {
             let among = teams.iter().flatten().flatten().any(|known| known == id);
             among || unsaid || team.as_ref().is_none_or(|team| team == id)
         });
+        if in_org.as_ref().is_some_and(|org| self.enterprises.contains(org)) {
+            let homes = teams.iter().flatten().flatten().filter(|id| id.len() <= HOME_BYTES);
+            self.teams = each_once(self.teams.iter().chain(homes.take(HOMES)));
+        }
         self.enterprises.retain(|id| match &in_org {
             Some(org) => org == id,
             None => team.is_none(),
@@ -157,7 +169,9 @@ mod tests {
             let home = json!({"enterprise_id": enterprise, "teams": teams});
             json!({"id": "U1", "team_id": "T9", "enterprise_user": home})
         };
-        assert_eq!(of(org("E1", json!(["T9", "T2"]))), both("T2", "E1"));
+        assert_eq!(of(org("E1", json!(["T9", "T2"]))), both("T2,T9", "E1"), "each workspace");
+        let long = "T".repeat(65);
+        assert_eq!(of(org("E1", json!([long, "T2"]))), both("T2", "E1"));
         assert_eq!(of(org("E1", json!(null))), both("T1,T2", "E1"));
         assert_eq!(of(org("E2", json!(["T9"]))), both("", ""));
         assert_eq!(of(json!({"team_id": 7})), both("T1,T2", "E1"), "an object of another shape");

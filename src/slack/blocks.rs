@@ -91,6 +91,6 @@ impl From<WireObjection> for Objection {
 }
 
 /// A text of Slack's, bounded and in one line.
-fn cut(text: Option<&str>) -> String {
+pub(super) fn cut(text: Option<&str>) -> String {
     text.unwrap_or_default().chars().filter(|c| !c.is_control()).take(CHARS).collect()
 }

@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue};
 use reqwest::redirect;
 use rustls_platform_verifier::BuilderVerifierExt;
 use serde::de::DeserializeOwned;
@@ -26,6 +26,7 @@ use super::deadline::{BodyRefused, Timely, TooLate};
 use super::{Config, ConfigError, Error};
 use crate::domain::capacity::slack_method::Method;
 use crate::domain::secret::Secret;
+use crate::domain::time::Timestamp;
 use crate::telemetry::Metrics;
 use crate::web::{self, BodyError};
 
@@ -39,6 +40,7 @@ struct Inner {
     /// Ends in `/`.
     api: Url,
     authorize: Url,
+    sign_in: Url,
     body_limit: usize,
     time_scale: f64,
     metrics: Metrics,
@@ -74,6 +76,8 @@ pub(super) struct SlackAnswer<T> {
     pub(super) value: T,
     /// The scopes of the token, if Slack reports them (`x-oauth-scopes`).
     pub(super) scopes: Option<Vec<String>>,
+    /// Slack's time, to the second (`date`).
+    pub(super) at: Option<Timestamp>,
 }
 
 /// Codes that mean that a member does not exist.
@@ -110,6 +114,7 @@ impl Client {
             http,
             api: config.below("api/")?,
             authorize: config.below("oauth/v2/authorize")?,
+            sign_in: config.below("openid/connect/authorize")?,
             body_limit: config.body_limit_bytes,
             time_scale: config.time_scale,
             metrics,
@@ -125,6 +130,11 @@ impl Client {
     /// The page on which Slack asks an administrator of a workspace for consent, without its query.
     pub(super) fn authorize_page(&self) -> Url {
         self.0.authorize.clone()
+    }
+
+    /// The page of *Sign in with Slack*, without its query.
+    pub(super) fn sign_in_page(&self) -> Url {
+        self.0.sign_in.clone()
     }
 
     /// Makes one call and reads its answer as a `T`.
@@ -208,7 +218,7 @@ impl Client {
         }
         let value = serde_json::from_slice(body)
             .map_err(|_| answer::unreadable(effect, status, "unreadable_answer"))?;
-        Ok(SlackAnswer { value, scopes: scopes(&headers) })
+        Ok(SlackAnswer { value, scopes: scopes(&headers), at: date(&headers) })
     }
 
     fn request(
@@ -312,8 +322,33 @@ fn scopes(headers: &HeaderMap) -> Option<Vec<String>> {
     Some(super::wire::scopes(text))
 }
 
+/// RFC 9110, section 5.6.7: `Sun, 06 Nov 1994 08:49:37 GMT`.
+fn date(headers: &HeaderMap) -> Option<Timestamp> {
+    let text = headers.get(DATE)?.to_str().ok()?;
+    let at = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+    Some(Timestamp(at.as_microsecond()))
+}
+
 fn request_id(value: &HeaderValue) -> Option<&str> {
     let id = value.to_str().ok()?;
     let shape = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
     (id.len() <= 64 && id.bytes().all(shape)).then_some(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_date_of_an_answer_is_read_as_http_writes_it() {
+        let of = |text: &'static str| {
+            date(&HeaderMap::from_iter([(DATE, HeaderValue::from_static(text))]))
+        };
+        let at = of("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
+        assert_eq!(at, Timestamp(784_111_777_000_000));
+        for text in ["", "yesterday", "1994-11-06T08:49:37Z"] {
+            assert_eq!(of(text), None, "{text}");
+        }
+        assert_eq!(date(&HeaderMap::new()), None);
+    }
 }

@@ -1,7 +1,8 @@
 //! Events that Slack sends to the app: the envelope, and the parts that Herald uses (Slack's
 //! documentation: Events API).
 //!
-//! Bytes are parsed here only after [`super::signature`] has verified that they are from Slack.
+//! Bytes are parsed here after [`super::signature`] has verified that they are from Slack; only a
+//! short check of the address of a tenant's app is read without that.
 //! Content that Herald does not use is [`Incoming::Unused`], never an error, because Slack extends
 //! its events.
 
@@ -12,6 +13,7 @@ use serde_json::value::RawValue;
 use super::audience::{Authorization, EventAudience};
 use super::channel_events::{self, ChannelEvent};
 use super::wire::{self, MemberJson};
+use crate::domain::ids::SlackUserId;
 use crate::domain::time::Timestamp;
 
 /// Largest body accepted, in bytes. Slack documents no limit; a member object has a few kilobytes.
@@ -19,10 +21,23 @@ pub const BODY_BYTES: usize = 256 * 1024;
 /// Longest id accepted, in bytes; Slack's have about twenty characters.
 const ID_BYTES: usize = 64;
 
+/// A person opened the app's Home tab, or another one.
+const HOME_OPENED: &str = "app_home_opened";
+
 /// The events that are not about channels ([`channel_events::KINDS`]). `user_profile_changed` is
 /// left out: Slack sends the same content with each `user_change`, at the same time, so it would
 /// only count twice against Slack's limit of events.
-const OTHERS: &[&str] = &["app_uninstalled", "team_join", "tokens_revoked", "user_change"];
+const OTHERS: &[&str] = &[
+    HOME_OPENED,
+    "app_uninstalled",
+    "grid_migration_finished",
+    "grid_migration_started",
+    "team_access_granted",
+    "team_access_revoked",
+    "team_join",
+    "tokens_revoked",
+    "user_change",
+];
 
 /// The events that Herald's manifest subscribes to, in alphabetical order.
 #[must_use]
@@ -31,6 +46,14 @@ pub fn subscribed() -> Vec<&'static str> {
     kinds.sort_unstable();
     kinds
 }
+
+/// Those of them that are about organizations.
+const OF_ORGANIZATIONS: [&str; 4] = [
+    "grid_migration_finished",
+    "grid_migration_started",
+    "team_access_granted",
+    "team_access_revoked",
+];
 
 /// A parsed request from Slack.
 #[derive(Debug, Clone)]
@@ -66,6 +89,12 @@ pub enum What {
     Uninstalled,
     /// The bot's token was revoked. (Herald ignores the revocation of a single person's token.)
     TokenRevoked,
+    /// An organization gave the app to some of its workspaces or took it away, or the workspace
+    /// begins or ends to move into one; `kind` is Slack's name of the event. Slack is asked what is
+    /// so now, because the event may be late.
+    Organization { kind: &'static str },
+    /// A person opened the app's Home tab.
+    HomeOpened { member: SlackUserId },
     /// Slack withheld events for a minute, because there were too many.
     RateLimited,
 }
@@ -75,9 +104,12 @@ impl What {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::Member { kind, .. } | Self::Channel { kind, .. } => kind,
+            Self::Member { kind, .. }
+            | Self::Channel { kind, .. }
+            | Self::Organization { kind } => kind,
             Self::Uninstalled => "app_uninstalled",
             Self::TokenRevoked => "tokens_revoked",
+            Self::HomeOpened { .. } => HOME_OPENED,
             Self::RateLimited => "app_rate_limited",
         }
     }
@@ -116,6 +148,9 @@ struct Inner {
     kind: String,
     user: Option<Box<RawValue>>,
     tokens: Option<Value>,
+    /// Only in `app_home_opened`.
+    #[serde(default, deserialize_with = "wire::lenient")]
+    tab: Option<String>,
     event_ts: Option<Value>,
 }
 
@@ -152,6 +187,12 @@ fn what(inner: Inner, raw: &RawValue) -> Result<Option<What>, Unreadable> {
         let event = channel_events::read(kind, raw.get()).ok_or(Unreadable)?;
         return Ok(Some(What::Channel { kind, event }));
     }
+    if let Some(&kind) = OF_ORGANIZATIONS.iter().find(|kind| **kind == inner.kind) {
+        return Ok(Some(What::Organization { kind }));
+    }
+    if inner.kind == HOME_OPENED {
+        return home_opened(&inner);
+    }
     let kind = match inner.kind.as_str() {
         "user_change" => "user_change",
         "user_profile_changed" => "user_profile_changed",
@@ -165,6 +206,16 @@ fn what(inner: Inner, raw: &RawValue) -> Result<Option<What>, Unreadable> {
     };
     let member = MemberJson::from_raw(inner.user.ok_or(Unreadable)?);
     Ok(Some(What::Member { kind, member }))
+}
+
+/// `None`: another tab, such as that of the messages.
+fn home_opened(inner: &Inner) -> Result<Option<What>, Unreadable> {
+    if inner.tab.as_deref() != Some("home") {
+        return Ok(None);
+    }
+    let user = inner.user.as_ref().ok_or(Unreadable)?;
+    let member = serde_json::from_str(user.get()).map_err(|_| Unreadable)?;
+    Ok(Some(What::HomeOpened { member }))
 }
 
 fn event(
@@ -192,9 +243,12 @@ fn event(
     }
     let audience = match &what {
         What::Member { member, .. } => audience.of_member(member.get()),
-        What::Channel { .. } | What::Uninstalled | What::TokenRevoked | What::RateLimited => {
-            audience
-        }
+        What::Channel { .. }
+        | What::Organization { .. }
+        | What::HomeOpened { .. }
+        | What::Uninstalled
+        | What::TokenRevoked
+        | What::RateLimited => audience,
     };
     Ok(Incoming::Event(Event { id, app_id, audience, happened_at, what }))
 }
@@ -209,7 +263,6 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::domain::ids::SlackUserId;
 
     fn callback(inner: Value) -> Value {
         json!({"token": "t", "team_id": "T1", "enterprise_id": null, "api_app_id": "A1",
@@ -297,7 +350,7 @@ mod tests {
     #[test]
     fn every_event_that_is_subscribed_to_is_used() {
         for kind in subscribed() {
-            let inner = json!({"type": kind, "user": "U1", "channel": "C1",
+            let inner = json!({"type": kind, "user": "U1", "channel": "C1", "tab": "home",
                 "tokens": {"bot": ["U1"]}, "old_channel_id": "C1", "new_channel_id": "C2"});
             assert_eq!(event_of(&callback(inner)).what.kind(), kind);
         }
@@ -332,6 +385,43 @@ mod tests {
         assert!(matches!(bot.what, What::TokenRevoked));
         let person = read(&tokens(json!({"oauth": ["U1"], "bot": []})));
         assert!(matches!(person, Ok(Incoming::Unused)));
+    }
+
+    #[test]
+    fn an_organization_is_told_by_its_events() {
+        for (kind, inner) in [
+            ("team_access_granted", json!({"team_ids": ["T1", "T2"]})),
+            ("team_access_revoked", json!({"team_ids": []})),
+            ("grid_migration_started", json!({"enterprise_id": "E1"})),
+            ("grid_migration_finished", json!({"enterprise_id": "E1"})),
+        ] {
+            let mut inner = inner;
+            inner["type"] = json!(kind);
+            let mut body = callback(inner);
+            body["authorizations"] = json!([{"enterprise_id": "E1", "team_id": null,
+                "is_enterprise_install": true}]);
+            let event = event_of(&body);
+            assert!(matches!(event.what, What::Organization { kind: told } if told == kind));
+            assert_eq!(event.audience.enterprises, ["E1"]);
+        }
+    }
+
+    #[test]
+    fn only_the_home_tab_is_told_when_a_person_opens_the_app() {
+        let opened = |tab: Value, user: Value| {
+            callback(json!({"type": "app_home_opened", "user": user, "channel": "D1", "tab": tab,
+                "view": {"type": "home", "blocks": []}}))
+        };
+        let event = event_of(&opened(json!("home"), json!("U1")));
+        assert_eq!(event.audience.teams, ["T1"]);
+        assert!(matches!(event.what, What::HomeOpened { member } if member.as_str() == "U1"));
+        for tab in [json!("messages"), json!("about"), json!(null), json!(7)] {
+            let other = read(&opened(tab, json!("U1")));
+            assert!(matches!(other, Ok(Incoming::Unused)), "{other:?}");
+        }
+        for user in [json!({"id": "U1"}), json!("U-1"), json!(""), json!(null)] {
+            assert!(read(&opened(json!("home"), user)).is_err());
+        }
     }
 
     #[test]

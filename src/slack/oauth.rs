@@ -11,6 +11,8 @@ use super::client::{Auth, Body, Client, MethodCall};
 use super::wire::{self, NamedTeam};
 use crate::domain::capacity::slack_method::Method;
 use crate::domain::secret::Secret;
+use crate::domain::slack_app::{AppCredentials, BAD_SECRET};
+use crate::domain::time::Timestamp;
 
 /// The parameters of the consent page (Slack's documentation: Installing with OAuth).
 #[derive(Debug, Clone, Copy)]
@@ -26,13 +28,6 @@ pub struct Authorize<'a> {
     pub team_id: Option<&'a str>,
     /// The S256 challenge of PKCE, if the app uses it.
     pub challenge: Option<&'a str>,
-}
-
-/// The app's credentials at Slack.
-#[derive(Debug, Clone, Copy)]
-pub struct AppCredentials<'a> {
-    pub client_id: &'a str,
-    pub client_secret: &'a Secret,
 }
 
 /// An installation's tokens and its workspace (oauth.v2.access).
@@ -73,6 +68,8 @@ pub struct AuthTest {
     pub is_enterprise_install: bool,
     /// The current scopes of the token; None if the answer did not say.
     pub scopes: Option<Vec<String>>,
+    /// Slack's time, to the second; None if the answer did not say.
+    pub at: Option<Timestamp>,
 }
 
 #[derive(Deserialize)]
@@ -148,7 +145,7 @@ impl Client {
     /// the person has to start again.
     pub async fn oauth_v2_access(
         &self,
-        app: AppCredentials<'_>,
+        app: &AppCredentials,
         code: &str,
         redirect_uri: &str,
         verifier: Option<&str>,
@@ -160,16 +157,28 @@ impl Client {
 
     async fn access(
         &self,
-        app: AppCredentials<'_>,
+        app: &AppCredentials,
         fields: Vec<(&'static str, String)>,
     ) -> Result<Access, Error> {
-        let call = MethodCall {
-            method: Method::OauthV2Access,
-            effect: Effect::Once,
-            auth: Auth::Basic(app.client_id, app.client_secret),
-            body: Body::Form(fields),
+        let call = |secret, fields| {
+            self.call::<WireAccess>(MethodCall {
+                method: Method::OauthV2Access,
+                effect: Effect::Once,
+                auth: Auth::Basic(&app.client_id, secret),
+                body: Body::Form(fields),
+            })
         };
-        let wire: WireAccess = self.call(call).await?.value;
+        let answer = match &app.previous_client_secret {
+            None => call(&app.client_secret, fields).await,
+            // Slack refuses the secret before it looks at the code.
+            Some(previous) => match call(&app.client_secret, fields.clone()).await {
+                Err(Error::Rejected { code, .. }) if code == BAD_SECRET => {
+                    call(previous, fields).await
+                }
+                answer => answer,
+            },
+        };
+        let wire = answer?.value;
         if wire.access_token.is_empty() {
             return Err(Effect::Once.ambiguous("unreadable_answer"));
         }
@@ -208,6 +217,7 @@ impl Client {
             enterprise_id: wire::some(wire.enterprise_id),
             is_enterprise_install: wire.is_enterprise_install.unwrap_or(false),
             scopes: answer.scopes,
+            at: answer.at,
         })
     }
 }

@@ -58,6 +58,17 @@ async fn a_post_is_json_with_metadata_and_without_previews() {
 }
 
 #[tokio::test]
+async fn a_home_tab_is_published_as_a_view() {
+    let (responder, client) = with(&json!({"ok": true, "view": {"id": "V1", "hash": "1.a"}})).await;
+    let (user, blocks) = (SlackUserId::parse("U1").unwrap(), json!([{"type": "divider"}]));
+    client.views_publish(&token(), &user, &blocks).await.unwrap();
+    let (line, body) = sent(&responder, "content-type: application/json; charset=utf-8");
+    assert_eq!(line, "POST /api/views.publish HTTP/1.1");
+    let expected = json!({"user_id": "U1", "view": {"type": "home", "blocks": blocks}});
+    assert_eq!(serde_json::from_str::<Value>(&body).unwrap(), expected);
+}
+
+#[tokio::test]
 async fn an_answer_outside_its_thread_is_noticed() {
     for (message, unthreaded) in [
         (json!({"ts": "1.2", "thread_ts": "1.1"}), false),
@@ -202,8 +213,7 @@ async fn a_history_is_read_with_metadata() {
 
 #[tokio::test]
 async fn the_code_is_exchanged_as_the_app_itself() {
-    let secret = Secret::new("shh");
-    let app = AppCredentials { client_id: "1.2", client_secret: &secret };
+    let app = &app(None);
     let (responder, client) = with(&json!({
         "ok": true, "access_token": "xoxb-new", "scope": "chat:write,users:read", "app_id": "A1",
         "bot_user_id": "UB", "token_type": "bot", "team": {"id": "T1", "name": "Team"},
@@ -221,10 +231,42 @@ async fn the_code_is_exchanged_as_the_app_itself() {
     assert_eq!(body, "code=c0de&redirect_uri=https%3A%2F%2Fa.example%2Fcb");
 }
 
+/// An app of which Slack has exchanged the secret, or not yet.
+fn app(previous: Option<&str>) -> AppCredentials {
+    AppCredentials {
+        client_id: "1.2".to_owned(),
+        client_secret: Secret::new("shh"),
+        previous_client_secret: previous.map(Secret::new),
+    }
+}
+
+#[tokio::test]
+async fn a_refused_secret_is_followed_by_the_one_before() {
+    let said = |body: Value| Play::Answer(answer(200, &[], body.to_string().as_bytes()));
+    let script = [
+        said(json!({"ok": false, "error": "bad_client_secret"})),
+        said(json!({"ok": true, "access_token": "xoxb-new"})),
+    ];
+    let responder = Responder::start(Vec::from(script)).await;
+    let client = Client::new(&responder.config(), Metrics::unobserved()).unwrap();
+    let redirect = "https://a.example/cb";
+    let access = client.oauth_v2_access(&app(Some("old")), "c0de", redirect, None).await.unwrap();
+    assert_eq!(access.access_token.expose(), "xoxb-new");
+    // "1.2:shh" and "1.2:old" in base64.
+    for (request, secret) in responder.requests().iter().zip(["MS4yOnNoaA==", "MS4yOm9sZA=="]) {
+        assert!(request.contains(&format!("Basic {secret}")) && request.contains("code=c0de"));
+    }
+    assert_eq!(responder.requests().len(), 2);
+
+    let (responder, client) = with(&json!({"ok": false, "error": "invalid_code"})).await;
+    let refused = client.oauth_v2_access(&app(Some("old")), "c0de", redirect, None).await;
+    assert_eq!(refused.unwrap_err().code(), "invalid_code");
+    assert_eq!(responder.requests().len(), 1, "any other refusal is final");
+}
+
 #[tokio::test]
 async fn a_code_may_give_a_token_that_expires() {
-    let secret = Secret::new("shh");
-    let app = AppCredentials { client_id: "1.2", client_secret: &secret };
+    let app = &app(None);
     let (_responder, client) = with(&json!({
         "ok": true, "access_token": "xoxe.xoxb-2", "refresh_token": "xoxe-1-2", "team": null,
         "expires_in": 43200, "enterprise": {"id": "E1"}, "is_enterprise_install": true,
@@ -263,8 +305,7 @@ async fn an_unused_key_of_another_type_loses_only_itself() {
     assert_eq!((test.url, test.team, test.user, test.bot_id), (None, None, None, None));
     assert!(test.enterprise_id.is_none() && !test.is_enterprise_install);
 
-    let secret = Secret::new("shh");
-    let app = AppCredentials { client_id: "1.2", client_secret: &secret };
+    let app = &app(None);
     let (_responder, client) = with(&json!({
         "ok": true, "access_token": "xoxb-new", "scope": ["chat:write"], "app_id": 7,
         "bot_user_id": "UB", "team": {"id": "T1", "name": {"text": "Team"}}, "enterprise": "none",

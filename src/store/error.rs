@@ -40,6 +40,10 @@ pub enum Error {
     /// The object would have more parts than it may. Nothing was written.
     #[error("{0}")]
     TooMany(String),
+    /// The tenant is being deleted, or was deleted so lately that its name cannot be used again
+    /// yet. Nothing was written.
+    #[error("the tenant was deleted")]
+    TenantDeleted,
     /// The object to change or read does not exist.
     #[error("not found: {0}")]
     NotFound(String),

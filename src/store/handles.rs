@@ -60,6 +60,18 @@ handles! {
     /// Tenants, their workspaces and attempts to connect one (`tenancy`).
     tenancy: Tenancy,
 
+    /// The connections of tenants as they are, and their changes (`tenancy::connections`).
+    connections: Connections,
+
+    /// Slack apps of tenants (`tenancy::slack_apps`).
+    slack_apps: SlackApps,
+
+    /// Tenants and workspaces as operators list them (`tenancy::operators`).
+    operators: Operators,
+
+    /// Links by which people prove who they are (`tenancy::identity_links`).
+    identity_links: IdentityLinks,
+
     /// People, their identities and their preferences (`tenancy`).
     people: People,
 
@@ -70,6 +82,13 @@ handles! {
     previews: Previews,
     /// Templates of tenants and their versions (`tenancy::templates`).
     templates: Templates,
+
+    /// Checks of connections, and the states of connections as they were computed last
+    /// (`checkups`).
+    checkups: Checkups,
+
+    /// Alerts about connections, until they are delivered (`checkups::alerts`).
+    alerts: Alerts,
 
     /// API keys that are made at run time (`tenancy::api_keys`).
     api_keys: ApiKeys,
@@ -86,8 +105,15 @@ handles! {
     /// Channels that Herald keeps in Slack, and their members (`channels`).
     channels: Channels,
 
+    /// Tokens that are exchanged for the next ones, organizations, and workspaces that move into
+    /// one (`keep`).
+    tokens: InstallationTokens,
+
     /// The feed of changes of channels and their members (`channels::changes`).
     channel_feed: ChannelFeed,
+
+    /// Leaving a workspace, and the deletion of tenants (`leaving`).
+    leaving: Leaving,
 
     /// The audit trail (`audit`). A change is noted by [`Store::noting`].
     audit: Audit,

@@ -15,8 +15,10 @@
 //!   before and after a request to Slack. `budgets`: when requests may start.
 //! - `records`: deliveries and notifications as they are read back. `ends`: canceling, erasing and
 //!   retention. `feed`: the changes of deliveries. `channels`: the channels that Herald keeps in
-//!   Slack, and their feed.
-//! - `audit`: the audit trail. `upkeep`: clock steps, recoveries, health.
+//!   Slack, and their feed. `keep`: the tokens of workspaces that are kept connected. `checkups`:
+//!   checks of connections, and alerts.
+//! - `audit`: the audit trail. `upkeep`: clock steps, recoveries, health. `leaving`: the end of a
+//!   tenant's connection, and of a tenant.
 
 mod config;
 mod error;
@@ -38,6 +40,8 @@ mod member_lists;
 mod tenancy;
 
 mod channels;
+mod checkups;
+mod keep;
 
 mod ends;
 mod upkeep;
@@ -46,6 +50,8 @@ mod waiting;
 mod intake;
 
 mod turns;
+
+mod leaving;
 
 #[cfg(test)]
 mod plans;
@@ -68,7 +74,7 @@ use intake::accept;
 use lanes::claim;
 use member_lists::hints;
 use seal::{data_keys, kek, person_keys};
-use tenancy::{installations, shared_reads};
+use tenancy::{connection_signals, shared_reads, tokens};
 use turns::{intend, settle};
 
 pub use crate::domain::delivery::{Acted, DeliveryKind, End, Settle, WaitScope};
@@ -81,6 +87,9 @@ pub use channels::{
     ChannelSave, ChannelSaved, ChannelTotals, ManagedChannel, MemberCounts, MemberRecord,
     MemberUpdate, MembersChange, NoticePlace, NoticesDue, Released, WishedMember,
 };
+pub use checkups::{
+    CheckEvidence, CheckLease, CheckRun, Judgement, NewAlert, Unjudged, WaitingAlert,
+};
 pub use config::{Config, Pooler};
 pub use database::backend::Backend;
 pub use database::exclusive::Exclusive;
@@ -90,25 +99,32 @@ pub use database::protection::Protection;
 pub use ends::cancel::Canceled;
 pub use ends::erase::{Erased, Redact, Redacted};
 pub use ends::retention::IDEMPOTENCY;
+pub use ends::succession::{RenameIn, RenameOutcome, Succession};
 pub use ends::unused_keys::KeyPosition;
 pub use error::Error;
-pub use feed::changes::DeliveryChange;
+pub use feed::changes::{ChangePageOfAll, DeliveryChange};
 pub use feed::pages::{ChangePage, ChangeSpan, FeedExtent};
 pub use feed::signals::{FeedReach, FeedWatcher};
 pub use handles::{
-    ApiKeys, Audit, Budgets, ChannelFeed, Channels, CustomFields, DeliveryFeed, Ends, EventTypes,
-    Lanes, MemberLists, Outbox, People, Previews, Records, SlackEvents, Templates, Tenancy, Upkeep,
-    Waiting,
+    Alerts, ApiKeys, Audit, Budgets, ChannelFeed, Channels, Checkups, Connections, CustomFields,
+    DeliveryFeed, Ends, EventTypes, IdentityLinks, InstallationTokens, Lanes, Leaving, MemberLists,
+    Operators, Outbox, People, Previews, Records, SlackApps, SlackEvents, Templates, Tenancy,
+    Upkeep, Waiting,
 };
 pub use intake::accept::{Accepted, Before};
 pub use intake::new::{Accept, ForChannel, NewDelivery, NotificationTerms, Target};
 pub use intake::replay::{Replay, ReplayOutcome, ReplaySelection, Replayed, SkipReason};
 pub use intake::subjects::SubjectConversation;
+pub use keep::{
+    Expiry, MetByRevocation, MigrationPace, MigrationStep, MigrationWork, OrgTeam, SealedPair,
+    TokenExchange, TokenLease, TokenSchedule,
+};
 pub use lanes::backlog::WorkspaceBacklog;
 pub use lanes::claim::{Head, LaneClaim, lease_token};
 pub use lanes::lane::{Backlog, LaneKey};
 pub use lanes::queue::{Queue, QueueKey, QueuePlace, Queues};
 pub use lanes::repair::LaneRepair;
+pub use leaving::{DISCONNECTED, Left, SeenLink, UseEnd};
 pub use member_lists::changes::{ListBasis, MemberChange, Merged, Settlement};
 pub use member_lists::crawl::{Checkpoint, CrawlLease, CrawledPage, Saved};
 pub use member_lists::field_pass::{FieldsEnd, FieldsLease, FieldsProgress, SeenList};
@@ -132,17 +148,25 @@ pub use tenancy::api_keys::{
     KnownApiKey, ListedApiKey, NewApiKey,
 };
 pub use tenancy::connect_attempts::{
-    ConnectAttempt, ConnectCompletion, ConnectGrant, ConnectOutcome, ConnectStatus, TakenConnect,
+    BegunConnect, ConnectAttempt, ConnectCompletion, ConnectGrant, ConnectOutcome, ConnectStatus,
+    ConnectTerms, TakenConnect,
 };
+pub use tenancy::connection_signals::ConnectionWatcher;
+pub use tenancy::connections::{ConnectionCursor, StoredConnection};
 pub use tenancy::event_types::{DefinedTypes, DefinitionChange};
-pub use tenancy::installations::{Installation, InstallationState, NewInstallation, Token};
+pub use tenancy::identity_links::FoundIdentityLink;
+pub use tenancy::installations::{Installation, InstallationState, MIGRATING, NewInstallation};
+pub use tenancy::members::PeopleOfMember;
+pub use tenancy::operators::{ListedTenant, ListedWorkspace, WorkspaceFilter};
 pub use tenancy::people::StoredPerson;
 pub use tenancy::previews::{NewPreview, PreviewSaved, ShownNotification, StoredPreview};
 pub use tenancy::shared_reads::{PeopleFacts, TenantFacts};
+pub use tenancy::slack_apps::{SlackAppChange, SlackAppDeletion, StoredSlackApp};
 pub use tenancy::templates::{
     KeptWords, TemplateChange, TemplateEdit, TemplateFilter, TemplatePage, TemplateVersion,
     TemplatesOf,
 };
+pub use tenancy::tokens::{ACCESS_NOT_GRANTED, Token, TokenState};
 pub use turns::intend::RecoverOutcome;
 pub use turns::settle::{DeliveryTrace, LanePace, LoggedRequest, SettleContext};
 pub use upkeep::ahead::TimesMoved;
@@ -178,6 +202,7 @@ struct Inner {
     feed: signals::FeedSignals,
     channel_feed: signals::FeedSignals,
     channels_woken: Notify,
+    connection_signals: connection_signals::ConnectionSignals,
     hints: hints::Hints,
     unreadable: unreadable::UnreadableRows,
     /// Notify calls that share transactions.
@@ -196,7 +221,7 @@ struct Inner {
     reading_people: group::Group<TenantId, shared_reads::Lookup, Result<shared_reads::Rows, Error>>,
     reading_heads: group::Group<TenantId, LaneClaim, claim::HeadRow>,
     reading_tokens:
-        group::Group<InstallationId, InstallationId, Result<installations::SealedToken, Error>>,
+        group::Group<InstallationId, InstallationId, Result<tokens::SealedToken, Error>>,
     /// Notified after a commit that wrote to the audit trail.
     audited: Notify,
     untidy: tidy::Untidy,
@@ -224,6 +249,7 @@ impl Store {
                 feed: signals::FeedSignals::default(),
                 channel_feed: signals::FeedSignals::default(),
                 channels_woken: Notify::new(),
+                connection_signals: connection_signals::ConnectionSignals::default(),
                 hints: hints::Hints::new(),
                 unreadable: unreadable::UnreadableRows::default(),
                 accepting: group::Group::new(accept::bounds(backend)),

@@ -130,6 +130,9 @@ mod tests {
         for result in values("herald_slack_events_total", 0) {
             metrics.slack_events(result, 2);
         }
+        for result in values("herald_slack_interactions_total", 0) {
+            metrics.slack_interactions(result);
+        }
         for result in values("herald_custom_fields_total", 0) {
             metrics.custom_fields(result);
         }
@@ -139,15 +142,7 @@ mod tests {
         }
         metrics.delivery_latency(took);
         metrics.lanes_claimed(3);
-        for state in values("herald_channels", 0) {
-            metrics.channels(state, 2);
-        }
-        for state in values("herald_channel_members", 0) {
-            metrics.channel_members(state, 2);
-        }
-        for step in values("herald_channel_steps_total", 0) {
-            metrics.channel_step(step, "done");
-        }
+        everything_of_connections(metrics);
         metrics.audit_entries(2);
         metrics.outbox(&Outbox {
             ready_age: took,
@@ -155,6 +150,21 @@ mod tests {
             dead_rows: Some(2),
             oldest_snapshot_age: Some(9),
         });
+    }
+
+    fn everything_of_connections(metrics: &Metrics) {
+        for state in values("herald_channels", 0) {
+            metrics.channels(state, 2);
+        }
+        for state in values("herald_workspaces", 0) {
+            metrics.workspaces(state, 2);
+        }
+        for state in values("herald_channel_members", 0) {
+            metrics.channel_members(state, 2);
+        }
+        for step in values("herald_channel_steps_total", 0) {
+            metrics.channel_step(step, "done");
+        }
     }
 
     #[test]

@@ -4,46 +4,10 @@
 //! Labels are closed: each has a list of values, and a value outside the list is counted as
 //! `other`. So no tenant, person or external text can become a time series (invariant I12).
 
-/// A label and its possible values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Label {
-    /// Its name at `/metrics`.
-    pub name: &'static str,
-    /// Its values. Empty if the code fixes the list elsewhere: the methods of the protos, the Slack
-    /// methods that are called, the version of this build.
-    pub values: &'static [&'static str],
-}
+use super::instrument::{CALL_SECONDS, Instrument, InstrumentKind, LATENCY_SECONDS, Label};
 
-/// The kind of an instrument.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum InstrumentKind {
-    /// Only grows.
-    Counter,
-    /// The current value.
-    Gauge,
-    /// A distribution over these upper bounds.
-    Histogram(&'static [f64]),
-}
-
-/// One instrument.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Instrument {
-    /// Its name at `/metrics`, verbatim.
-    pub name: &'static str,
-    /// Its unit in UCUM: `s`, `{request}`.
-    pub unit: &'static str,
-    pub kind: InstrumentKind,
-    pub labels: &'static [Label],
-    /// One sentence for the reader of a dashboard.
-    pub description: &'static str,
-}
-
-/// Seconds of one call: from a cached answer to Slack's time-out.
-const CALL_SECONDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
-/// Seconds from acceptance to Slack: from immediately to about the default expiry.
-const LATENCY_SECONDS: &[f64] =
-    &[0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0, 86400.0];
-
+const INTERACTION_RESULTS: &[&str] =
+    &["acknowledged", "unknown_workspace", "other_app", "unused", "unreadable", "refused"];
 const SLACK_METHOD: Label = Label { name: "method", values: &[] };
 const RPC_METHOD: Label = Label { name: "method", values: &[] };
 
@@ -225,6 +189,7 @@ pub(super) const SLACK_EVENTS: Instrument = Instrument {
             "taken",
             "repeated",
             "unknown_workspace",
+            "other_app",
             "unused",
             "unreadable",
             "refused",
@@ -240,6 +205,13 @@ pub(super) const SLACK_EVENTS: Instrument = Instrument {
     }],
     description: "Events from Slack, counted by result when they arrive and again when they are \
                   applied.",
+};
+pub(super) const SLACK_INTERACTIONS: Instrument = Instrument {
+    name: "herald_slack_interactions_total",
+    unit: "{interaction}",
+    kind: InstrumentKind::Counter,
+    labels: &[Label { name: "result", values: INTERACTION_RESULTS }],
+    description: "Interactions from Slack, such as pressed buttons, by result.",
 };
 pub(super) const CUSTOM_FIELDS: Instrument = Instrument {
     name: "herald_custom_fields_total",
@@ -393,6 +365,49 @@ pub(super) const CHANNEL_STEPS: Instrument = Instrument {
     ],
     description: "Requests to Slack about channels, by step and outcome.",
 };
+pub(super) const WORKSPACES: Instrument = Instrument {
+    name: "herald_workspaces",
+    unit: "{connection}",
+    kind: InstrumentKind::Gauge,
+    labels: &[Label {
+        name: "state",
+        values: &["active", "degraded", "migrating", "reconnect_required"],
+    }],
+    description: "Connections of tenants to workspaces, by state, over the whole cluster.",
+};
+pub(super) const ALERTS: Instrument = Instrument {
+    name: "herald_alerts_total",
+    unit: "{attempt}",
+    kind: InstrumentKind::Counter,
+    labels: &[Label { name: "result", values: &["sent", "failed", "given_up"] }],
+    description: "Attempts to post an alert to the webhook, by result.",
+};
+pub(super) const HOME_TABS: Instrument = Instrument {
+    name: "herald_home_tabs_total",
+    unit: "{publication}",
+    kind: InstrumentKind::Counter,
+    labels: &[Label {
+        name: "result",
+        values: &[
+            "published",
+            "not_enabled",
+            "refused",
+            "disconnected",
+            "postponed",
+            "given_up",
+            "failed",
+            "dropped",
+        ],
+    }],
+    description: "Home tabs that people opened and Herald was to publish, by result.",
+};
+pub(super) const DISCARDED_TOKENS: Instrument = Instrument {
+    name: "herald_discarded_tokens_total",
+    unit: "{token}",
+    kind: InstrumentKind::Counter,
+    labels: &[Label { name: "result", values: &["revoked", "in_use", "unclear"] }],
+    description: "New tokens from Slack that were not stored, by result.",
+};
 pub(super) const RPC_REQUESTS: Instrument = Instrument {
     name: "herald_rpc_requests_total",
     unit: "{request}",
@@ -458,6 +473,7 @@ pub const INSTRUMENTS: &[Instrument] = &[
     DIRECTORY_LOADS,
     TOO_COSTLY,
     SLACK_EVENTS,
+    SLACK_INTERACTIONS,
     CUSTOM_FIELDS,
     CUSTOM_FIELDS_MISSING,
     LANES_CLAIMED,
@@ -471,6 +487,10 @@ pub const INSTRUMENTS: &[Instrument] = &[
     CHANNELS,
     CHANNEL_MEMBERS,
     CHANNEL_STEPS,
+    WORKSPACES,
+    ALERTS,
+    HOME_TABS,
+    DISCARDED_TOKENS,
     RPC_REQUESTS,
     RPC_SECONDS,
     BUILD_INFO,

@@ -6,7 +6,8 @@ use std::time::Duration;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter, MeterProvider, NoopMeterProvider};
 
-use super::instruments::{self, Instrument, InstrumentKind, Label};
+use super::instrument::{Instrument, InstrumentKind, Label};
+use super::instruments;
 use super::watchdog::Watchdog;
 
 /// The value of a label if the given value is not on its list.
@@ -46,6 +47,7 @@ struct Recorders {
     directory_loads: Counter<u64>,
     too_costly: Counter<u64>,
     slack_events: Counter<u64>,
+    slack_interactions: Counter<u64>,
     custom_fields: Counter<u64>,
     custom_fields_missing: Gauge<u64>,
     lanes_claimed: Counter<u64>,
@@ -59,6 +61,10 @@ struct Recorders {
     channels: Gauge<u64>,
     channel_members: Gauge<u64>,
     channel_steps: Counter<u64>,
+    workspaces: Gauge<u64>,
+    alerts: Counter<u64>,
+    home_tabs: Counter<u64>,
+    discarded_tokens: Counter<u64>,
     refusals: Counter<u64>,
     rpc_requests: Counter<u64>,
     rpc_seconds: Histogram<f64>,
@@ -87,6 +93,7 @@ impl Metrics {
             directory_loads: counter(meter, &instruments::DIRECTORY_LOADS),
             too_costly: counter(meter, &instruments::TOO_COSTLY),
             slack_events: counter(meter, &instruments::SLACK_EVENTS),
+            slack_interactions: counter(meter, &instruments::SLACK_INTERACTIONS),
             custom_fields: counter(meter, &instruments::CUSTOM_FIELDS),
             custom_fields_missing: gauge(meter, &instruments::CUSTOM_FIELDS_MISSING),
             lanes_claimed: counter(meter, &instruments::LANES_CLAIMED),
@@ -100,6 +107,10 @@ impl Metrics {
             channels: gauge(meter, &instruments::CHANNELS),
             channel_members: gauge(meter, &instruments::CHANNEL_MEMBERS),
             channel_steps: counter(meter, &instruments::CHANNEL_STEPS),
+            workspaces: gauge(meter, &instruments::WORKSPACES),
+            alerts: counter(meter, &instruments::ALERTS),
+            home_tabs: counter(meter, &instruments::HOME_TABS),
+            discarded_tokens: counter(meter, &instruments::DISCARDED_TOKENS),
             refusals: counter(meter, &instruments::REFUSALS),
             rpc_requests: counter(meter, &instruments::RPC_REQUESTS),
             rpc_seconds: histogram(meter, &instruments::RPC_SECONDS),
@@ -133,12 +144,16 @@ impl Metrics {
             (&self.0.directory_loads, &instruments::DIRECTORY_LOADS, &[]),
             (&self.0.too_costly, &instruments::TOO_COSTLY, &[]),
             (&self.0.slack_events, &instruments::SLACK_EVENTS, &[]),
+            (&self.0.slack_interactions, &instruments::SLACK_INTERACTIONS, &[]),
             (&self.0.custom_fields, &instruments::CUSTOM_FIELDS, &[]),
             (&self.0.lanes_claimed, &instruments::LANES_CLAIMED, &[]),
             (&self.0.unreadable_rows, &instruments::UNREADABLE_ROWS, &[]),
             (&self.0.audit_entries, &instruments::AUDIT_ENTRIES, &[]),
             (&self.0.upkeep_failures, &instruments::UPKEEP_FAILURES, &[]),
             (&self.0.channel_steps, &instruments::CHANNEL_STEPS, &[]),
+            (&self.0.alerts, &instruments::ALERTS, &[]),
+            (&self.0.home_tabs, &instruments::HOME_TABS, &[]),
+            (&self.0.discarded_tokens, &instruments::DISCARDED_TOKENS, &[]),
             (&self.0.refusals, &instruments::REFUSALS, &[]),
             (&self.0.rpc_requests, &instruments::RPC_REQUESTS, rpc),
         ];
@@ -225,6 +240,11 @@ impl Metrics {
         self.0.slack_events.add(count, &labelled(&instruments::SLACK_EVENTS, [result]));
     }
 
+    /// An interaction from Slack had this `result`.
+    pub fn slack_interactions(&self, result: &'static str) {
+        self.0.slack_interactions.add(1, &labelled(&instruments::SLACK_INTERACTIONS, [result]));
+    }
+
     /// One member's custom fields were requested: `fetched` or `failed`.
     pub fn custom_fields(&self, result: &'static str) {
         self.0.custom_fields.add(1, &labelled(&instruments::CUSTOM_FIELDS, [result]));
@@ -280,6 +300,26 @@ impl Metrics {
     /// One request to Slack about a channel ended.
     pub fn channel_step(&self, step: &'static str, outcome: &'static str) {
         self.0.channel_steps.add(1, &labelled(&instruments::CHANNEL_STEPS, [step, outcome]));
+    }
+
+    /// Connections in `state` (`domain::connection`).
+    pub fn workspaces(&self, state: &'static str, count: u64) {
+        self.0.workspaces.record(count, &labelled(&instruments::WORKSPACES, [state]));
+    }
+
+    /// One attempt to post an alert ended with `result`.
+    pub fn alert(&self, result: &'static str) {
+        self.0.alerts.add(1, &labelled(&instruments::ALERTS, [result]));
+    }
+
+    /// A Home tab that was to be published had this `result`.
+    pub fn home_tab(&self, result: &'static str) {
+        self.0.home_tabs.add(1, &labelled(&instruments::HOME_TABS, [result]));
+    }
+
+    /// A new token was not stored; `result` is what became of it.
+    pub fn discarded_token(&self, result: &'static str) {
+        self.0.discarded_tokens.add(1, &labelled(&instruments::DISCARDED_TOKENS, [result]));
     }
 
     /// Something was refused. `limit` is the setting of the limit, or the name of a fixed limit.

@@ -1,10 +1,11 @@
 //! Logs, metrics and traces: set up once, used everywhere, and independent of the code that
 //! reports.
 //!
-//! `instruments` is the table of all metrics; `exposition` prints it for `/metrics`; `logs` writes
-//! tracing events as text or JSON; `traces` sends spans and carries their context; `watchdog`
-//! notices loops that have stopped.
+//! `instruments` is the table of all metrics, and `instrument` the form of its rows; `exposition`
+//! prints it for `/metrics`; `logs` writes tracing events as text or JSON; `traces` sends spans and
+//! carries their context; `watchdog` notices loops that have stopped.
 
+mod instrument;
 mod instruments;
 mod traces;
 mod watchdog;
@@ -15,7 +16,8 @@ mod metrics;
 mod exposition;
 
 pub use exposition::Exposition;
-pub use instruments::{INSTRUMENTS, Instrument, InstrumentKind, Label};
+pub use instrument::{Instrument, InstrumentKind, Label};
+pub use instruments::INSTRUMENTS;
 pub use logs::{Config, Format, Tracing, init};
 pub use metrics::{Metrics, Outbox};
 pub use traces::{Config as OtlpConfig, context, continue_from};

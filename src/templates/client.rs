@@ -33,7 +33,7 @@ const ANSWER_BYTES: usize = 16 << 20;
 
 // Where Herald is, and the tenant. No doc comment: clap would show it instead of the command's.
 #[derive(Debug, clap::Args)]
-pub(super) struct ServerAddress {
+pub(crate) struct ServerAddress {
     /// The tenant.
     #[arg(long, value_name = "ID")]
     tenant: String,
@@ -48,7 +48,7 @@ pub(super) struct ServerAddress {
 }
 
 /// Calls for one tenant.
-pub(super) struct TemplatesClient {
+pub(crate) struct TemplatesClient {
     admin: AdminServiceClient<InterceptedService<Channel, CallerKey>>,
     tenant: String,
 }
@@ -70,6 +70,13 @@ impl Interceptor for CallerKey {
 pub(super) struct StoredTemplate {
     pub(super) form: Form,
     pub(super) etag: String,
+}
+
+/// The answer to a call that pins people.
+pub(crate) struct PinnedPeople {
+    pub(crate) pinned: usize,
+    /// The places of the pairs that were not pinned, with the reasons.
+    pub(crate) refused: Vec<(usize, String)>,
 }
 
 /// Why Herald did not save a template.
@@ -103,8 +110,17 @@ fn refused(status: &Status) -> anyhow::Error {
     anyhow!("Herald: {:?}: {}", status.code(), printable(status.message()))
 }
 
+/// The same, with the fields that were refused.
+fn bad_fields(status: &Status) -> anyhow::Error {
+    let Some(bad) = status.get_details_bad_request() else { return refused(status) };
+    let fields = bad.field_violations.into_iter().map(|violation| {
+        format!("{} {}", printable(&violation.field), printable(&violation.description))
+    });
+    anyhow!("Herald: {}", fields.collect::<Vec<_>>().join("; "))
+}
+
 impl TemplatesClient {
-    pub(super) async fn connect(
+    pub(crate) async fn connect(
         server: &ServerAddress,
         key: Option<String>,
     ) -> anyhow::Result<Self> {
@@ -120,6 +136,29 @@ impl TemplatesClient {
         let admin = AdminServiceClient::with_interceptor(channel, CallerKey(key))
             .max_decoding_message_size(ANSWER_BYTES);
         Ok(Self { admin, tenant: server.tenant.clone() })
+    }
+
+    /// Pins people to members: pairs of their ids.
+    pub(crate) async fn pin(
+        &mut self,
+        pairs: Vec<(String, String)>,
+    ) -> anyhow::Result<PinnedPeople> {
+        let pins = pairs
+            .into_iter()
+            .map(|(user_id, slack_user_id)| pb::IdentityPin { user_id, slack_user_id });
+        let request = pb::PinIdentitiesRequest {
+            tenant_id: self.tenant.clone(),
+            pins: pins.collect(),
+            actor: None,
+        };
+        let answer = self.admin.pin_identities(request).await;
+        let answer = answer.map_err(|status| bad_fields(&status))?.into_inner();
+        let refused = answer.refused.into_iter().map(|refused| {
+            let index = usize::try_from(refused.index).unwrap_or(usize::MAX);
+            (index, printable(&refused.sentence))
+        });
+        let pinned = usize::try_from(answer.pinned).unwrap_or(0);
+        Ok(PinnedPeople { pinned, refused: refused.collect() })
     }
 
     /// All templates of the tenant.

@@ -20,7 +20,7 @@ mod export;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use client::{ServerAddress, TemplatesClient};
+pub(crate) use client::{ServerAddress, TemplatesClient};
 
 /// The commands.
 #[derive(Debug, clap::Subcommand)]

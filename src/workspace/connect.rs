@@ -7,11 +7,13 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
 use url::Url;
 
-use super::Workspaces;
+use super::discard::{Discarded, DiscardedToken};
+use super::{AppRef, Workspaces};
 use crate::domain::access::audit::{AuditDetail, COMPLETE_CONNECT, Entry, SHARE_WORKSPACE};
 use crate::domain::access::sharing::{self, Allowed, SharingDecision};
 use crate::domain::ids::{InstallationId, TenantId};
-use crate::slack::{self, Access, Authorize};
+use crate::domain::slack_app::AppCredentials;
+use crate::slack::{self, Access, Authorize, NamedTeam};
 use crate::store::{self, ConnectCompletion, ConnectGrant, NewInstallation};
 
 /// A workspace that was connected.
@@ -25,11 +27,15 @@ pub struct Granted {
 #[derive(Clone, Copy)]
 pub struct Exchange<'a> {
     pub tenant: &'a TenantId,
+    /// The app that the link named.
+    pub app: &'a AppRef,
     pub state: &'a str,
     pub code: &'a str,
     /// The address that the link named: Slack refuses a code that was given for another one.
     pub redirect_uri: &'a str,
     pub allowed: Allowed,
+    /// Slack's id of the only workspace that the link may connect.
+    pub expected_team: Option<&'a str>,
 }
 
 /// Why the exchange failed.
@@ -38,9 +44,10 @@ pub enum ConnectError {
     /// Slack refused: begin again, or fix the app's settings.
     #[error("Slack refused: {code}")]
     Refused { code: String },
-    /// The Slack app, or the way it was installed, needs a feature that this version does not have.
-    #[error("{0}")]
-    Unsupported(Unsupported),
+    /// The app was installed for a whole organization, which is stored, and the tenant is to be
+    /// connected to one of its workspaces: see [`Workspaces::connect_team`].
+    #[error("one of {} workspaces must be chosen", teams.len())]
+    ChooseTeam { org: InstallationId, teams: Vec<NamedTeam> },
     /// Slack did not answer: begin again.
     #[error("Slack did not answer: {code}")]
     NoAnswer { code: String },
@@ -55,28 +62,24 @@ pub enum ConnectError {
     Store(#[from] store::Error),
 }
 
-/// A reason why the connection would fail at once or within a day.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Unsupported {
-    /// Tokens of such an app expire after twelve hours unless they are exchanged.
-    #[error("the Slack app has token rotation turned on, which this version does not support")]
-    TokenRotation,
-    /// One token for many workspaces, each with its own members.
-    #[error("the app was installed for a whole organisation, which this version does not support")]
-    OrgWide,
-}
-
-impl Unsupported {
-    fn of(access: &Access) -> Option<Self> {
-        if access.is_enterprise_install {
-            Some(Self::OrgWide)
-        } else if access.refresh_token.is_some() || access.expires_in.is_some() {
-            Some(Self::TokenRotation)
-        } else {
-            None
-        }
+impl ConnectError {
+    /// Whether the token of the exchange is not stored, for certain. If it was stored for an
+    /// organization, that is found out by its text.
+    fn discards(&self) -> bool {
+        !matches!(self, Self::ChooseTeam { .. } | Self::Store(_))
     }
 }
+
+/// An exchange that connected no tenant.
+#[derive(Debug)]
+pub struct NotConnected {
+    pub error: ConnectError,
+    /// The end of the token that Slack gave; `None`: it gave none, or the token may be stored.
+    pub discarded: Option<Discarded>,
+}
+
+/// The code of a refusal because client id and client secret are not those of the app id.
+const OTHER_APP: &str = "app_id_mismatch";
 
 impl From<slack::Error> for ConnectError {
     fn from(error: slack::Error) -> Self {
@@ -94,27 +97,39 @@ impl From<slack::Error> for ConnectError {
 
 impl Workspaces {
     /// The address for an administrator's browser, where Slack asks for these scopes, or, if there
-    /// are none, for those of the settings; `None` if no app is configured.
-    pub fn authorize_url(&self, state: &str, redirect_uri: &str, scopes: &[String]) -> Option<Url> {
-        let app = self.config.credentials()?;
-        let challenge = self.verifier(state).map(|verifier| challenge_of(&verifier));
-        let scopes = if scopes.is_empty() { self.config.scopes.as_slice() } else { scopes };
-        let scopes: Vec<&str> = scopes.iter().map(String::as_str).collect();
-        Some(self.slack.authorize_url(&Authorize {
-            client_id: app.client_id,
+    /// are none, for those of the settings, and preselects a workspace; `None` if the app is not
+    /// configured.
+    pub async fn authorize_url(
+        &self,
+        app: &AppRef,
+        state: &str,
+        redirect_uri: &str,
+        scopes: &[String],
+        team_id: Option<&str>,
+    ) -> Result<Option<Url>, store::Error> {
+        let Some(credentials) = self.credentials(app).await? else { return Ok(None) };
+        let verifier = self.verifier(app, &credentials, state);
+        let challenge = verifier.map(|verifier| challenge_of(&verifier));
+        let asked = if scopes.is_empty() { self.config.asked_scopes() } else { scopes.to_vec() };
+        let scopes: Vec<&str> = asked.iter().map(String::as_str).collect();
+        Ok(Some(self.slack.authorize_url(&Authorize {
+            client_id: &credentials.client_id,
             scopes: &scopes,
             redirect_uri,
             state,
-            team_id: None,
+            team_id,
             challenge: challenge.as_deref(),
-        }))
+        })))
     }
 
-    /// The PKCE verifier for a state, if the app uses PKCE. It is not stored: making it needs the
-    /// state and the client secret.
-    fn verifier(&self, state: &str) -> Option<String> {
-        let secret = self.config.client_secret.expose().as_bytes();
-        let mut mac = Hmac::<Sha256>::new_from_slice(secret).ok().filter(|_| self.config.pkce)?;
+    /// The PKCE verifier for a state, if the app uses PKCE, which only the deployment's can. It is
+    /// not stored: making it needs the state and the client secret. While that is exchanged, the
+    /// previous one counts, which the replicas with older settings have.
+    fn verifier(&self, app: &AppRef, credentials: &AppCredentials, state: &str) -> Option<String> {
+        let uses = self.config.pkce && app.is_of_deployment();
+        let secret = credentials.previous_client_secret.as_ref();
+        let secret = secret.unwrap_or(&credentials.client_secret).expose().as_bytes();
+        let mut mac = Hmac::<Sha256>::new_from_slice(secret).ok().filter(|_| uses)?;
         mac.update(b"pkce:");
         mac.update(state.as_bytes());
         Some(BASE64_URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
@@ -122,19 +137,45 @@ impl Workspaces {
 
     /// Exchanges the code, asks Slack which workspace the token belongs to, and links the tenant to
     /// that workspace; the end of the attempt and the entries of the audit trail are written in the
-    /// same transaction. Messages that waited for a reconnect are sent.
-    pub async fn connect(&self, exchange: Exchange<'_>) -> Result<Granted, ConnectError> {
-        let Some(app) = self.config.credentials() else {
-            return Err(ConnectError::Refused { code: "app_not_configured".into() });
+    /// same transaction. Messages that waited for a reconnect are sent. A token that is not stored
+    /// is revoked.
+    pub async fn connect(&self, exchange: Exchange<'_>) -> Result<Granted, NotConnected> {
+        let access = match self.access(exchange).await {
+            Ok(access) => access,
+            Err(error) => return Err(NotConnected { error, discarded: None }),
         };
-        let Exchange { tenant, state, code, redirect_uri, allowed } = exchange;
-        let verifier = self.verifier(state);
-        let access =
-            self.slack.oauth_v2_access(app, code, redirect_uri, verifier.as_deref()).await?;
-        if let Some(unsupported) = Unsupported::of(&access) {
-            return Err(ConnectError::Unsupported(unsupported));
+        let mut place = DiscardedToken::of(&access);
+        let connected = Box::pin(self.connect_by(exchange, access, &mut place)).await;
+        match connected {
+            Ok(granted) => Ok(granted),
+            Err(error) if error.discards() => {
+                let discarded = Some(Box::pin(self.discard(&place)).await);
+                Err(NotConnected { error, discarded })
+            }
+            Err(error) => Err(NotConnected { error, discarded: None }),
         }
-        let new = self.describe(access).await?;
+    }
+
+    /// `place` learns from Slack where the token belongs.
+    async fn connect_by(
+        &self,
+        exchange: Exchange<'_>,
+        access: Access,
+        place: &mut DiscardedToken,
+    ) -> Result<Granted, ConnectError> {
+        let Exchange { tenant, app, state, allowed, expected_team, .. } = exchange;
+        let new = self.describe(access, app).await?;
+        place.learn(&new);
+        // The installation would count as one of another app.
+        if app.app_id.as_ref().is_some_and(|id| *id != new.app_id) {
+            return Err(ConnectError::Refused { code: OTHER_APP.into() });
+        }
+        if new.org_wide {
+            return Box::pin(self.connect_org(exchange, &new, expected_team)).await;
+        }
+        if expected_team.is_some_and(|team| new.team_id.as_deref() != Some(team)) {
+            return Err(ConnectError::OtherWorkspace { team_name: new.team_name });
+        }
         let (others, is_new) = self.let_in(tenant, &new, allowed).await?;
         let joined = if is_new { others.as_slice() } else { &[] };
         let entries = entries(tenant, joined, &new.team_name);
@@ -149,23 +190,45 @@ impl Workspaces {
                 return Err(ConnectError::InUse { installation, team_name, may_confirm: false });
             }
         };
-        // The workspace is connected already; its lanes also wake by themselves, later.
-        if let Err(error) = self.store.lanes().wake(installation).await {
-            tracing::warn!(%tenant, workspace = %installation, %error, "lanes were not woken");
+        self.after_connect(tenant, installation, others.len()).await;
+        Ok(Granted { installation, team_name })
+    }
+
+    /// The workspace is connected already; its lanes also wake by themselves, later.
+    pub(super) async fn after_connect(
+        &self,
+        tenant: &TenantId,
+        workspace: InstallationId,
+        others: usize,
+    ) {
+        if let Err(error) = self.store.waiting().rejoin(tenant).await {
+            tracing::warn!(%tenant, %workspace, %error, "messages for channels wait longer");
         }
-        if !others.is_empty() {
-            let (workspace, others) = (installation, others.len());
+        if let Err(error) = self.store.lanes().wake(workspace).await {
+            tracing::warn!(%tenant, %workspace, %error, "lanes were not woken");
+        }
+        if others > 0 {
             tracing::warn!(
                 %tenant, %workspace, others,
                 "a workspace is now used by several tenants"
             );
         }
-        Ok(Granted { installation, team_name })
+    }
+
+    /// Exchanges the code for a token.
+    async fn access(&self, exchange: Exchange<'_>) -> Result<Access, ConnectError> {
+        let Exchange { app, state, code, redirect_uri, .. } = exchange;
+        let Some(credentials) = self.credentials(app).await? else {
+            return Err(ConnectError::Refused { code: "app_not_configured".into() });
+        };
+        let verifier = self.verifier(app, &credentials, state);
+        let verifier = verifier.as_deref();
+        Ok(self.slack.oauth_v2_access(&credentials, code, redirect_uri, verifier).await?)
     }
 
     /// The other tenants of the workspace, if this tenant may join them, and whether it is new
     /// among them.
-    async fn let_in(
+    pub(super) async fn let_in(
         &self,
         tenant: &TenantId,
         new: &NewInstallation,
@@ -173,7 +236,7 @@ impl Workspaces {
     ) -> Result<(Vec<TenantId>, bool), ConnectError> {
         let users = self.store.tenancy().tenants_in_workspace(new).await?;
         let known = users.iter().any(|(user, _)| user == tenant);
-        if allowed == Allowed::OwnAgain && !known {
+        if allowed == Allowed::OwnAgain && !known && !self.is_own(tenant, new).await? {
             return Err(ConnectError::OtherWorkspace { team_name: new.team_name.clone() });
         }
         let mut others = users;
@@ -200,12 +263,28 @@ impl Workspaces {
         }
     }
 
+    /// Whether the tenant uses this workspace already, by whatever app.
+    async fn is_own(&self, tenant: &TenantId, new: &NewInstallation) -> Result<bool, store::Error> {
+        let own = self.store.tenancy().installation_of(tenant).await?;
+        Ok(own.is_some_and(|own| match &own.team_id {
+            Some(team) => new.team_id.as_ref() == Some(team),
+            None => new.team_id.is_none() && own.enterprise_id == new.enterprise_id,
+        }))
+    }
+
     /// The result of the exchange, completed by `auth.test`: the answer of the exchange lacks the
     /// bot's name, and names no workspace for an org-wide installation.
-    async fn describe(&self, access: Access) -> Result<NewInstallation, ConnectError> {
+    async fn describe(
+        &self,
+        access: Access,
+        app: &AppRef,
+    ) -> Result<NewInstallation, ConnectError> {
         let test = self.slack.auth_test(&access.access_token).await?;
         let token_expires_at = match access.expires_in {
-            Some(lifetime) => Some(self.store.now().await?.plus(lifetime)),
+            Some(lifetime) => {
+                let lifetime = lifetime.mul_f64(self.time_scale());
+                Some(self.store.now().await?.plus(lifetime))
+            }
             None => None,
         };
         let org_wide = access.is_enterprise_install;
@@ -234,13 +313,14 @@ impl Workspaces {
             refresh_token: access.refresh_token,
             token_expires_at,
             installed_by: access.authed_user,
+            app_path: app.path.clone(),
         })
     }
 }
 
 /// The entries about a connection: one for the tenant, and one, which does not name it, for each
 /// tenant that it joined.
-fn entries(tenant: &TenantId, joined: &[TenantId], team_name: &str) -> Vec<Entry> {
+pub(super) fn entries(tenant: &TenantId, joined: &[TenantId], team_name: &str) -> Vec<Entry> {
     let entry = |tenant: &TenantId, action| Entry {
         detail: AuditDetail { object: format!("workspace:{team_name}"), ..AuditDetail::default() },
         ..Entry::of_browser(tenant.clone(), action)

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::{Error, Method, Workspaces};
+use super::{Error, Method, Workspaces, is_of_migration};
 use crate::domain::delivery::Outcome;
 use crate::domain::ids::{ChannelId, InstallationId, SlackUserId};
 use crate::domain::secret::Secret;
@@ -135,6 +135,19 @@ impl Workspaces {
         .await
     }
 
+    /// Publishes a person's Home tab in place of the one before.
+    pub async fn publish_home(
+        &self,
+        id: InstallationId,
+        user: &SlackUserId,
+        blocks: &Value,
+    ) -> Result<(), Error> {
+        self.call(id, Method::ViewsPublish, INTERACTIVE, async |slack, token| {
+            slack.views_publish(token, user, blocks).await
+        })
+        .await
+    }
+
     /// One page of a conversation, newest first, with our metadata. Waits for the budget only for a
     /// later page, because otherwise the reader would have to start over. For a first page
     /// [`Error::Busy`] says when to retry.
@@ -225,12 +238,32 @@ impl Workspaces {
         let took = started.elapsed();
         if let Outcome::Unauthorized { code } = &outcome {
             if self.confirmed(code, token).await {
-                recorded(id, self.died(id, token.version, code).await.map_err(Error::from));
+                recorded(id, self.stopped_by(id, token, code).await);
             } else {
                 outcome = Outcome::NotSent { code: code.clone() };
             }
+        } else if let Outcome::NotSent { code } = &outcome
+            && is_of_migration(code)
+        {
+            recorded(id, self.migrates(id).await.map_err(Error::from));
+            // The lane sleeps until the move has ended, and the attempt does not count.
+            outcome = Outcome::Unauthorized { code: store::MIGRATING.to_owned() };
         }
         Ok(RequestMade { outcome, started, took })
+    }
+
+    /// Records that Slack refused the token. If there is another one, or will be, the lane is due
+    /// again at once: a worker that met the old token cannot put it to sleep any more.
+    async fn stopped_by(
+        &self,
+        id: InstallationId,
+        token: &store::Token,
+        code: &str,
+    ) -> Result<(), Error> {
+        if !self.died(id, token.version, code).await? {
+            self.store.lanes().wake(id).await?;
+        }
+        Ok(())
     }
 
     /// Whether a refused token is dead. Slack also answers `invalid_auth` to calls from an address

@@ -2,17 +2,29 @@
 //! on it. This is the only caller of `slack`'s methods, so every replica keeps the same limits.
 //!
 //! A 429 pauses its method in this workspace for all replicas. A dead token stops the workspace
-//! until it is connected again. Both are recorded here, for every call.
+//! until it is connected again, and a move into an organization stops it until it has ended. All of
+//! that is recorded here, for every call. A token that expires is exchanged for the next one in
+//! time (`renew`); a call that meets an expired one waits for the next.
 
+mod apps;
 mod channels;
 mod confirm_alive;
-mod connect;
+mod discard;
+mod features;
+mod leave;
+mod manifests;
 mod methods;
 mod pauses;
 mod posting;
-pub mod scopes;
+mod sign_in;
 
 mod config;
+mod connect;
+mod examine;
+
+mod moving;
+mod org;
+mod renew;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,21 +32,35 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub use crate::domain::capacity::slack_method::Method;
+pub use apps::{AppRef, Authenticity, Signed};
 pub use config::Config;
 pub use confirm_alive::Alive;
-pub use connect::{ConnectError, Exchange, Granted, Unsupported};
+pub use connect::{ConnectError, Exchange, Granted, NotConnected};
+pub use discard::Discarded;
+pub use leave::Revocation;
 pub use methods::{INTERACTIVE, MessageChange, RequestMade};
+pub use org::TeamChoice;
 use pauses::Pauses;
+pub use renew::Renewal;
+pub use sign_in::{SignInError, SignInTerms};
 
 use crate::domain::ids::InstallationId;
 use crate::domain::secret::Secret;
 use crate::slack;
-use crate::store::{self, Store};
+use crate::store::{self, ACCESS_NOT_GRANTED, Expiry, InTurn, Store, TokenExchange, TokenState};
 
 /// How late a start may still be used.
 const LATE: Duration = Duration::from_secs(1);
 /// Starts that one call may miss.
 const STARTS: u32 = 3;
+
+/// Slack's code for a token at its end.
+const EXPIRED: &str = "token_expired";
+
+/// Whether this code of Slack's says that the workspace moves into an organization.
+fn is_of_migration(code: &str) -> bool {
+    matches!(code, "team_added_to_org" | "org_login_required")
+}
 
 /// Calls Slack on behalf of connected workspaces. Cheap to clone.
 #[derive(Clone)]
@@ -44,6 +70,8 @@ pub struct Workspaces {
     config: Arc<Config>,
     /// The pauses that Slack requested from this replica.
     pauses: Arc<Pauses>,
+    /// Calls that met the same expired token wait for one exchange.
+    renewing: InTurn<InstallationId>,
 }
 
 /// Why a call for a workspace failed.
@@ -58,6 +86,12 @@ pub enum Error {
     /// The token is dead: nothing works until the workspace is connected again.
     #[error("the workspace must be connected again ({code})")]
     Reconnect { code: String },
+    /// The workspace moves into an organization; it is looked at again after this time.
+    #[error("the workspace moves into an organization")]
+    Migrating { after: Duration },
+    /// The token has expired, and the next one is not there yet.
+    #[error("the token has expired, and the next one is not there yet")]
+    Renewing { after: Duration },
     /// The budget of this method is spent for longer than the caller would wait.
     #[error("the rate limit allows the next call in {} ms", after.as_millis())]
     Busy { after: Duration },
@@ -71,7 +105,8 @@ pub enum Error {
 
 impl Workspaces {
     pub fn new(store: Store, slack: slack::Client, config: Config) -> Self {
-        Self { store, slack, config: Arc::new(config), pauses: Arc::default() }
+        let renewing = InTurn::default();
+        Self { store, slack, config: Arc::new(config), pauses: Arc::default(), renewing }
     }
 
     /// The factor for leases and for durations that Slack dictates.
@@ -79,27 +114,23 @@ impl Workspaces {
         self.slack.time_scale()
     }
 
-    /// Verifies that a request is Slack's. Returns its timestamp, which the caller must still
-    /// compare with the current time.
-    pub fn signed(
-        &self,
-        timestamp: &str,
-        body: &[u8],
-        signature: &str,
-    ) -> Result<i64, slack::signature::SignatureError> {
-        let secret = &self.config.signing_secret;
-        slack::signature::authentic(secret, timestamp, body, signature)
+    /// The token, unless it is known to be dead. Waits a moment for the next one if it has expired.
+    pub async fn token(&self, id: InstallationId) -> Result<store::Token, Error> {
+        let token = self.stored_token(id).await?;
+        match token.state {
+            TokenState::Valid => Ok(token),
+            // On the heap: it is rare, and every call has the future of this one.
+            TokenState::Expired => Box::pin(self.next_token(id, token.holder)).await,
+            TokenState::Migrating => Err(Error::Migrating { after: self.migration_pause() }),
+            TokenState::Dead(code) => Err(Error::Reconnect { code }),
+        }
     }
 
-    /// The token, unless it is known to be dead.
-    pub async fn token(&self, id: InstallationId) -> Result<store::Token, Error> {
-        let token = match self.store.tenancy().token(id).await {
-            Err(store::Error::NotFound(_)) => return Err(Error::Unknown),
-            token => token?,
-        };
-        match token.dead {
-            Some(code) => Err(Error::Reconnect { code }),
-            None => Ok(token),
+    /// The token, whatever its state.
+    async fn stored_token(&self, id: InstallationId) -> Result<store::Token, Error> {
+        match self.store.tenancy().token(id).await {
+            Err(store::Error::NotFound(_)) => Err(Error::Unknown),
+            token => Ok(token?),
         }
     }
 
@@ -184,23 +215,57 @@ impl Workspaces {
                 Ok(Error::Slack(slack::Error::Throttled { after }))
             }
             slack::Error::Unauthorized { code } => {
-                self.died(id, token_version, &code).await?;
-                Ok(Error::Reconnect { code })
+                if self.died(id, token_version, &code).await? {
+                    Ok(Error::Reconnect { code })
+                } else {
+                    Ok(Error::Renewing { after: self.renewal_pause() })
+                }
+            }
+            slack::Error::Transient { code } if is_of_migration(&code) => {
+                self.migrates(id).await?;
+                Ok(Error::Migrating { after: self.migration_pause() })
             }
             other => Ok(Error::Slack(other)),
         }
     }
 
-    /// The token is dead: stop this workspace, unless it was connected again meanwhile.
+    /// Slack refused the token. Stops this workspace, unless it has, or gets, another token: then
+    /// `false`. While a token is being exchanged, Slack may have ended it already, and the next one
+    /// is not stored yet.
     async fn died(
         &self,
         id: InstallationId,
         token_version: i64,
         code: &str,
-    ) -> Result<(), store::Error> {
+    ) -> Result<bool, store::Error> {
+        let tokens = self.store.tokens();
+        let of_workspace = code == ACCESS_NOT_GRANTED;
+        let exchanged =
+            !of_workspace && code != EXPIRED && tokens.exchange(id).await? != TokenExchange::None;
+        if exchanged || code == EXPIRED {
+            match tokens.expire(id, token_version).await? {
+                Expiry::Noted | Expiry::Replaced => return Ok(false),
+                // The token of an exchange for the first one that expires.
+                Expiry::Final if exchanged => return Ok(false),
+                Expiry::Final => {}
+            }
+        }
+        self.end_token(id, token_version, code).await
+    }
+
+    /// Stops this workspace, unless it has another token than that of this version. Returns whether
+    /// it is stopped.
+    async fn end_token(
+        &self,
+        id: InstallationId,
+        token_version: i64,
+        code: &str,
+    ) -> Result<bool, store::Error> {
         if self.store.tenancy().mark_installation_dead(id, token_version, code).await? {
             tracing::warn!(workspace = %id, code, "the token is dead: connect the workspace again");
+            return Ok(true);
         }
-        Ok(())
+        let token = self.store.tenancy().token(id).await?;
+        Ok(matches!(token.state, TokenState::Dead(_)))
     }
 }

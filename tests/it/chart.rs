@@ -33,9 +33,13 @@ const NOT_OFFERED: &[(&str, &str)] = &[
     ("store.previous_key_file", "likewise"),
     ("store.vault_token", "a secret: extraEnv, or config.store.vault_token_file"),
     ("slack.time_scale", "for tests against a sandbox"),
+    ("alerts.webhook_secret", "a secret: extraEnv"),
     ("app.client_id", "slackApp.clientId"),
     ("app.client_secret", "secrets.slackClientSecret"),
     ("app.signing_secret", "secrets.slackSigningSecret"),
+    ("app.previous_client_secret", "a secret: extraEnv, while secrets are exchanged"),
+    ("app.previous_signing_secret", "likewise"),
+    ("app.previous_until", "likewise"),
 ];
 
 /// Objects that accept any key, with the reason why that hides no typo: the keys are the operator's

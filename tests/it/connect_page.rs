@@ -2,7 +2,7 @@
 //! return to.
 
 use axum::body::{Body, to_bytes};
-use herald::app::{App, Call, Caller, Reach, Role};
+use herald::app::{App, Call, Caller, ConnectWish, Reach, Role};
 use herald::directory::Directory;
 use herald::domain::ids::{Principal, TenantId};
 use herald::http::{Cookies, Edge, HttpState, Readiness, router};
@@ -44,8 +44,14 @@ impl Browser {
         );
         let config = herald::app::Config {
             redirect_url: herald::http::Config::default().redirect_url(),
+            events_url: herald::http::Config::default().events_url(),
+            interactions_url: herald::http::Config::default().interactions_url(),
+            apps_url: herald::http::Config::default().apps_url(),
             connect_url: herald::http::Config::default().connect_url(),
+            identity_url: herald::http::Config::default().identity_url(),
             preview_url: herald::http::Config::default().preview_url(),
+            return_origins: Vec::new(),
+            display_name: "Acme Learning".to_owned(),
             connect_link_lifetime: std::time::Duration::from_secs(600),
             max_waiting: 1000,
             audit: herald::app::AuditConfig::default(),
@@ -74,7 +80,7 @@ impl Browser {
             may_administer_for_users: false,
         };
         let call = Call { caller, tenant: TenantId::parse("acme").unwrap(), actor: None };
-        self.app.begin_connect(&call, false).await.unwrap().url
+        self.app.begin_connect(&call, &ConnectWish::default()).await.unwrap().url
     }
 
     /// Opens the link; returns the address at Slack, and the cookie.
@@ -137,6 +143,7 @@ async fn the_page_says_what_happened() {
         let (status, page) = browser.open(Method::GET, &back, &cookie).await;
         assert_eq!(status, StatusCode::OK, "{page}");
         assert!(page.contains("is connected") && page.contains("sending is still off"), "{page}");
+        assert!(page.contains("Acme Learning") && !page.contains("herald.v1."), "{page}");
         let (status, _) = browser.open(Method::GET, &back, &cookie).await;
         assert_eq!(status, StatusCode::GONE);
 

@@ -25,3 +25,4 @@ mod support;
 mod telemetry;
 mod templates;
 mod templates_files;
+mod workspaces;

@@ -31,10 +31,12 @@ async fn it_installs_reads_posts_and_finds_what_was_lost() {
     let location = allow.send().await.unwrap().headers()["location"].clone();
     let location = Url::parse(location.to_str().unwrap()).unwrap();
     let code = location.query_pairs().find(|(key, _)| key == "code").unwrap().1.into_owned();
-    let client_secret = &Secret::new("sandbox-client-secret");
-    let access = client
-        .oauth_v2_access(AppCredentials { client_id, client_secret }, &code, redirect_uri, None)
-        .await;
+    let app = AppCredentials {
+        client_id: client_id.to_owned(),
+        client_secret: Secret::new("sandbox-client-secret"),
+        previous_client_secret: None,
+    };
+    let access = client.oauth_v2_access(&app, &code, redirect_uri, None).await;
     let token = access.unwrap().access_token;
     assert_eq!(client.auth_test(&token).await.unwrap().team_id.as_deref(), Some("T0SANDBOX01"));
 

@@ -154,8 +154,47 @@ async function bolt(token) {
   await app.stop();
 }
 
+/** An app made from a manifest, whose events have its own signature: it takes no others. */
+async function otherApp() {
+  const manifest = {
+    display_information: { name: "Other" },
+    oauth_config: { scopes: { bot: ["users:read"] } },
+    settings: {
+      event_subscriptions: {
+        request_url: `http://127.0.0.1:${port}/slack/events`,
+        bot_events: ["user_change"],
+      },
+    },
+  };
+  const configuration = await control("tokens", { do: "issue_configuration" });
+  const manager = new WebClient(configuration.token, clientOptions);
+  const made = await manager.apps.manifest.create({ manifest: JSON.stringify(manifest) });
+  const scopes = { do: "issue", scopes: ["users:read"] };
+  const { token } = await control(`tokens?app=${made.app_id}`, scopes);
+  const app = new App({
+    token,
+    clientOptions,
+    signingSecret: made.credentials.signing_secret,
+    // It says of each foreign event that its signature is wrong.
+    logLevel: LogLevel.ERROR,
+  });
+  const heard = new Promise((resolve) => {
+    app.event("user_change", async ({ event, body }) => resolve([event.user.id, body.api_app_id]));
+  });
+  await app.start(Number(port));
+  await control("members/U0DEMOADA", { deleted: true }, "PATCH");
+  assert.deepEqual(await heard, ["U0DEMOADA", made.app_id]);
+  const deliveries = await (await fetch(`${base}_sandbox/deliveries`)).json();
+  const own = deliveries.filter(({ app_id: id, event_type: type }) => {
+    return id === "A0SANDBOX01" && type === "user_change";
+  });
+  assert.deepEqual([...new Set(own.map(({ status }) => status))], [401], "another app's secret");
+  await app.stop();
+}
+
 const token = await install();
 await webApi(token);
 await bolt(token);
+await otherApp();
 console.log("Node: web-api, oauth and bolt, with events and presses that Bolt accepts as Slack's");
 process.exit(0);

@@ -1,8 +1,10 @@
-"""The sandbox's consent page on a telephone in dark mode, as a browser lays it out.
+"""The sandbox's pages on a telephone in dark mode, as a browser lays them out.
 
-Usage: consent.py HERALD CHROMIUM. Chromium's own window cannot be as narrow as a telephone, so the
-page is shown in a frame of 390 px. A second frame has the page with a planted fault, columns that
-are too wide, which must be found: otherwise nothing was measured.
+They are the consent page, the one of Sign in with Slack, and the administrator's.
+
+Usage: consent.py HERALD CHROMIUM. Chromium's own window cannot be as narrow as a telephone, so each
+page is shown in a frame of 390 px. Another frame has the consent page with a planted fault, columns
+that are too wide, which must be found: otherwise nothing was measured.
 """
 
 import html
@@ -23,6 +25,8 @@ COLUMNS = "repeat(auto-fill,minmax(12.5rem,1fr))"
 SCOPES = """channels:history channels:join channels:manage channels:read channels:write.invites
 chat:write chat:write.customize chat:write.public groups:history groups:write.invites im:history
 im:write mpim:write.topic users.profile:read users:read users:read.email""".split()
+# Those that the person can refuse, which have boxes to tick.
+OPTIONAL = ["im:history", "users.profile:read"]
 # Every part that takes room, and the texts of the scopes.
 MEASURE = """
 addEventListener("load", () => {
@@ -34,7 +38,7 @@ addEventListener("load", () => {
       width: page.documentElement.scrollWidth,
       card: box(page.querySelector("main")),
       parts: [...page.querySelectorAll("main *")].map(box).filter((part) => part.width > 0),
-      scopes: [...page.querySelectorAll("li code")].map(box),
+      scopes: [...page.querySelectorAll("main code")].map(box),
       back: style.backgroundColor,
       text: style.color,
     };
@@ -44,16 +48,33 @@ addEventListener("load", () => {
 """
 
 
-def consent_page():
-    """The page, from a sandbox of its own."""
+def sandbox_pages():
+    """The pages by name, from a sandbox of their own with several workspaces."""
     command = [HERALD, "sandbox", "--address", "127.0.0.1:0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as sandbox:
         try:
             base = re.search(r"http://\S+", sandbox.stdout.readline()).group()
-            query = {"client_id": "1234567890.0987654321", "scope": ",".join(SCOPES), "state": "s"}
-            page = f"{base}oauth/v2/authorize?{urllib.parse.urlencode(query)}"
-            with urllib.request.urlopen(page, timeout=20) as answer:
-                return answer.read().decode()
+
+            def call(path, body=None, method=None):
+                headers = {} if body is None else {"content-type": "application/json"}
+                data = None if body is None else json.dumps(body).encode()
+                request = urllib.request.Request(f"{base}{path}", data, headers, method=method)
+                with urllib.request.urlopen(request, timeout=20) as answer:
+                    return answer.read().decode()
+
+            call("_sandbox/teams", {"count": 3})
+            call("_sandbox/settings", {"optional_scopes": OPTIONAL}, "PATCH")
+            query = {"client_id": "1234567890.0987654321", "state": "s"}
+            install = urllib.parse.urlencode({**query, "scope": ",".join(SCOPES)})
+            sign_in = urllib.parse.urlencode({**query, "scope": "openid,profile"})
+            pages = {"consent": call(f"oauth/v2/authorize?{install}")}
+            pages["sign in"] = call(f"openid/connect/authorize?{sign_in}")
+            call("_sandbox/settings", {"require_approval": True}, "PATCH")
+            asked = f"{base}oauth/v2/authorize?{install}"
+            with urllib.request.urlopen(asked, b"decision=request", timeout=20) as answer:
+                assert "/admin/apps" in answer.read().decode()
+            pages["administrator"] = call("admin/apps")
+            return pages
         finally:
             sandbox.terminate()
 
@@ -98,15 +119,17 @@ def brightness(color):
 
 
 def main():
-    page = consent_page()
-    assert COLUMNS in page, "the planted fault replaces the columns"
-    sizes, planted = measured([page, page.replace(COLUMNS, "20rem 20rem")])
-    assert len(sizes["scopes"]) == len(SCOPES), sizes
+    pages = sandbox_pages()
+    consent = pages["consent"]
+    assert COLUMNS in consent, "the planted fault replaces the columns"
+    *sizes, planted = measured([*pages.values(), consent.replace(COLUMNS, "20rem 20rem")])
+    assert len(sizes[0]["scopes"]) == len(SCOPES), sizes[0]
     assert list(faults(planted)), "the planted fault was not found"
-    found = list(faults(sizes))
-    assert not found, "\n".join(found)
-    assert brightness(sizes["back"]) < 64 < 128 < brightness(sizes["text"]), sizes
-    print(f"the consent page fits into {WIDTH} px, and is dark: {sizes['back']}")
+    for name, size in zip(pages, sizes, strict=True):
+        found = list(faults(size))
+        assert not found, "\n".join([name, *found])
+        assert brightness(size["back"]) < 64 < 128 < brightness(size["text"]), (name, size)
+        print(f"the page {name} fits into {WIDTH} px, and is dark: {size['back']}")
 
 
 main()

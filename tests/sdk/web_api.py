@@ -296,6 +296,89 @@ def apps():
     slack.apps_manifest_delete(app_id=made)
 
 
+def other_apps():
+    """An app made from a manifest, with credentials, a bot and a token of its own."""
+    manager = client(control("tokens", {"do": "issue_configuration"})["token"])
+    callback = "https://other.example/cb"
+    scopes = {"bot": ["chat:write"], "bot_optional": ["users:read"]}
+    oauth = {"redirect_urls": [callback], "scopes": scopes}
+    manifest = {"display_information": {"name": "Other"}, "oauth_config": oauth}
+    made = manager.apps_manifest_create(manifest=manifest)
+    theirs = {key: made["credentials"][key] for key in ("client_id", "client_secret")}
+    page = f"{made['oauth_authorize_url']}&redirect_uri={urllib.parse.quote(callback, safe='')}"
+    code = {"code": allow(page), "redirect_uri": callback}
+    refused("invalid_code", client().oauth_v2_access, **code, **APP)
+    code["code"] = allow(page)
+    other = client(client().oauth_v2_access(**code, **theirs)["access_token"])
+    assert other.auth_test()["app_id"] == made["app_id"]
+    posted = other.chat_postMessage(channel="U0DEMOBEN", text="a")
+    assert posted["message"]["app_id"] == made["app_id"]
+    refused("client_id_token_mismatch", other.apps_uninstall, **APP)
+    # The old client secret works for a day.
+    new = control(f"apps/{made['app_id']}/client-secret", {})
+    assert new["client_secret"] != theirs["client_secret"]
+    client().oauth_v2_access(code=allow(page), redirect_uri=callback, **theirs)
+    credentials = {"client_id": new["client_id"], "client_secret": new["client_secret"]}
+    assert other.apps_uninstall(**credentials)["uninstalled"]
+    refused("account_inactive", other.auth_test)
+    manager.apps_manifest_delete(app_id=made["app_id"])
+
+
+def other_teams():
+    """Workspaces that the person chooses on the page, and a token for all of them."""
+    assert control("teams", {"count": 3})["count"] == 3
+    ids = [team["id"] for team in control("teams")]
+
+    def install(**more):
+        code = allow(install_page(SCOPES, **more))
+        return client().oauth_v2_access(code=code, redirect_uri=CALLBACK, **APP)
+
+    granted = install(team=ids[1])
+    assert granted["team"]["id"] == ids[1]
+    second = client(granted["access_token"])
+    assert second.team_info()["team"]["id"] == second.auth_test()["team_id"] == ids[1]
+    control("settings", {"org_wide": True}, "PATCH")
+    granted = install()
+    assert granted["is_enterprise_install"] and granted["team"] is None
+    org = client(granted["access_token"])
+    control(f"team-access?team={ids[1]}", {"granted": False})
+    pages = org.auth_teams_list(limit=1)
+    listed = [team["id"] for page in pages for team in page["teams"]]
+    assert listed == [ids[0], ids[2]], listed
+    refused("missing_argument", org.users_list)
+    refused("team_access_not_granted", org.users_list, team_id=ids[1])
+    assert org.users_list(team_id=ids[2], limit=4)["members"][0]["team_id"] == ids[2]
+    assert org.auth_revoke(test=True)["revoked"] is False
+    assert org.auth_revoke()["revoked"]
+    control("settings", {"org_wide": False}, "PATCH")
+
+
+def rotations():
+    """Refresh tokens, and what the sandbox says about their use."""
+    control("settings", {"token_rotation": True, "token_seconds": 5}, "PATCH")
+    code = allow(install_page(SCOPES))
+    pair = client().oauth_v2_access(code=code, redirect_uri=CALLBACK, **APP)
+    assert pair["expires_in"] == 5
+    for _ in range(2):
+        old = {"grant_type": "refresh_token", "refresh_token": pair["refresh_token"]}
+        pair = client().oauth_v2_access(**old, **APP)
+    told = control("refreshes")[-2:]
+    assert [(one["overlapping"], one["alive"]) for one in told] == [(False, 1), (False, 1)], told
+    control("settings", {"token_rotation": False, "token_seconds": 43_200}, "PATCH")
+
+
+def move():
+    """Workspaces that move into an organization, with new ids of their people."""
+    slack = client(control("tokens", {"do": "issue", "scopes": SCOPES})["token"])
+    control("migration", {"enterprise_id": "E0GRID"})
+    refused("team_added_to_org", slack.auth_test)
+    control("migration", method="DELETE")
+    assert slack.auth_test()["enterprise_id"] == "E0GRID"
+    ids = slack.migration_exchange(users=["U0DEMOADA"])["user_id_map"]
+    assert ids == {"U0DEMOADA": "W0DEMOADA"}
+    refused("user_not_found", slack.users_info, user="U0DEMOADA")
+
+
 def installations(slack):
     control("settings", {"org_wide": True}, "PATCH")
     slack.migration_exchange(users=["U0DEMOADA"])
@@ -369,7 +452,11 @@ def main():
     sign_in(slack)
     pkce(slack)
     apps()
+    other_apps()
+    other_teams()
     installations(slack)
+    rotations()
+    move()
     missed = set(control("methods")) - set(answers)
     assert not missed, f"not called with Slack's SDK: {sorted(missed)}"
     found = {method: shape(data) for method, data in sorted(answers.items())}

@@ -10,12 +10,13 @@ use crate::domain::channels::name::legal;
 use crate::domain::channels::progress::Progress;
 use crate::domain::channels::state::ChannelState;
 use crate::domain::channels::wish::ChannelWish;
+use crate::domain::features;
 use crate::domain::ids::{ChannelKey, ManagedChannelId, TenantId, UserId};
 use crate::domain::settings::Settings;
 use crate::store::{ManagedChannel, MemberCounts, MembersChange, TenantFacts};
 
 /// The feature that needs the scopes, in refusals.
-const FEATURE: &str = "channels";
+const FEATURE: &str = features::CHANNELS;
 
 /// The wish of a call.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,7 +30,7 @@ pub struct EnsureWish {
 
 impl App {
     /// Stores the wish. [`Error::MissingScopes`], after it was stored, if the workspace lacks the
-    /// scopes for it.
+    /// scopes for it; another error if they must not be asked for.
     pub async fn ensure_channel(
         &self,
         call: &Call,
@@ -82,7 +83,14 @@ impl App {
         } else {
             // A real call creates the tenant first.
             let (settings, now) = (Settings::default(), self.store.now().await?);
-            TenantFacts { settings, installation: None, now }
+            TenantFacts {
+                settings,
+                installation: None,
+                now,
+                departure: None,
+                moved_from: None,
+                deleting: false,
+            }
         };
         let channel = if let Some(before) = before {
             replaced(before, wish)
@@ -116,6 +124,13 @@ impl App {
         let Some(installation) = &facts.installation else { return Ok(()) };
         if scopes.is_empty() || installation.dead().is_some() {
             return Ok(());
+        }
+        if self.workspaces.features_off().iter().any(|off| off == FEATURE) {
+            return Err(Error::Precondition {
+                reason: "FEATURE_OFF",
+                sentence: "the operator has switched channels off (app.features_off), and the \
+                           workspace has not granted their scopes",
+            });
         }
         let mut asked = installation.scopes.clone();
         asked.extend(scopes.iter().map(ToString::to_string));

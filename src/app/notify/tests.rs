@@ -34,8 +34,14 @@ fn app(store: Store) -> App {
         Directory::new(store.clone(), workspaces.clone(), Metrics::unobserved(), config);
     let config = Config {
         redirect_url: base_url.clone(),
+        events_url: base_url.clone(),
+        interactions_url: base_url.clone(),
+        apps_url: base_url.clone(),
         connect_url: base_url.clone(),
+        identity_url: base_url.clone(),
         preview_url: base_url,
+        return_origins: Vec::new(),
+        display_name: "Herald".to_owned(),
         connect_link_lifetime: Duration::from_secs(60),
         max_waiting: 1_000,
         audit: AuditConfig::default(),

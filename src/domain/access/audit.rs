@@ -43,13 +43,15 @@ impl AuditOutcome {
 /// Actions that are not methods of the API.
 pub const SIGN_IN: &str = "SignIn";
 pub const COMPLETE_CONNECT: &str = "CompleteConnect";
+/// A person followed an identity link to its end.
+pub const PROVE_IDENTITY: &str = "ProveIdentity";
 /// Another tenant was connected to the workspace of this tenant.
 pub const SHARE_WORKSPACE: &str = "ShareWorkspace";
 /// The action of an entry that sums up calls of several kinds.
 pub const SEVERAL: &str = "Several";
 
 /// Methods whose success is recorded together with the change.
-const CHANGES: [&str; 28] = [
+const CHANGES: [&str; 36] = [
     "AddChannelMembers",
     "AllowSending",
     "ArchiveChannel",
@@ -58,20 +60,28 @@ const CHANGES: [&str; 28] = [
     "ClearIdentity",
     "CreateApiKey",
     "CreateEventType",
+    "CreateIdentityLink",
     "DeleteEventType",
     "DeletePerson",
+    "DeleteSlackApp",
+    "DeleteTenant",
+    "Disconnect",
     "EnsureChannel",
+    "MergePeople",
+    "PinIdentities",
     "PinIdentity",
     "RefreshDirectory",
     "ReleaseChannel",
     "RemoveChannelMembers",
     "RenameChannel",
+    "RenamePerson",
     "ReplayDeliveries",
     "ResetTemplate",
     "RevokeApiKey",
     "RollbackTemplate",
     "SetChannelMembers",
     "SetPreference",
+    "SetSlackApp",
     "SetTemplate",
     "StopSending",
     "UnarchiveChannel",

@@ -50,6 +50,9 @@ pub enum About {
     /// A notification, which is a person's own if they are an addressee. That is known only once it
     /// has been looked up.
     Notification,
+    /// All tenants together: such a call names no tenant, and only a caller for all tenants may
+    /// make it.
+    AllTenants,
 }
 
 /// The decision in a cell.
@@ -148,6 +151,12 @@ const ADMINISTER_PERSON: Kind = Kind { about: About::Person, ..ADMINISTER };
 /// Operations on a whole tenant at run time, by the platform itself or by an administrator.
 const OPERATE: Kind = Kind { service: YES, ..ADMINISTER };
 
+/// The same for all tenants together.
+const OVERSEE: Kind = Kind { about: About::AllTenants, ..OPERATE };
+
+/// Operations on one person by the platform itself or by an administrator.
+const OPERATE_PERSON: Kind = Kind { about: About::Person, ..OPERATE };
+
 /// Sending: by the platform, also on behalf of a user, to any recipient.
 const SEND: Kind = Kind { actor: [YES, YES], editor: [YES, YES], ..OPERATE };
 
@@ -173,6 +182,9 @@ const TEST_DESCRIBED: Kind = Kind { user: [ROLE, ROLE], ..TEST };
 
 /// Changing one's own data.
 const EDIT: Kind = Kind { actor: [PERMISSION, NOT_OWN], ..TEST };
+
+/// A link for one person, who proves with Slack which member they are. The platform hands it out.
+const LINK: Kind = Kind { service: YES, ..EDIT };
 
 /// Reading a notification: a user's actor sees only notifications that are addressed to that user.
 const SEE: Kind = Kind {
@@ -225,7 +237,9 @@ table! {
     LIST_NOTIFICATIONS = "HeraldService" / "ListNotifications" ("of the whole tenant") OPERATE;
     LIST_NOTIFICATIONS_OF = "HeraldService" / "ListNotifications" ("of one `user_id`") READ;
     WATCH_NOTIFICATION = "HeraldService" / "WatchNotification" SEE;
-    WATCH_DELIVERIES = "HeraldService" / "WatchDeliveries" OPERATE;
+    WATCH_DELIVERIES = "HeraldService" / "WatchDeliveries" ("of one tenant") OPERATE;
+    WATCH_ALL_DELIVERIES =
+        "HeraldService" / "WatchDeliveries" ("of all tenants in reach") OPERATE;
     BEGIN_CONNECT = "AdminService" / "BeginConnect" ADMINISTER;
     GET_WORKSPACE = "AdminService" / "GetWorkspace" ADMINISTER;
     UPDATE_SETTINGS = "AdminService" / "UpdateSettings" ADMINISTER;
@@ -258,6 +272,10 @@ table! {
     CREATE_API_KEY = "AdminService" / "CreateApiKey" ADMINISTER;
     LIST_API_KEYS = "AdminService" / "ListApiKeys" ADMINISTER;
     REVOKE_API_KEY = "AdminService" / "RevokeApiKey" ADMINISTER;
+    CREATE_IDENTITY_LINK = "AdminService" / "CreateIdentityLink" LINK;
+    PIN_IDENTITIES = "AdminService" / "PinIdentities" ADMINISTER;
+    RENAME_PERSON = "AdminService" / "RenamePerson" OPERATE_PERSON;
+    MERGE_PEOPLE = "AdminService" / "MergePeople" OPERATE_PERSON;
     ENSURE_CHANNEL = "ChannelService" / "EnsureChannel" OPERATE;
     GET_CHANNEL = "ChannelService" / "GetChannel" OPERATE;
     LIST_CHANNELS = "ChannelService" / "ListChannels" OPERATE;
@@ -270,6 +288,17 @@ table! {
     UNARCHIVE_CHANNEL = "ChannelService" / "UnarchiveChannel" OPERATE;
     RELEASE_CHANNEL = "ChannelService" / "ReleaseChannel" OPERATE;
     WATCH_CHANNELS = "ChannelService" / "WatchChannels" OPERATE;
+    SET_SLACK_APP = "WorkspaceService" / "SetSlackApp" ADMINISTER;
+    GET_SLACK_APP = "WorkspaceService" / "GetSlackApp" ADMINISTER;
+    DELETE_SLACK_APP = "WorkspaceService" / "DeleteSlackApp" ADMINISTER;
+    CREATE_SLACK_APP_MANIFEST = "WorkspaceService" / "CreateSlackAppManifest" ADMINISTER;
+    WATCH_WORKSPACE = "WorkspaceService" / "WatchWorkspace" OPERATE;
+    WATCH_WORKSPACES = "WorkspaceService" / "WatchWorkspaces" OVERSEE;
+    DISCONNECT = "WorkspaceService" / "Disconnect" ADMINISTER;
+    DELETE_TENANT = "WorkspaceService" / "DeleteTenant" ADMINISTER;
+    CHECK_CONNECTION = "WorkspaceService" / "CheckConnection" ADMINISTER;
+    LIST_TENANTS = "WorkspaceService" / "ListTenants" OPERATE;
+    LIST_WORKSPACES = "WorkspaceService" / "ListWorkspaces" OVERSEE;
 }
 
 #[cfg(test)]

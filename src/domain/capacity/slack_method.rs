@@ -21,6 +21,12 @@ macro_rules! methods {
 }
 
 methods! {
+    AppsManifestCreate = "apps.manifest.create";
+    AppsManifestExport = "apps.manifest.export";
+    AppsManifestUpdate = "apps.manifest.update";
+    AppsManifestValidate = "apps.manifest.validate";
+    AuthRevoke = "auth.revoke";
+    AuthTeamsList = "auth.teams.list";
     AuthTest = "auth.test";
     BlocksValidate = "blocks.validate";
     ChatDelete = "chat.delete";
@@ -41,11 +47,15 @@ methods! {
     ConversationsSetPurpose = "conversations.setPurpose";
     ConversationsSetTopic = "conversations.setTopic";
     ConversationsUnarchive = "conversations.unarchive";
+    MigrationExchange = "migration.exchange";
     OauthV2Access = "oauth.v2.access";
+    OauthV2Exchange = "oauth.v2.exchange";
+    OpenidConnectToken = "openid.connect.token";
     UsersInfo = "users.info";
     UsersList = "users.list";
     UsersLookupByEmail = "users.lookupByEmail";
     UsersProfileGet = "users.profile.get";
+    ViewsPublish = "views.publish";
 }
 
 impl Method {
@@ -58,16 +68,22 @@ impl Method {
     #[must_use]
     pub fn interval(self) -> Duration {
         let per_minute = match self {
-            Self::ConversationsArchive
+            // Called with the token of a person, so no workspace has a budget for them.
+            Self::AppsManifestCreate | Self::AppsManifestUpdate => 1,
+            Self::AuthTeamsList
+            | Self::ConversationsArchive
             | Self::ConversationsCreate
             | Self::ConversationsList
             | Self::ConversationsRename
             | Self::ConversationsSetPurpose
             | Self::ConversationsSetTopic
             | Self::ConversationsUnarchive
+            | Self::MigrationExchange
             | Self::UsersList => 20,
             // Slack publishes no figure for `blocks.validate`: "special rate limits".
             Self::BlocksValidate
+            | Self::AppsManifestExport
+            | Self::AppsManifestValidate
             | Self::UsersLookupByEmail
             | Self::ConversationsHistory
             | Self::ConversationsInfo
@@ -76,14 +92,24 @@ impl Method {
             | Self::ConversationsKick
             | Self::ConversationsOpen
             | Self::ConversationsReplies
+            | Self::AuthRevoke
             | Self::ChatUpdate
             | Self::ChatDelete => 50,
-            Self::ConversationsMembers | Self::UsersInfo | Self::UsersProfileGet => 100,
+            Self::ConversationsMembers
+            | Self::UsersInfo
+            | Self::UsersProfileGet
+            | Self::ViewsPublish => 100,
             // "Hundreds a minute".
             Self::AuthTest => 300,
             // Posts: see above. `oauth.v2.access` is called before a workspace is known, so no
-            // workspace has a budget for it.
-            Self::ChatPostMessage | Self::OauthV2Access => return Duration::ZERO,
+            // workspace has a budget for it; `openid.connect.token` only for a person who came back
+            // from Slack. A token is exchanged by one replica, every few hours.
+            Self::ChatPostMessage
+            | Self::OauthV2Access
+            | Self::OauthV2Exchange
+            | Self::OpenidConnectToken => {
+                return Duration::ZERO;
+            }
         };
         Duration::from_millis(60_500) / per_minute
     }

@@ -8,7 +8,9 @@
 //!    ([`Message::recipient`]).
 //! 2. The tenant is gone.
 //! 3. A switch of the tenant or a choice of the person holds it back ([`switch`]).
-//! 4. No workspace is connected. A message that passes these rules is [`Admitted`] ([`admit`]).
+//! 4. No workspace is connected. If it was disconnected on purpose, [`Departure`] says what happens
+//!    to messages that were accepted before. A message that passes these rules is [`Admitted`]
+//!    ([`admit`]).
 //! 5. In no lane yet: the person's member, or the reason why there is none now
 //!    ([`Admitted::to_person`]).
 //! 6. In a lane: it follows a channel that the platform names by its key ([`Admitted::follows`])
@@ -26,12 +28,51 @@ use super::{DeliveryKind, End};
 use crate::domain::directory::member::MemberKind;
 use crate::domain::identity::matching::{MatchBasis, MemberDecision};
 use crate::domain::ids::{AudienceRole, EventType, InstallationId, SlackUserId};
-use crate::domain::reason::{Failure, NoMatch, Suppression};
+use crate::domain::reason::{Cancellation, Failure, NoMatch, Suppression};
 use crate::domain::settings::{Identity, Preferences, Settings, suppression};
 use crate::domain::time::Timestamp;
 
 const NOT_CONNECTED: End = End::Unreachable(NoMatch::NotConnected);
 const DEACTIVATED: End = End::Failed(Failure::Deactivated);
+
+/// The fate of the messages that wait when a tenant's connection is ended on purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Departure {
+    /// They end.
+    Ends,
+    /// They wait until a workspace is connected again, or until they expire.
+    Keeps,
+}
+
+impl Departure {
+    /// The code in the store.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Ends => "ends",
+            Self::Keeps => "keeps",
+        }
+    }
+
+    /// `None` also for a code of a newer release.
+    #[must_use]
+    pub fn from_code(code: &str) -> Option<Self> {
+        [Self::Ends, Self::Keeps].into_iter().find(|one| one.code() == code)
+    }
+
+    /// Decides on an accepted message that may not go for the reason `end`: `Ok`, it waits for
+    /// another connection; otherwise how it ends. `departure` is that of a tenant that is connected
+    /// to no workspace now.
+    pub fn waits(departure: Option<Self>, end: End) -> Result<(), End> {
+        match departure {
+            Some(Self::Keeps) if end == NOT_CONNECTED => Ok(()),
+            Some(Self::Ends) if end == NOT_CONNECTED => {
+                Err(End::Canceled(Cancellation::Disconnected))
+            }
+            _ => Err(end),
+        }
+    }
+}
 
 /// A message to one recipient.
 #[derive(Debug, Clone, Copy)]
@@ -187,6 +228,8 @@ pub enum HeadDecision<'a> {
     },
     /// The person's member must be found in the workspace that is connected now.
     Find,
+    /// A message for a channel waits outside the lane for the tenant's next connection.
+    Aside,
     /// It waits until the workspace is connected again.
     Pause {
         code: &'a str,

@@ -2,7 +2,7 @@
 
 use super::State;
 use super::subject::Action;
-use crate::domain::reason::Suppression;
+use crate::domain::reason::{Cancellation, Suppression};
 
 /// The meaning of a state for a caller with another channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,7 +10,8 @@ pub enum Fallback {
     /// The state is not final: a later one decides.
     Undecided,
     /// Final, and nothing is missing: the message is in Slack, another message replaces it, or the
-    /// platform canceled it.
+    /// platform canceled it. (A message that ended because the workspace was disconnected is
+    /// missing.)
     NotWanted,
     /// Final, and no one will get this message in Slack.
     Wanted,
@@ -29,9 +30,16 @@ impl Fallback {
             | State::Sending
             | State::Unknown
             | State::Newer => Self::Undecided,
-            State::Sent | State::Canceled => Self::NotWanted,
+            State::Sent => Self::NotWanted,
             // An action that only deletes or strikes through has no text to deliver.
             _ if !action.speaks() => Self::NotWanted,
+            State::Canceled
+                if reason
+                    .and_then(Cancellation::from_code)
+                    .is_none_or(Cancellation::needs_no_fallback) =>
+            {
+                Self::NotWanted
+            }
             State::Suppressed
                 if reason
                     .and_then(Suppression::from_code)
@@ -42,6 +50,7 @@ impl Fallback {
             State::Failed
             | State::Expired
             | State::Suppressed
+            | State::Canceled
             | State::Parked
             | State::Unreachable => Self::Wanted,
         }
@@ -79,5 +88,8 @@ mod tests {
         assert!(wanted(State::Suppressed, Some("event_type_off"), Action::Post));
         assert!(!wanted(State::Sent, None, Action::Post));
         assert!(!wanted(State::Canceled, Some("superseded"), Action::Post));
+        assert!(!wanted(State::Canceled, None, Action::Post));
+        assert!(wanted(State::Canceled, Some("disconnected"), Action::Post));
+        assert!(!wanted(State::Canceled, Some("disconnected"), Action::Retract));
     }
 }

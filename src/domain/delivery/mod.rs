@@ -31,6 +31,6 @@ mod outcome;
 pub use end::End;
 pub use kind::DeliveryKind;
 pub use outcome::{Outcome, Policy, Probe, next, next_after_probe};
-pub use settle::{Acted, Settle, SettleChange, Unsettled, WaitScope};
+pub use settle::{ASIDE, Acted, Settle, SettleChange, Unsettled, WaitScope};
 pub use state::State;
 pub use transition::{LifeEvent, transition};

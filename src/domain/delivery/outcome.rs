@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::settle::{Settle, WaitScope};
 use super::transition::MAX_CRASHES;
+use crate::domain::backoff::backoff;
 use crate::domain::delivery::detail::Detail;
 use crate::domain::ids::ChannelId;
 use crate::domain::reason::Failure;
@@ -41,7 +42,7 @@ pub enum Probe {
     NotYet,
     /// The history could not be read now; read it again later.
     Unavailable { after: Duration },
-    /// The history cannot be read at all (missing scope); the policy decides.
+    /// The history cannot be read at all (missing scope, or the tenant left); the policy decides.
     Unreadable,
 }
 
@@ -147,16 +148,8 @@ fn retry(code: &str, attempt: u32, dice: f64, policy: &Policy) -> Settle {
     if attempt >= policy.max_attempts {
         return Settle::Failed { reason: Failure::RetriesExhausted, code: Some(code.into()) };
     }
-    Settle::Retry { after: backoff(attempt, dice, policy), code: code.into() }
-}
-
-/// Exponential, with the upper half jittered: `attempt` 1 waits between half and all of
-/// `base_delay`.
-#[must_use]
-fn backoff(attempt: u32, dice: f64, policy: &Policy) -> Duration {
-    let doublings = attempt.saturating_sub(1).min(20);
-    let full = policy.base_delay.saturating_mul(1 << doublings).min(policy.max_delay);
-    full.mul_f64(0.5 + dice.clamp(0.0, 1.0) / 2.0)
+    let after = backoff(attempt, dice, policy.base_delay, policy.max_delay);
+    Settle::Retry { after, code: code.into() }
 }
 
 #[cfg(test)]
@@ -213,15 +206,6 @@ mod tests {
             assert!(matches!(settle(&probe, 2), Settle::Retry { .. }));
             let parked = Settle::Parked { reason: Failure::Crashed, code: Some("crashed".into()) };
             assert_eq!(settle(&probe, 3), parked);
-        }
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn backoff_is_bounded_and_never_zero(attempt in 1u32..1000, dice in 0.0f64..1.0) {
-            let policy = Policy::default();
-            let wait = backoff(attempt, dice, &policy);
-            proptest::prop_assert!(wait >= policy.base_delay / 2 && wait <= policy.max_delay);
         }
     }
 }

@@ -10,6 +10,9 @@ use crate::domain::ids::{ChannelId, DeliveryId, InstallationId};
 use crate::domain::reason::{Cancellation, Failure};
 use crate::domain::time::Timestamp;
 
+/// The code of a message that waits outside its lane ([`Settle::Aside`]).
+pub const ASIDE: &str = "disconnected";
+
 /// The outcome of a lane's head. In parentheses: the states from which it is allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settle {
@@ -44,9 +47,12 @@ pub enum Settle {
     /// The store was recovered from a copy, and this may have been posted in the time that was
     /// lost: unknown; history is read at once, for this request (pending).
     Doubted { request_kind: SlackRequestKind, thread_ts: Option<String> },
-    /// The tenant has moved to another workspace: the person's member there is resolved again
-    /// (pending).
+    /// The tenant is connected to another installation, or left a workspace that others use: the
+    /// person's member is resolved again (pending).
     Resolve,
+    /// The tenant left a workspace that others use, and the message for a channel is kept: it waits
+    /// outside the lane for the tenant's next connection (pending).
+    Aside,
     /// Slack changed or deleted an existing message (sending). If `more` are left, it is pending
     /// again at once, and the attempt does not count; otherwise it ends as sent.
     Acted(Acted),
@@ -99,7 +105,7 @@ impl Settle {
             Self::Paused { .. } => LifeEvent::TokenDead,
             Self::Probe { .. } => LifeEvent::Ambiguous,
             Self::Ended(end) => LifeEvent::Ended(*end),
-            Self::Deferred { .. } | Self::Replanned { .. } | Self::Moved { .. } => {
+            Self::Deferred { .. } | Self::Replanned { .. } | Self::Moved { .. } | Self::Aside => {
                 LifeEvent::PutOff
             }
             Self::Doubted { .. } => LifeEvent::Doubted,
@@ -127,6 +133,7 @@ impl Settle {
             | Self::Replanned { .. }
             | Self::Doubted { .. }
             | Self::Resolve
+            | Self::Aside
             | Self::Finished
             | Self::Moved { .. } => "",
         }
@@ -258,6 +265,7 @@ impl Unsettled {
                 change.due_at = self.now;
                 change.code = Some(code.clone());
             }
+            Settle::Aside => change.code = Some(ASIDE.into()),
             Settle::Finished | Settle::Resolve | Settle::Moved { .. } => {}
         }
     }
@@ -321,6 +329,7 @@ mod tests {
             (Settle::Replanned { request_kind }, [Pending, NO, NO]),
             (Settle::Doubted { request_kind, thread_ts: None }, [Unknown, NO, NO]),
             (Settle::Resolve, [Resolving, NO, NO]),
+            (Settle::Aside, [Pending, NO, NO]),
             (acted(true), [NO, Pending, NO]),
             (acted(false), [NO, Sent, NO]),
             (Settle::Finished, [Sent, NO, NO]),

@@ -17,7 +17,8 @@ pub enum LifeEvent {
     MemberAwaited,
     /// The person may have appeared in Slack.
     PersonAppeared,
-    /// The tenant has moved to another workspace: the member is looked for again.
+    /// The tenant has moved to another workspace, or left one that others use: the member is looked
+    /// for again.
     WorkspaceChanged,
     /// It ends without a request to Slack.
     Ended(End),

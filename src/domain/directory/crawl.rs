@@ -90,6 +90,14 @@ pub fn rest(failures: u32) -> Duration {
     FIRST_REST.saturating_mul(1 << failures.saturating_sub(1).min(5)).min(LONGEST_REST)
 }
 
+/// How long after a reading the next one is due, by a random number from 0 to 1: up to a tenth less
+/// than `interval`, so that workspaces which were connected together are not read together for
+/// ever.
+#[must_use]
+pub fn next_reading(interval: Duration, random: f64) -> Duration {
+    interval.mul_f64(1.0 - random / 10.0)
+}
+
 /// A reading that was refused because too many members were missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Doubt {
@@ -153,6 +161,13 @@ mod tests {
             }
         }
         assert!(tries <= 10, "{tries} of {pages} pages were requested without success");
+    }
+
+    #[test]
+    fn the_next_reading_comes_up_to_a_tenth_early() {
+        let hour = Duration::from_secs(3600);
+        let minutes = [0.0, 0.5, 1.0].map(|random| next_reading(hour, random).as_secs() / 60);
+        assert_eq!(minutes, [60, 57, 54]);
     }
 
     #[test]

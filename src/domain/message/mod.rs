@@ -12,5 +12,6 @@ pub mod event;
 pub mod template;
 
 pub mod draft;
+pub mod home;
 pub mod preview;
 pub mod stored;

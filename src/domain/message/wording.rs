@@ -39,6 +39,37 @@ struct Strings {
     events: BTreeMap<String, Event>,
     /// Parts of the line below the headline. `due_on` is a date, `due_at` a time of a day.
     details: BTreeMap<String, String>,
+    home: HomeWords,
+}
+
+/// The words of a person's Home tab. `{platform}`, `{name}` and `{count}` stand for values.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HomeWords {
+    /// Where notifications arrive.
+    pub arrive: String,
+    /// The person whose Slack account it is.
+    pub known: String,
+    /// The same if the person has no name.
+    pub connected: String,
+    /// No person has this Slack account.
+    pub unknown: String,
+    /// Several people have it.
+    pub several: String,
+    /// The tenant does not allow sending.
+    pub sending_off: String,
+    /// The headline of the list of event types.
+    pub preferences: String,
+    pub on: String,
+    pub off: String,
+    /// Of an event type that people cannot switch off.
+    pub always_on: String,
+    /// Where to change it.
+    pub change: String,
+    pub more_types: String,
+    pub more_tenants: String,
+    /// The built-in event types that people get, by name.
+    pub types: BTreeMap<String, String>,
 }
 
 /// The strings of one event type. `{soon}` stands for how soon an event starts.
@@ -77,6 +108,12 @@ pub fn button(event: &str, language: Language) -> &'static str {
 #[must_use]
 pub fn open(language: Language) -> &'static str {
     &strings(language).open
+}
+
+/// The words of the Home tab.
+#[must_use]
+pub fn home(language: Language) -> &'static HomeWords {
+    &strings(language).home
 }
 
 fn strings(language: Language) -> &'static Strings {

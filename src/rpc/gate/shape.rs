@@ -27,7 +27,7 @@ pub(super) const VALUES: usize = 1;
 
 /// Every list that a request may have. Decoded, an entry takes up to a hundred times its bytes on
 /// the wire, so entries are counted before decoding.
-pub(super) const BOUNDS: [Bound; 18] = [
+pub(super) const BOUNDS: [Bound; 20] = [
     Bound { of: &[], most: 1000, needed: false },
     Bound {
         of: &[("google.protobuf.Struct", "fields"), ("google.protobuf.ListValue", "values")],
@@ -100,6 +100,19 @@ pub(super) const BOUNDS: [Bound; 18] = [
         of: &[("herald.v1.RemoveChannelMembersRequest", "user_ids")],
         most: limits::CHANNEL_MEMBERS_PER_CALL,
         needed: true,
+    },
+    Bound {
+        of: &[("herald.v1.PinIdentitiesRequest", "pins")],
+        most: limits::PINS_PER_CALL,
+        needed: true,
+    },
+    Bound {
+        of: &[
+            ("herald.v1.CreateSlackAppManifestRequest", "features"),
+            ("herald.v1.BeginConnectRequest", "features"),
+        ],
+        most: limits::FEATURES,
+        needed: false,
     },
     Bound {
         of: &[("herald.v1.ChannelMember", "roles")],

@@ -17,6 +17,8 @@ pub(in crate::sandbox) struct Call<'a> {
     pub(in crate::sandbox) now: i64,
     /// The credentials of `Authorization: Basic`, for `oauth.v2.access`.
     pub(in crate::sandbox) basic: Option<(String, String)>,
+    /// The number of this request among the refreshes that are under way, if it is one.
+    pub(in crate::sandbox) refreshing: Option<u64>,
     /// Set by the method: the conversation and `ts` of the stored message.
     pub(in crate::sandbox) stored: Option<(String, String)>,
     /// A scripted fault that changes the work of the method.

@@ -1,5 +1,6 @@
 //! The Web API over HTTP: decoding, the decision under the lock, the answer, and its faults.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,16 +48,55 @@ pub(in crate::sandbox) async fn api(
         Ok(decoded) => (decoded, None),
         Err(code) => (Decoded::default(), Some(code)),
     };
-    let fault = workspace.with(|state| {
-        let targets = if state.faults.is_empty() { Vec::new() } else { targets(state, &decoded) };
-        state.faults.strike(&name, &targets)
+    let token = bearer(&headers).or_else(|| decoded.token.clone());
+    let (fault, number) = workspace.with(|state| {
+        let number = begin_refresh(state, &name, &decoded, cut.from);
+        if state.faults.is_empty() {
+            return (None, number);
+        }
+        state.enter_token(token.as_deref().unwrap_or_default(), None);
+        let targets = targets(state, &decoded);
+        (state.faults.strike(&name, &targets), number)
     });
+    let refreshing = number.map(|number| Refreshing { workspace: Arc::clone(&workspace), number });
     if let Some(Fault { kind: FaultKind::Delay { seconds }, when: When::Before, .. }) = fault {
         pause(seconds).await;
     }
-    let request = Request { name, method, headers, decoded, malformed, fault, started };
+    let request = Request { name, method, headers, decoded, malformed, fault, started, number };
     let decided = workspace.with(|state| decide(state, request));
-    answer(decided, &cut).await
+    let response = answer(decided, &cut).await;
+    drop(refreshing);
+    response
+}
+
+/// A refresh of a token that is under way; it ends when this is dropped, also because the client
+/// has gone.
+struct Refreshing {
+    workspace: Arc<Workspace>,
+    number: u64,
+}
+
+impl Drop for Refreshing {
+    fn drop(&mut self) {
+        self.workspace.with(|state| state.refreshes.end(self.number));
+    }
+}
+
+/// The number of the refresh that this request asks for, if it names a refresh token.
+fn begin_refresh(
+    state: &mut State,
+    method: &str,
+    decoded: &Decoded,
+    from: SocketAddr,
+) -> Option<u64> {
+    let args = &decoded.args;
+    let refreshes = args.text("grant_type") == Some("refresh_token");
+    if method != "oauth.v2.access" || !refreshes {
+        return None;
+    }
+    let held = state.tokens.refresh.get(args.text("refresh_token")?)?;
+    let place = held.place.clone();
+    Some(state.refreshes.begin(place, from))
 }
 
 /// A request that was read completely.
@@ -69,10 +109,12 @@ struct Request {
     malformed: Option<&'static str>,
     fault: Option<Fault>,
     started: i64,
+    /// The number of the refresh that it asks for.
+    number: Option<u64>,
 }
 
 fn decide(state: &mut State, request: Request) -> Decided {
-    let Request { name, method, headers, decoded, malformed, fault, started } = request;
+    let Request { name, method, headers, decoded, malformed, fault, started, number } = request;
     let headers = &headers;
     let token = bearer(headers).or(decoded.token);
     let known = token.as_ref().and_then(|token| state.tokens.by_text.get(token));
@@ -88,6 +130,7 @@ fn decide(state: &mut State, request: Request) -> Decided {
         scopes: Arc::default(),
         now: now_micros(),
         basic: basic(headers),
+        refreshing: number,
         stored: None,
         altered: altering(fault.as_ref()),
         act: None,
@@ -105,6 +148,7 @@ fn decide(state: &mut State, request: Request) -> Decided {
         Err(error) => error.name().to_owned(),
     };
     let (stored, act, warnings) = (call.stored, call.act, call.warnings);
+    let (app_id, team_id) = (call.state.app.id.clone(), call.state.team.id.clone());
     let name_of_fault = fault.as_ref().map(|fault| fault.kind.name());
     let decided = changed_by(fault, finish(result, &warnings, method, held));
     let (conversation, stored_ts) = stored.unzip();
@@ -116,6 +160,8 @@ fn decide(state: &mut State, request: Request) -> Decided {
         ended_at_micros: now_micros(),
         method: name.chars().take(80).collect(),
         token_kind,
+        app_id,
+        team_id,
         args: kept,
         http_status: status(&decided),
         outcome,
@@ -231,7 +277,7 @@ fn targets(state: &State, decoded: &Decoded) -> Vec<String> {
     if let Some(channel) = decoded.args.text("channel") {
         targets.push(channel.to_owned());
         let person = state.conversations.get(channel).and_then(|c| c.user.clone());
-        let direct = state.conversations.with_people(&[channel.to_owned()]).map(str::to_owned);
+        let direct = state.direct_with(&[channel.to_owned()]).cloned();
         targets.extend(person.into_iter().chain(direct));
     }
     targets

@@ -27,12 +27,16 @@ pub(in crate::sandbox) struct Connection {
 
 /// A handler's handle to its connection.
 #[derive(Clone)]
-pub(in crate::sandbox) struct Cut(CancellationToken);
+pub(in crate::sandbox) struct Cut {
+    token: CancellationToken,
+    /// The other end.
+    pub(in crate::sandbox) from: SocketAddr,
+}
 
 impl Cut {
     /// Resets the connection: later writes are not sent.
     pub(in crate::sandbox) fn reset(&self) {
-        self.0.cancel();
+        self.token.cancel();
     }
 }
 
@@ -57,7 +61,7 @@ impl Listener for Cuttable {
 
 impl Connected<IncomingStream<'_, Cuttable>> for Cut {
     fn connect_info(stream: IncomingStream<'_, Cuttable>) -> Self {
-        Self(stream.io().cut.clone())
+        Self { token: stream.io().cut.clone(), from: *stream.remote_addr() }
     }
 }
 

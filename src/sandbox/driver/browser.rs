@@ -99,8 +99,22 @@ impl Browser {
         authorize_url: &Url,
         decision: Decision,
     ) -> Result<ConsentAnswer, reqwest::Error> {
+        self.consent_in(authorize_url, decision, None).await
+    }
+
+    /// The same for a workspace that the person chooses on the page.
+    pub async fn consent_in(
+        &self,
+        authorize_url: &Url,
+        decision: Decision,
+        team_id: Option<&str>,
+    ) -> Result<ConsentAnswer, reqwest::Error> {
         self.client.get(authorize_url.clone()).send().await?.error_for_status()?;
         let mut form: Vec<_> = authorize_url.query_pairs().into_owned().collect();
+        if let Some(team_id) = team_id {
+            form.retain(|(key, _)| key != "team");
+            form.push(("team".to_owned(), team_id.to_owned()));
+        }
         form.push(("decision".to_owned(), decision.value().to_owned()));
         let mut page = authorize_url.clone();
         page.set_query(None);
@@ -116,10 +130,19 @@ impl Browser {
 
 /// Opens a connect link, decides on Slack's page, and returns to the app; returns the last page.
 pub async fn decide(link: &Url, decision: Decision) -> Result<Page, reqwest::Error> {
+    decide_in(link, decision, None).await
+}
+
+/// The same for a workspace that the person chooses on Slack's page.
+pub async fn decide_in(
+    link: &Url,
+    decision: Decision,
+    team_id: Option<&str>,
+) -> Result<Page, reqwest::Error> {
     let mut browser = Browser::new()?;
     let start = browser.open(link).await?;
     let Some(consent) = start.way_to_slack() else { return Ok(start) };
-    match browser.consent(&consent, decision).await? {
+    match browser.consent_in(&consent, decision, team_id).await? {
         ConsentAnswer::Back(back) => browser.open(&back).await,
         ConsentAnswer::Page(page) => Ok(page),
     }

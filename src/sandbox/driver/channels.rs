@@ -18,6 +18,8 @@ const MEMBERS: usize = 1_000;
 #[serde(default, deny_unknown_fields)]
 pub struct NewChannel {
     pub name: String,
+    /// The workspace; by default the first one.
+    pub team: Option<String>,
     pub is_private: bool,
     pub members: Vec<String>,
     /// By default the first administrator. The creator is a member only if `members` has them.
@@ -50,6 +52,9 @@ impl State {
     /// A person makes a channel; the app is notified. Returns its id. Slack's rules for names are
     /// not applied, so two channels can get one name.
     pub(in crate::sandbox) fn make_channel(&mut self, new: &NewChannel, now: i64) -> String {
+        if let Some(team) = &new.team {
+            self.enter_team(team);
+        }
         let creator = new.creator.clone().unwrap_or_else(|| self.installer());
         let kind = if new.is_private { Kind::Private } else { Kind::Public };
         let id = self.create_channel(&new.name, kind, &[], now);
@@ -81,6 +86,7 @@ impl State {
         change: &ChannelChange,
         now: i64,
     ) -> Option<()> {
+        self.enter_conversation(id);
         let user = change.user.clone().unwrap_or_else(|| self.installer());
         let channel = self.conversations.get_mut(id)?;
         if let Some(name) = &change.name {
@@ -118,6 +124,7 @@ impl State {
 
     /// An administrator deletes a channel; the app is notified. `None` if there is no such channel.
     pub(in crate::sandbox) fn delete_channel(&mut self, id: &str, now: i64) -> Option<()> {
+        self.enter_conversation(id);
         let user = self.installer();
         self.channel_event(id, Happening::Deleted, &user, now);
         self.conversations.remove(id).map(drop)
@@ -142,7 +149,7 @@ impl State {
         let c = channel;
         let members: Vec<_> = c.members.iter().take(MEMBERS).map(|id| self.insider(id)).collect();
         json!({
-            "id": c.id, "name": c.name, "previous_names": c.previous_names,
+            "id": c.id, "team_id": c.team, "name": c.name, "previous_names": c.previous_names,
             "is_private": c.kind != Kind::Public, "is_archived": c.archived,
             "is_general": c.general, "shared_with": c.shared_with, "creator": c.creator,
             "created": c.created, "topic": c.topic.value, "purpose": c.purpose.value,
@@ -151,8 +158,8 @@ impl State {
     }
 
     fn insider(&self, id: &str) -> Value {
-        if id == self.app.bot_user_id {
-            return json!({ "id": id, "name": self.app.name, "label": "app", "color": null });
+        if let Some(app) = self.app_of_bot(id) {
+            return json!({ "id": id, "name": app.name, "label": "app", "color": null });
         }
         let member = self.directory.get(id).unwrap_or_default();
         json!({ "id": id, "name": self.member_name(id), "color": member["color"],

@@ -16,7 +16,8 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::channels::NewChannel;
 use super::fixture;
-use super::interact::{self, Press};
+use super::interact::{self, Press, Pressed};
+use super::place::Place;
 use crate::sandbox::world::clock::now_micros;
 use crate::sandbox::world::conversation::{Conversation, Kind, Message, ts_text};
 use crate::sandbox::world::directory;
@@ -138,8 +139,8 @@ async fn create_conversation(Shared(workspace): Held, Json(new): Json<NewChannel
 
 /// A message as the page receives it.
 fn shown(state: &State, conversation: &Conversation, message: &Message) -> Value {
-    let own = message.author == state.app.bot_user_id;
-    let name = message.username.clone().or_else(|| own.then(|| state.app.name.clone()));
+    let app = state.app_of_bot(&message.author);
+    let name = message.username.clone().or_else(|| app.map(|app| app.name.clone()));
     json!({
         "conversation": conversation.id, "ts": ts_text(message.ts), "user": message.author,
         "bot_name": name, "text": message.text, "blocks": message.blocks,
@@ -159,8 +160,14 @@ async fn conversation_messages(Shared(workspace): Held, Path(id): Path<String>) 
     })
 }
 
-async fn messages(Shared(workspace): Held) -> Json<Value> {
-    workspace.with(|state| Json(json!(state.stored_messages())))
+#[derive(Deserialize)]
+struct OfTeam {
+    /// The workspace; all if absent.
+    team: Option<String>,
+}
+
+async fn messages(Shared(workspace): Held, Query(query): Query<OfTeam>) -> Json<Value> {
+    workspace.with(|state| Json(json!(state.stored_messages(query.team.as_deref()))))
 }
 
 /// A person posts a message.
@@ -202,8 +209,13 @@ async fn changes(Shared(workspace): Held) -> Sse<impl Stream<Item = Events>> {
     Sse::new(events).keep_alive(KeepAlive::default())
 }
 
-async fn push_event(Shared(workspace): Held, Json(inner): Json<Value>) -> Response {
-    match workspace.push(inner) {
+/// Pushes an event to the sandbox's own app in the first workspace, or to the place in the query.
+async fn push_event(
+    Shared(workspace): Held,
+    Query(at): Query<Place>,
+    Json(inner): Json<Value>,
+) -> Response {
+    match workspace.push(&at, inner) {
         Ok(id) => Json(json!({ "event_id": id })).into_response(),
         Err(error) => (StatusCode::CONFLICT, error.to_string()).into_response(),
     }
@@ -282,12 +294,14 @@ async fn set_fields(
 
 /// The person's App Home, or null.
 async fn home_view(Shared(workspace): Held, Path(user): Path<String>) -> Json<Value> {
-    workspace.with(|state| Json(state.views.get(&user).cloned().unwrap_or_default()))
+    workspace
+        .with(|state| Json(state.views.get(&state.home_key(&user)).cloned().unwrap_or_default()))
 }
 
 /// A change of tokens. As JSON: `{"do":"issue","scopes":["chat:write"]}` answers `{token}`,
 /// `{"do":"kill","token":"all","code":"token_revoked"}`, `{"do":"set_scopes","scopes":[…]}`,
-/// `{"do":"uninstall"}`, `{"do":"issue_configuration"}` (for `apps.manifest.*`).
+/// `{"do":"uninstall"}`, `{"do":"issue_configuration"}` (for `apps.manifest.*`). The query may name
+/// another app and workspace than the first.
 #[derive(Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 enum TokenChange {
@@ -298,9 +312,13 @@ enum TokenChange {
     IssueConfiguration,
 }
 
-async fn tokens(Shared(workspace): Held, Json(change): Json<TokenChange>) -> Json<Value> {
+async fn tokens(
+    Shared(workspace): Held,
+    Query(at): Query<Place>,
+    Json(change): Json<TokenChange>,
+) -> Response {
     let now = now_micros();
-    workspace.with(|state| match change {
+    let change = |state: &mut State| match change {
         TokenChange::Issue { scopes } => {
             let grant = state.install(scopes::parse(&scopes.join(",")), now);
             Json(json!({ "token": grant.token }))
@@ -320,6 +338,13 @@ async fn tokens(Shared(workspace): Held, Json(change): Json<TokenChange>) -> Jso
         TokenChange::IssueConfiguration => {
             Json(json!({ "token": state.tokens.issue_configuration() }))
         }
+    };
+    workspace.with(|state| {
+        if at.enter(state) {
+            change(state).into_response()
+        } else {
+            StatusCode::NOT_FOUND.into_response()
+        }
     })
 }
 
@@ -330,7 +355,7 @@ async fn press(
 ) -> Response {
     let pressed = workspace.with(|state| state.press(&press, now_micros()));
     let answered = match pressed {
-        Ok(payload) => sender.interact(&payload).await,
+        Ok(Pressed { to, payload }) => sender.interact(&to, &payload).await,
         Err(error) => Err(error),
     };
     match answered {
@@ -350,10 +375,14 @@ async fn press(
 }
 
 impl Workspace {
-    /// Sends an event; returns its `event_id`.
-    pub(in crate::sandbox) fn push(&self, inner: Value) -> Result<String, PushError> {
+    /// Sends an event to an app in a workspace, by default the sandbox's own in the first one;
+    /// returns its `event_id`.
+    pub(in crate::sandbox) fn push(&self, at: &Place, inner: Value) -> Result<String, PushError> {
         self.with(|state| {
-            if !state.events_wanted {
+            if !at.enter(state) {
+                return Err(PushError::NotFound);
+            }
+            if state.app.events_url.is_none() {
                 return Err(PushError::NoEventsUrl);
             }
             let push = push::envelope(state, inner, now_micros());

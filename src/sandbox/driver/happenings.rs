@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State as Shared};
+use axum::extract::{Path, Query, State as Shared};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, patch, post};
@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::channels::ChannelChange;
+use super::place::Place;
 use crate::sandbox::api::methods;
 use crate::sandbox::world::clock::now_micros;
 use crate::sandbox::world::workspace::Workspace;
@@ -28,6 +29,7 @@ pub(in crate::sandbox) fn router() -> Router<Arc<Workspace>> {
         .route("/_sandbox/approvals/{id}", post(decide))
         .route("/_sandbox/usergroups", post(add_usergroup))
         .route("/_sandbox/members/{id}/dnd", patch(set_dnd))
+        .route("/_sandbox/members/{id}/home", post(open_home))
         .route("/_sandbox/team-access", post(team_access))
 }
 
@@ -112,12 +114,34 @@ async fn set_dnd(
     StatusCode::NO_CONTENT
 }
 
+/// A person opens the Home tab of an app; the query names the app and the workspace.
+async fn open_home(
+    Shared(workspace): Held,
+    Path(user): Path<String>,
+    Query(at): Query<Place>,
+) -> StatusCode {
+    workspace.with(|state| {
+        let opened = if at.enter(state) { state.open_home(&user, now_micros()) } else { None };
+        if opened.is_some() { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND }
+    })
+}
+
 #[derive(Deserialize)]
 struct TeamAccess {
     granted: bool,
 }
 
-async fn team_access(Shared(workspace): Held, Json(access): Json<TeamAccess>) -> StatusCode {
-    workspace.with(|state| state.grant_team(access.granted));
-    StatusCode::NO_CONTENT
+/// The organization adds an app to a workspace, or removes it; the query names them.
+async fn team_access(
+    Shared(workspace): Held,
+    Query(at): Query<Place>,
+    Json(access): Json<TeamAccess>,
+) -> StatusCode {
+    workspace.with(|state| {
+        if !at.enter(state) {
+            return StatusCode::NOT_FOUND;
+        }
+        state.grant_team(access.granted);
+        StatusCode::NO_CONTENT
+    })
 }

@@ -1,4 +1,5 @@
-//! Interactions: a person presses a button, and the app answers through the `response_url`.
+//! Interactions: a person presses a button, and the app answers through the `response_url`. A press
+//! of a link button is one, too: the person's client opens the link, and the app must acknowledge.
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use crate::sandbox::world::clock::now_micros;
 use crate::sandbox::world::conversation::{Message, parse_ts, ts_text};
 use crate::sandbox::world::error::Error;
 use crate::sandbox::world::kept::Response;
-use crate::sandbox::world::push::PushError;
+use crate::sandbox::world::push::{PushError, Receiver};
 use crate::sandbox::world::state::State;
 use crate::sandbox::world::workspace::Workspace;
 
@@ -36,16 +37,26 @@ pub(in crate::sandbox) struct Press {
     pub(in crate::sandbox) user: Option<String>,
 }
 
+/// A press to be sent to the app that wrote the message.
+pub(in crate::sandbox) struct Pressed {
+    pub(in crate::sandbox) to: Receiver,
+    pub(in crate::sandbox) payload: Value,
+}
+
 impl State {
     /// The `block_actions` payload of a press.
     pub(in crate::sandbox) fn press(
         &mut self,
         press: &Press,
         now: i64,
-    ) -> Result<Value, PushError> {
+    ) -> Result<Pressed, PushError> {
         let ts = parse_ts(&press.ts).ok_or(PushError::NotFound)?;
+        self.enter_conversation(&press.conversation);
         let held = self.conversations.get(&press.conversation).ok_or(PushError::NotFound)?;
         let message = held.find(ts).ok_or(PushError::NotFound)?;
+        if let Some(app) = self.app_of_bot(&message.author).cloned() {
+            self.app = app;
+        }
         let (block_id, element) = element(&message.blocks, press).ok_or(PushError::NotFound)?;
         let someone = || held.members.iter().find(|id| **id != self.app.bot_user_id).cloned();
         let user = press.user.clone().or(held.user.clone()).or_else(someone);
@@ -55,7 +66,7 @@ impl State {
         let message = self.message_json(message, true);
         let mut action = json!({ "action_id": element["action_id"], "block_id": block_id,
             "type": element["type"], "action_ts": ts_text(now) });
-        for key in ["text", "value", "style"] {
+        for key in ["text", "value", "style", "url"] {
             if let Some(value) = element.get(key) {
                 action[key] = value.clone();
             }
@@ -68,9 +79,10 @@ impl State {
         let name = self.member_name(&user);
         let trigger = self.new_trigger(now);
         let (team, app) = (&self.team, &self.app);
-        Ok(json!({
+        let to = Receiver::of_interactions(app);
+        let payload = json!({
             "type": "block_actions", "team": { "id": team.id, "domain": team.domain() },
-            "enterprise": self.enterprise(), "is_enterprise_install": self.options.org_wide,
+            "enterprise": self.enterprise(), "is_enterprise_install": self.is_installed_org_wide(),
             "user": { "id": user, "username": name, "name": name, "team_id": team.id },
             "api_app_id": app.id, "token": "sandbox-verification-token",
             "container": { "type": "message", "message_ts": press.ts,
@@ -79,7 +91,8 @@ impl State {
             "channel": channel, "message": message, "state": { "values": {} },
             "response_url": format!("{}_sandbox/responses/{id}", self.base),
             "actions": [action],
-        }))
+        });
+        Ok(Pressed { to, payload })
     }
 
     /// Handles the app's post to a `response_url`.
@@ -99,7 +112,9 @@ impl State {
         };
         let text = body["text"].as_str().unwrap_or_default().to_owned();
         let on = |key: &str| body[key] == Value::Bool(true);
-        let author = self.app.bot_user_id.clone();
+        let message = self.conversations.get(&conversation).and_then(|held| held.find(ts));
+        let own = || self.app.bot_user_id.clone();
+        let author = message.map_or_else(own, |message| message.author.clone());
         self.counter += 1;
         let seq = self.counter;
         let held = self.conversations.get_mut(&conversation).ok_or("channel_not_found")?;

@@ -4,7 +4,10 @@
 pub mod browser;
 pub(super) mod channels;
 pub mod fixture;
-pub(super) mod happenings;
 pub(super) mod interact;
+pub(super) mod place;
+
+pub(super) mod apps;
+pub(super) mod happenings;
 
 pub(super) mod control;

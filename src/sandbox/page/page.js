@@ -271,7 +271,8 @@ async function press(message, element, block) {
   const body = { conversation: message.conversation, ts: message.ts, action_id: element.action_id, block_id: block.block_id };
   try {
     const answer = await fetch(`${API}/press`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body), keepalive: true });
-    toast(answer.ok ? `Told ${held.app.name || "the app"} of the press` : `The press was answered with ${answer.status}`);
+    const app = held.app.name || "The app";
+    toast(answer.ok ? `${app} acknowledged the press` : `⚠ ${app} did not acknowledge the press: Slack shows a warning beside the button`);
   } catch (error) {
     toast(`The press was not sent: ${error.message}`);
   }

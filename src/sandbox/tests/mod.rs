@@ -1,5 +1,6 @@
 //! Tests over a real socket, with a plain HTTP client.
 
+mod apps;
 mod channel_events;
 mod channel_faults;
 mod channels;
@@ -8,9 +9,12 @@ mod happenings;
 mod invitations;
 mod messages;
 mod methods;
+mod migration;
 mod org;
 mod pictures;
 mod pushes;
+mod refreshes;
+mod teams;
 mod templates;
 mod threads;
 
@@ -314,6 +318,20 @@ async fn limits_answer_429_with_retry_after() {
     let history = [("channel", channel.as_str())];
     assert_eq!(slack.form("conversations.history", &history).await["ok"], true);
     assert_eq!(slack.send("conversations.history", &history).await.unwrap().status(), 429);
+}
+
+#[tokio::test]
+async fn history_of_a_distributed_app_is_slow_also_without_other_limits() {
+    let history_limit = HistoryLimit::OnePerMinute15;
+    let slack = start(Config { history_limit, ..config() }).await;
+    let bot = slack.sandbox.bot_user_id();
+    let channel = slack.sandbox.create_channel("news", false, &[&bot]);
+    let form = [("channel", channel.as_str())];
+    assert_eq!(slack.form("conversations.history", &form).await["ok"], true);
+    let limited = slack.send("conversations.history", &form).await.unwrap();
+    assert_eq!(limited.status(), 429);
+    assert!(limited.headers().contains_key("retry-after"));
+    assert_eq!(slack.form("conversations.info", &form).await["ok"], true);
 }
 
 #[tokio::test]

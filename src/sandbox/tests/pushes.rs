@@ -79,6 +79,50 @@ async fn events_are_signed_and_tried_again() {
     assert_eq!((&flat["type"], &flat["challenge"]), (&json!("url_verification"), &json!("c")));
 }
 
+#[tokio::test]
+async fn opening_the_home_tab_is_told_with_the_view_that_is_there() {
+    let (url, mut received) = app(Vec::new()).await;
+    let slack = start(Config { events_url: Some(url), ..config() }).await;
+    assert!(slack.sandbox.open_home("U0DEMOADA") && !slack.sandbox.open_home("UNOBODY"));
+    let first: Value = serde_json::from_slice(&received.recv().await.unwrap().1).unwrap();
+    let told = &first["event"];
+    assert_eq!((&told["type"], &told["tab"]), (&json!("app_home_opened"), &json!("home")));
+    assert_eq!(told["user"], "U0DEMOADA");
+    assert!(told["channel"].as_str().unwrap().starts_with('D') && told.get("view").is_none());
+
+    let view = json!({"type": "home", "blocks": [{"type": "divider"}]});
+    let body = json!({"user_id": "U0DEMOADA", "view": view});
+    let published = slack.json("views.publish", body).await["view"].clone();
+    let url = slack.at("_sandbox/members/U0DEMOADA/home");
+    let opened = slack.http.post(url).send().await.unwrap().status();
+    assert_eq!(opened, StatusCode::NO_CONTENT);
+    let second: Value = serde_json::from_slice(&received.recv().await.unwrap().1).unwrap();
+    assert_eq!(second["event"]["view"], published);
+
+    slack.sandbox.configure(|options| options.home_tab = false);
+    assert!(!slack.sandbox.open_home("U0DEMOADA"));
+    slack.sandbox.configure(|options| {
+        options.home_tab = true;
+        options.bot_events = Some(vec!["user_change".into()]);
+    });
+    assert!(slack.sandbox.open_home("U0DEMOADA"));
+    slack.sandbox.deactivate("U0DEMOADA");
+    let next: Value = serde_json::from_slice(&received.recv().await.unwrap().1).unwrap();
+    assert_eq!(next["event"]["type"], "user_change", "the app has not subscribed to the other");
+}
+
+#[tokio::test]
+async fn an_event_can_be_late() {
+    let (url, mut received) = app(Vec::new()).await;
+    let slack = start(Config { events_url: Some(url), ..config() }).await;
+    let late = json!({ "type": "app_uninstalled", "_event_time": 1_700_000_000 });
+    slack.sandbox.push_event(late).unwrap();
+    let told: Value = serde_json::from_slice(&received.recv().await.unwrap().1).unwrap();
+    assert_eq!(told["event_time"], 1_700_000_000);
+    let inner = json!({ "type": "app_uninstalled", "event_ts": "1700000000.000000" });
+    assert_eq!(told["event"], inner);
+}
+
 async fn with_button(slack: &Slack) -> (String, String) {
     let button = json!({"type": "button", "action_id": "mute", "value": "v1",
         "text": {"type": "plain_text", "text": "Mute"}});
@@ -112,6 +156,30 @@ async fn a_press_is_told_and_can_be_answered() {
         assert_eq!(answer.status().is_success(), left > 0, "five uses");
     }
     assert_eq!(slack.sandbox.messages()[0].text, "Muted");
+}
+
+/// The person's client opens the link by itself; Slack reports the press all the same, once.
+#[tokio::test]
+async fn a_press_of_a_link_is_told_once_whatever_the_app_answers() {
+    let (url, mut received) = app(vec![500]).await;
+    let slack = start(Config { interactions_url: Some(url), ..config() }).await;
+    let button = json!({"type": "button", "action_id": "open", "url": "https://a.example/1",
+        "text": {"type": "plain_text", "text": "Open"}});
+    let blocks = json!([{"type": "actions", "elements": [button]}]);
+    let body = json!({"channel": "U0DEMOADA", "text": "t", "blocks": blocks});
+    let posted = slack.json("chat.postMessage", body).await;
+    let (channel, ts) = (posted["channel"].as_str().unwrap(), posted["ts"].as_str().unwrap());
+    for (press, status) in [("first", 500), ("second", 200)] {
+        assert_eq!(slack.sandbox.press_button(channel, ts, "open").await.unwrap(), status);
+        let told = received.recv().await.unwrap();
+        check_signature(&told);
+        assert!(!told.0.contains_key("x-slack-retry-num"), "{press}");
+        let payload = url::form_urlencoded::parse(&told.1).next().unwrap().1.into_owned();
+        let payload: Value = serde_json::from_str(&payload).unwrap();
+        let action = &payload["actions"][0];
+        assert_eq!((&action["type"], &action["url"]), (&button["type"], &button["url"]));
+    }
+    assert!(received.try_recv().is_err());
 }
 
 #[tokio::test]

@@ -11,17 +11,29 @@ impl State {
         &self,
         mut scopes: impl Iterator<Item = &'a String>,
     ) -> bool {
-        let approved = self.approvals.requests.iter().filter(|one| one.approved == Some(true));
+        let here = |one: &&Approval| one.app_id == self.app.id && one.team_id == self.team.id;
+        let requests = self.approvals.requests.iter().filter(here);
+        let approved = requests.filter(|one| one.approved == Some(true));
         let scopes_of: Vec<_> = approved.flat_map(|one| &one.scopes).collect();
         self.options.require_approval && scopes.any(|scope| !scopes_of.contains(&scope))
     }
 
     pub(in crate::sandbox) fn request_approval(&mut self, scopes: Vec<String>) {
         let id = self.new_id('A');
-        self.approvals.requests.push(Approval { id, scopes, approved: None });
+        let (app, team) = (&self.app, &self.team);
+        self.approvals.requests.push(Approval {
+            id,
+            app_id: app.id.clone(),
+            app_name: app.name.clone(),
+            team_id: team.id.clone(),
+            team_name: team.name.clone(),
+            scopes,
+            approved: None,
+        });
     }
 
-    /// Decides a request. `None` if there is no request with this id.
+    /// An administrator decides on a request; the app is not notified. `None` if there is no
+    /// request with this id.
     pub(in crate::sandbox) fn decide_approval(
         &mut self,
         id: &str,

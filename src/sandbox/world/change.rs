@@ -1,14 +1,23 @@
 //! Changes of the workspace.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use serde_json::Value;
+
+use super::team::{App, Team};
 
 /// The consequence of a change, once the lock is released.
 pub(in crate::sandbox) enum Effect {
     /// A message or a channel changed.
     Change(Change),
-    /// An event to push: its inner payload.
-    Event(Value),
+    /// An event to push to an app.
+    Event {
+        app: Arc<App>,
+        team: Arc<Team>,
+        /// The inner payload.
+        inner: Value,
+    },
 }
 
 /// A message was stored, updated or deleted, or a channel changed.

@@ -116,6 +116,8 @@ impl Note {
 
 pub(in crate::sandbox) struct Conversation {
     pub(in crate::sandbox) id: String,
+    /// The workspace that it is in.
+    pub(in crate::sandbox) team: String,
     pub(in crate::sandbox) kind: Kind,
     /// The person in a direct message.
     pub(in crate::sandbox) user: Option<String>,
@@ -140,8 +142,9 @@ pub(in crate::sandbox) struct Conversation {
 }
 
 impl Conversation {
-    /// A conversation without members and messages.
+    /// A conversation of this workspace, without members and messages.
     pub(in crate::sandbox) fn new(
+        team: &str,
         id: String,
         kind: Kind,
         name: String,
@@ -150,6 +153,7 @@ impl Conversation {
     ) -> Self {
         Self {
             id,
+            team: team.to_owned(),
             kind,
             user: None,
             name,
@@ -233,8 +237,13 @@ pub(in crate::sandbox) struct Conversations {
     by_id: HashMap<String, Conversation>,
     /// Ids in the order of creation.
     pub(in crate::sandbox) order: Vec<String>,
-    /// Direct messages by the set of people in them.
+    /// Direct messages by [`direct`].
     pub(super) by_people: HashMap<String, String>,
+}
+
+/// The key of the direct message of a bot with these people (sorted) in a workspace.
+pub(super) fn direct(team: &str, bot: &str, people: &[String]) -> String {
+    format!("{team} {bot} {}", people.join(","))
 }
 
 impl Conversations {
@@ -271,18 +280,38 @@ impl Conversations {
         true
     }
 
-    /// The oldest channel of this name, with or without `#`.
-    pub(in crate::sandbox) fn by_name(&self, name: &str) -> Option<&Conversation> {
+    /// The oldest channel of this name in a workspace, with or without `#`.
+    pub(in crate::sandbox) fn by_name(&self, team: &str, name: &str) -> Option<&Conversation> {
         let name = name.trim_start_matches('#');
-        self.iter().find(|c| c.user.is_none() && c.name == name && !name.is_empty())
+        self.of(team).find(|c| c.user.is_none() && c.name == name && !name.is_empty())
     }
 
-    pub(in crate::sandbox) fn with_people(&self, people: &[String]) -> Option<&str> {
-        self.by_people.get(&people.join(",")).map(String::as_str)
-    }
-
+    /// The conversations of all workspaces.
     pub(in crate::sandbox) fn iter(&self) -> impl Iterator<Item = &Conversation> {
         self.order.iter().filter_map(|id| self.by_id.get(id))
+    }
+
+    /// The conversations of a workspace.
+    pub(in crate::sandbox) fn of(&self, team: &str) -> impl Iterator<Item = &Conversation> {
+        self.iter().filter(move |found| found.team == team)
+    }
+
+    /// Gives a person another id in all conversations.
+    pub(super) fn rename_person(&mut self, old: &str, new: &str) {
+        for found in self.by_id.values_mut() {
+            if found.user.as_deref() == Some(old) {
+                found.user = Some(new.to_owned());
+            }
+            if found.members.remove(old) {
+                found.members.insert(new.to_owned());
+            }
+        }
+        let keys: Vec<_> = self.by_people.keys().filter(|key| key.contains(old)).cloned().collect();
+        for key in keys {
+            if let Some(id) = self.by_people.remove(&key) {
+                self.by_people.insert(key.replace(old, new), id);
+            }
+        }
     }
 }
 

@@ -22,6 +22,8 @@ pub(in crate::sandbox) struct Directory {
     members: Vec<Entry>,
     by_id: HashMap<Box<str>, u32>,
     by_email: HashMap<Box<str>, u32>,
+    /// The id that a person has now, by the one before the workspaces moved into an organization.
+    renamed: HashMap<String, String>,
     /// Custom profile fields by member: `Xf… -> {value, alt}`.
     fields: HashMap<String, Map<String, Value>>,
     /// The workspace's field definitions, in order.
@@ -95,6 +97,31 @@ impl Directory {
         if let Some(email) = email(member) {
             self.by_email.insert(email.into(), position);
         }
+    }
+
+    /// Gives a member another id; `user` is its `enterprise_user` from now on.
+    pub(super) fn rename(&mut self, old: &str, new: &str, user: &Value) {
+        let Some(position) = self.by_id.remove(old) else { return };
+        let entry = &mut self.members[position as usize];
+        let mut member: Value = serde_json::from_str(&entry.raw).unwrap_or_default();
+        member["id"] = json!(new);
+        member["enterprise_user"] = user.clone();
+        *entry = Entry { id: new.into(), raw: member.to_string().into() };
+        self.by_id.insert(new.into(), position);
+        if let Some(fields) = self.fields.remove(old) {
+            self.fields.insert(new.to_owned(), fields);
+        }
+        self.renamed.insert(old.to_owned(), new.to_owned());
+    }
+
+    /// The id that a person has now, by an id from before a move into an organization.
+    pub(in crate::sandbox) fn new_id_of(&self, old: &str) -> Option<&String> {
+        self.renamed.get(old)
+    }
+
+    /// The reverse.
+    pub(in crate::sandbox) fn old_id_of(&self, new: &str) -> Option<&String> {
+        self.renamed.iter().find(|(_, id)| *id == new).map(|(old, _)| old)
     }
 
     /// Sets custom fields: `Xf… -> "value"` or `{value, alt}`; null removes one.

@@ -8,6 +8,10 @@ use serde_json::Value;
 
 /// A code that was given to the callback.
 pub(in crate::sandbox) struct Code {
+    /// The app that it was given to.
+    pub(in crate::sandbox) app: String,
+    /// The workspace that the person chose.
+    pub(in crate::sandbox) team: String,
     pub(in crate::sandbox) scopes: BTreeSet<String>,
     pub(in crate::sandbox) asked: Asked,
     pub(in crate::sandbox) expires: i64,
@@ -52,13 +56,17 @@ pub(in crate::sandbox) struct Response {
     pub(in crate::sandbox) expires: i64,
 }
 
-/// A request to install the app.
+/// A request to install an app in a workspace.
 #[derive(Debug, Clone, Serialize)]
 pub(in crate::sandbox) struct Approval {
     pub(in crate::sandbox) id: String,
+    pub(in crate::sandbox) app_id: String,
+    pub(in crate::sandbox) app_name: String,
+    pub(in crate::sandbox) team_id: String,
+    pub(in crate::sandbox) team_name: String,
     pub(in crate::sandbox) scopes: Vec<String>,
     /// `None` until decided.
-    pub(super) approved: Option<bool>,
+    pub(in crate::sandbox) approved: Option<bool>,
 }
 
 #[derive(Default)]

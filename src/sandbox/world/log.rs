@@ -54,6 +54,9 @@ pub struct LogEntry {
     pub method: String,
     /// `bot`, `user`, `unknown` or `none`; never the token.
     pub token_kind: &'static str,
+    /// The app and the workspace that it was about.
+    pub app_id: String,
+    pub team_id: String,
     /// Arguments as text, secrets replaced, long ones shortened.
     pub args: Map<String, Value>,
     /// The status of the answer; 0 if the connection was reset instead.

@@ -21,10 +21,12 @@ impl State {
         now: i64,
     ) {
         self.channel_changed(id);
-        let Some(channel) = self.conversations.get(id) else { return };
-        if let Some(event) = self.happened(channel, what, user, now) {
-            self.event(event);
-        }
+        self.for_apps(|state| {
+            let Some(channel) = state.conversations.get(id) else { return };
+            if let Some(event) = state.happened(channel, what, user, now) {
+                state.event(event);
+            }
+        });
     }
 
     /// Shows the change to readers of the event stream, such as the page.
@@ -34,7 +36,8 @@ impl State {
 
     /// Whether the app has the scope for events of this kind of channel.
     fn may_hear(&self, kind: Kind) -> bool {
-        self.tokens.any_has(&kind.scope("read"))
+        let scope = kind.scope("read");
+        self.tokens.any_has(&self.here(), &scope) || self.tokens.any_has(&self.org_place(), &scope)
     }
 
     fn happened(
@@ -91,13 +94,16 @@ impl State {
             return false;
         }
         self.channel_changed(new);
-        let known = self.conversations.get(new).is_some_and(|channel| {
-            channel.kind == Kind::Public || channel.members.contains(&self.app.bot_user_id)
+        self.for_apps(|state| {
+            let bot = &state.app.bot_user_id;
+            let known = state.conversations.get(new).is_some_and(|channel| {
+                channel.kind == Kind::Public || channel.members.contains(bot)
+            });
+            if known {
+                state.event(json!({ "type": "channel_id_changed", "old_channel_id": old,
+                    "new_channel_id": new }));
+            }
         });
-        if known {
-            self.event(json!({ "type": "channel_id_changed", "old_channel_id": old,
-                "new_channel_id": new }));
-        }
         true
     }
 
@@ -157,10 +163,12 @@ impl State {
         }
         let kind = channel.kind;
         self.membership("member_left_channel", id, user, None);
-        if user == self.app.bot_user_id && self.may_hear(kind) {
-            let left = if kind == Kind::Public { "channel_left" } else { "group_left" };
-            self.event(json!({ "type": left, "channel": id, "actor_id": actor }));
-        }
+        self.for_apps(|state| {
+            if user == state.app.bot_user_id && state.may_hear(kind) {
+                let left = if kind == Kind::Public { "channel_left" } else { "group_left" };
+                state.event(json!({ "type": left, "channel": id, "actor_id": actor }));
+            }
+        });
         self.line(id, user, "channel_leave", format!("<@{user}> has left the channel"));
         self.channel_changed(id);
         let channel = self.conversations.get_mut(id);
@@ -168,17 +176,19 @@ impl State {
     }
 
     fn membership(&mut self, kind: &str, id: &str, user: &str, inviter: Option<&str>) {
-        let Some(channel) = self.conversations.get(id) else { return };
-        let inside = channel.members.contains(&self.app.bot_user_id);
-        if !inside || !self.may_hear(channel.kind) {
-            return;
-        }
-        let letter = if channel.kind == Kind::Public { "C" } else { "G" };
-        let mut event = json!({ "type": kind, "user": user, "channel": id,
-            "channel_type": letter, "team": self.team.id });
-        if let Some(inviter) = inviter {
-            event["inviter"] = json!(inviter);
-        }
-        self.event(event);
+        self.for_apps(|state| {
+            let Some(channel) = state.conversations.get(id) else { return };
+            let inside = channel.members.contains(&state.app.bot_user_id);
+            if !inside || !state.may_hear(channel.kind) {
+                return;
+            }
+            let letter = if channel.kind == Kind::Public { "C" } else { "G" };
+            let mut event = json!({ "type": kind, "user": user, "channel": id,
+                "channel_type": letter, "team": state.team.id });
+            if let Some(inviter) = inviter {
+                event["inviter"] = json!(inviter);
+            }
+            state.event(event);
+        });
     }
 }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::change::ChangeKind;
-use super::conversation::{Conversation, Kind, Message, StoredMessage, parse_ts, ts_text};
+use super::conversation::{Conversation, Kind, Message, StoredMessage, direct, parse_ts, ts_text};
 use super::state::State;
 
 /// A message written by a person.
@@ -20,10 +20,16 @@ pub(in crate::sandbox) struct HumanMessage {
 }
 
 impl State {
+    /// The direct or group message of the app's bot with these people (sorted) in the workspace.
+    pub(in crate::sandbox) fn direct_with(&self, people: &[String]) -> Option<&String> {
+        let key = direct(&self.team.id, &self.app.bot_user_id, people);
+        self.conversations.by_people.get(&key)
+    }
+
     /// The bot's direct or group message with these people (sorted), opened if necessary, and
     /// whether it was already open.
     pub(in crate::sandbox) fn open_with(&mut self, people: &[String], now: i64) -> (String, bool) {
-        if let Some(id) = self.conversations.with_people(people).map(str::to_owned) {
+        if let Some(id) = self.direct_with(people).cloned() {
             let held = self.conversations.get_mut(&id);
             let open = held.is_none_or(|held| std::mem::replace(&mut held.open, true));
             return (id, open);
@@ -35,12 +41,21 @@ impl State {
         let name = if single { String::new() } else { format!("mpdm-{}", people.join("--")) };
         let kind = if single { Kind::Im } else { Kind::Mpim };
         let creator = self.app.bot_user_id.clone();
-        let mut opened = Conversation::new(id.clone(), kind, name, creator, now);
+        let mut opened = Conversation::new(&self.team.id, id.clone(), kind, name, creator, now);
         opened.user = people.first().filter(|_| single).cloned();
         opened.members = members;
         self.conversations.insert(opened);
-        self.conversations.by_people.insert(people.join(","), id.clone());
+        let key = direct(&self.team.id, &self.app.bot_user_id, people);
+        self.conversations.by_people.insert(key, id.clone());
         (id, false)
+    }
+
+    /// The channel of the whole workspace.
+    pub(in crate::sandbox) fn add_general(&mut self, now: i64) {
+        let id = self.create_channel("general", Kind::Public, &[], now);
+        if let Some(channel) = self.conversations.get_mut(&id) {
+            channel.general = true;
+        }
     }
 
     /// A new channel, which the bot created. No event is sent.
@@ -53,7 +68,8 @@ impl State {
     ) -> String {
         let id = self.new_id('C');
         let creator = self.app.bot_user_id.clone();
-        let mut made = Conversation::new(id.clone(), kind, name.to_owned(), creator, now);
+        let name = name.to_owned();
+        let mut made = Conversation::new(&self.team.id, id.clone(), kind, name, creator, now);
         made.members = members.iter().map(|id| (*id).to_owned()).collect();
         self.conversations.insert(made);
         id
@@ -63,6 +79,7 @@ impl State {
     pub(in crate::sandbox) fn write_as(&mut self, new: &HumanMessage, now: i64) -> Option<String> {
         self.counter += 1;
         let (seq, id) = (self.counter, new.conversation.as_str());
+        self.enter_conversation(id);
         let held = self.conversations.get_mut(id)?;
         let thread = new.thread_ts.as_deref().and_then(parse_ts);
         let thread = thread.and_then(|ts| held.thread_of(ts)).map(|root| root.ts);
@@ -72,8 +89,13 @@ impl State {
         };
         let kind = held.kind;
         let ts = held.append(message, now);
-        let told = self.written(id, kind, ts);
-        self.event(told);
+        self.for_apps(|state| {
+            let held = state.conversations.get(id);
+            if held.is_some_and(|held| held.members.contains(&state.app.bot_user_id)) {
+                let told = state.written(id, kind, ts);
+                state.event(told);
+            }
+        });
         self.changed(ChangeKind::Stored, id, ts_text(ts));
         Some(ts_text(ts))
     }
@@ -100,9 +122,11 @@ impl State {
         Some(())
     }
 
-    /// Every message in the order of storing, without the lines that Slack writes itself.
-    pub(in crate::sandbox) fn stored_messages(&self) -> Vec<StoredMessage> {
+    /// Every message of this workspace, or of all, in the order of storing, without the lines that
+    /// Slack writes itself.
+    pub(in crate::sandbox) fn stored_messages(&self, team: Option<&str>) -> Vec<StoredMessage> {
         let mut all: Vec<_> = (self.conversations.iter())
+            .filter(|found| team.is_none_or(|team| found.team == team))
             .flat_map(|c| c.messages.iter().map(move |m| (c, m)))
             .filter(|(_, message)| message.subtype.is_none())
             .map(|(c, m)| (m.seq, stored(c, m)))
@@ -124,14 +148,14 @@ impl State {
             "type": "message", "user": message.author, "text": message.text,
             "ts": ts_text(message.ts), "team": self.team.id,
         });
-        if message.author == self.app.bot_user_id {
+        if let Some(app) = self.app_of_bot(&message.author) {
             let icon = |size: u32| {
                 format!("https://a.slack-edge.com/80588/img/plugins/app/bot_{size}.png")
             };
-            json["bot_id"] = json!(self.app.bot_id);
-            json["app_id"] = json!(self.app.id);
+            json["bot_id"] = json!(app.bot_id);
+            json["app_id"] = json!(app.id);
             json["bot_profile"] = json!({
-                "id": self.app.bot_id, "app_id": self.app.id, "name": self.app.name,
+                "id": app.bot_id, "app_id": app.id, "name": app.name,
                 "team_id": self.team.id, "deleted": false, "updated": 1_700_000_000,
                 "icons": { "image_36": icon(36), "image_48": icon(48), "image_72": icon(72) },
             });

@@ -1,10 +1,9 @@
-//! The workspace that the sandbox plays: its state, and the one lock around it.
+//! The workspaces that the sandbox plays: their state, and the one lock around it.
 //!
 //! [`state::State`] holds the parts, one file each. [`workspace::Workspace`] is shared by the
 //! servers of the other modules; each request is one step under its lock, and [`push`] sends the
 //! events that follow to the app.
 
-pub(super) mod change;
 pub(super) mod clock;
 pub(super) mod error;
 pub(super) mod faults;
@@ -12,7 +11,10 @@ pub(super) mod kept;
 pub(super) mod limits;
 pub(super) mod log;
 pub(super) mod names;
+pub(super) mod refreshes;
 pub(super) mod team;
+
+pub(super) mod change;
 
 pub(super) mod conversation;
 pub(super) mod directory;
@@ -20,6 +22,9 @@ pub(super) mod scopes;
 pub(super) mod tokens;
 
 pub(super) mod state;
+
+mod apps;
+mod migration;
 
 mod approvals;
 mod membership;

@@ -17,6 +17,7 @@ use url::Url;
 
 use super::clock::now_micros;
 use super::state::State;
+use super::team::App;
 use crate::domain::secret::Secret;
 
 /// How long the app has to answer; not scaled, since it includes the network's time.
@@ -30,12 +31,40 @@ const KEPT: usize = 10_000;
 pub(in crate::sandbox) struct Push {
     pub(in crate::sandbox) id: String,
     body: Value,
+    to: Receiver,
+    team_id: String,
+}
+
+/// The app to which a request is sent.
+pub(in crate::sandbox) struct Receiver {
+    app_id: String,
+    /// Its address; without one nothing is sent.
+    url: Option<Url>,
+    signing_secret: Secret,
+}
+
+impl Receiver {
+    /// The app's address for events.
+    fn of_events(app: &App) -> Self {
+        Self::new(app, app.events_url.clone())
+    }
+
+    /// The app's address for interactions.
+    pub(in crate::sandbox) fn of_interactions(app: &App) -> Self {
+        Self::new(app, app.interactions_url.clone())
+    }
+
+    fn new(app: &App, url: Option<Url>) -> Self {
+        Self { app_id: app.id.clone(), url, signing_secret: app.signing_secret.clone() }
+    }
 }
 
 /// One attempt to deliver an event.
 #[derive(Debug, Clone, Serialize)]
 pub struct Delivery {
     pub event_id: String,
+    pub app_id: String,
+    pub team_id: String,
     /// The inner type: `user_change`.
     pub event_type: String,
     /// 0 for the first attempt, then 1 to 3 as in `x-slack-retry-num`.
@@ -45,17 +74,22 @@ pub struct Delivery {
     pub at_micros: i64,
 }
 
-/// Wraps an inner event as Slack does; `url_verification` and `app_rate_limited` are flat.
+/// Wraps an inner event for the app and the workspace of this step as Slack does;
+/// `url_verification` and `app_rate_limited` are flat. An inner `_event_time`, which is removed, is
+/// the second in which it happened, for events that are late.
 pub(in crate::sandbox) fn envelope(state: &mut State, mut inner: Value, now: i64) -> Push {
     let id = state.new_id('E').replacen("E0", "Ev0", 1);
+    let (to, team_id) = (Receiver::of_events(&state.app), state.team.id.clone());
     let kind = inner["type"].as_str().unwrap_or_default().to_owned();
     if matches!(kind.as_str(), "url_verification" | "app_rate_limited") {
         inner["token"] = json!("sandbox-verification-token");
         if kind == "url_verification" && inner["challenge"].is_null() {
             inner["challenge"] = json!(id);
         }
-        return Push { id, body: inner };
+        return Push { id, body: inner, to, team_id };
     }
+    let given = inner.as_object_mut().and_then(|inner| inner.remove("_event_time"));
+    let now = given.and_then(|given| given.as_i64()).map_or(now, |second| second * 1_000_000);
     if inner["event_ts"].is_null() {
         inner["event_ts"] = json!(super::conversation::ts_text(now));
     }
@@ -68,7 +102,7 @@ pub(in crate::sandbox) fn envelope(state: &mut State, mut inner: Value, now: i64
         "is_ext_shared_channel": false,
         "authorizations": [{ "enterprise_id": team.enterprise_id, "team_id": team.id,
             "user_id": app.bot_user_id, "is_bot": true,
-            "is_enterprise_install": state.options.org_wide }],
+            "is_enterprise_install": state.is_installed_org_wide() }],
     });
     if let Some(enterprise) = state.enterprise() {
         for key in ["enterprise_id", "context_enterprise_id"] {
@@ -76,7 +110,7 @@ pub(in crate::sandbox) fn envelope(state: &mut State, mut inner: Value, now: i64
         }
         body["authorizations"][0]["enterprise_id"] = enterprise["id"].clone();
     }
-    Push { id, body }
+    Push { id, body, to, team_id }
 }
 
 /// `X-Slack-Signature`: HMAC-SHA256 over `v0:timestamp:body`.
@@ -95,14 +129,10 @@ pub(in crate::sandbox) fn sign(secret: &Secret, timestamp: &str, body: &[u8]) ->
     text
 }
 
-/// Sends to the app's addresses.
+/// Sends to the addresses of apps.
 #[derive(Clone)]
 pub(in crate::sandbox) struct Sender {
     client: reqwest::Client,
-    signing_secret: Secret,
-    /// The URL to which events are sent; may be set later.
-    events_url: Arc<Mutex<Option<Url>>>,
-    pub(in crate::sandbox) interactions_url: Option<Url>,
     time_scale: f64,
     deliveries: Arc<Mutex<VecDeque<Delivery>>>,
     /// Fires at each attempt.
@@ -110,12 +140,7 @@ pub(in crate::sandbox) struct Sender {
 }
 
 impl Sender {
-    pub(in crate::sandbox) fn new(
-        signing_secret: Secret,
-        events_url: Option<Url>,
-        interactions_url: Option<Url>,
-        time_scale: f64,
-    ) -> std::io::Result<Self> {
+    pub(in crate::sandbox) fn new(time_scale: f64) -> std::io::Result<Self> {
         // reqwest was built without a provider; a second installation has no effect.
         drop(rustls::crypto::ring::default_provider().install_default());
         let client = reqwest::Client::builder()
@@ -126,25 +151,7 @@ impl Sender {
             .map_err(std::io::Error::other)?;
         let deliveries = Arc::default();
         let attempts = watch::channel(0).0;
-        let events_url = Arc::new(Mutex::new(events_url));
-        Ok(Self {
-            client,
-            signing_secret,
-            events_url,
-            interactions_url,
-            time_scale,
-            deliveries,
-            attempts,
-        })
-    }
-
-    /// Sends events to this URL from now on.
-    pub(in crate::sandbox) fn send_events_to(&self, url: Url) {
-        *self.events_url.lock().unwrap_or_else(PoisonError::into_inner) = Some(url);
-    }
-
-    fn events_url(&self) -> Option<Url> {
-        self.events_url.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        Ok(Self { client, time_scale, deliveries, attempts })
     }
 
     pub(in crate::sandbox) fn deliveries(&self) -> Vec<Delivery> {
@@ -164,7 +171,7 @@ impl Sender {
                 push = pushes.recv() => push,
             };
             let Some(push) = push else { return };
-            let Some(url) = self.events_url() else { continue };
+            let Some(url) = push.to.url.clone() else { continue };
             let failed = self.attempt(&url, &push, 0, None).await;
             if let Some(reason) = failed {
                 let (sender, stop) = (self.clone(), stop.clone());
@@ -198,7 +205,8 @@ impl Sender {
         reason: Option<&'static str>,
     ) -> Option<&'static str> {
         let body = push.body.to_string().into_bytes();
-        let mut request = self.signed(url, "application/json", body);
+        let secret = &push.to.signing_secret;
+        let mut request = self.signed(url, secret, "application/json", body);
         if let Some(reason) = reason {
             request = request.header("x-slack-retry-num", number.to_string());
             request = request.header("x-slack-retry-reason", reason);
@@ -221,21 +229,32 @@ impl Sender {
 
     /// Posts an interaction's payload; returns the status of the answer. Slack does not retry
     /// these.
-    pub(in crate::sandbox) async fn interact(&self, payload: &Value) -> Result<u16, PushError> {
-        let url = self.interactions_url.as_ref().ok_or(PushError::NoUrl)?;
+    pub(in crate::sandbox) async fn interact(
+        &self,
+        to: &Receiver,
+        payload: &Value,
+    ) -> Result<u16, PushError> {
+        let url = to.url.as_ref().ok_or(PushError::NoUrl)?;
         let body = {
             let mut form = url::form_urlencoded::Serializer::new(String::new());
             form.append_pair("payload", &payload.to_string()).finish().into_bytes()
         };
-        let request = self.signed(url, "application/x-www-form-urlencoded", body);
+        let form = "application/x-www-form-urlencoded";
+        let request = self.signed(url, &to.signing_secret, form, body);
         let answer =
             request.send().await.map_err(|error| PushError::NoAnswer(error.to_string()))?;
         Ok(answer.status().as_u16())
     }
 
-    fn signed(&self, url: &Url, content_type: &str, body: Vec<u8>) -> reqwest::RequestBuilder {
+    fn signed(
+        &self,
+        url: &Url,
+        secret: &Secret,
+        content_type: &str,
+        body: Vec<u8>,
+    ) -> reqwest::RequestBuilder {
         let timestamp = (now_micros() / 1_000_000).to_string();
-        let signature = sign(&self.signing_secret, &timestamp, &body);
+        let signature = sign(secret, &timestamp, &body);
         (self.client.post(url.clone()))
             .header("content-type", content_type)
             .header("x-slack-request-timestamp", timestamp)
@@ -247,11 +266,20 @@ impl Sender {
         let inner = push.body.get("event").unwrap_or(&push.body);
         let event_type = inner["type"].as_str().unwrap_or_default().to_owned();
         let (event_id, at_micros) = (push.id.clone(), now_micros());
+        let (app_id, team_id) = (push.to.app_id.clone(), push.team_id.clone());
         let mut held = self.deliveries.lock().unwrap_or_else(PoisonError::into_inner);
         if held.len() == KEPT {
             held.pop_front();
         }
-        held.push_back(Delivery { event_id, event_type, attempt, status, at_micros });
+        held.push_back(Delivery {
+            event_id,
+            app_id,
+            team_id,
+            event_type,
+            attempt,
+            status,
+            at_micros,
+        });
         drop(held);
         self.attempts.send_modify(|count| *count += 1);
     }
@@ -260,11 +288,11 @@ impl Sender {
 /// Why an event or an interaction was not sent.
 #[derive(Debug, thiserror::Error)]
 pub enum PushError {
-    #[error("the sandbox has no interactions URL: start it with --interactions-url")]
+    #[error("the app has no URL for interactions: start the sandbox with --interactions-url")]
     NoUrl,
-    #[error("the sandbox has no events URL: start it with --events-url")]
+    #[error("the app has no URL for events: start the sandbox with --events-url")]
     NoEventsUrl,
-    #[error("there is no such message or element")]
+    #[error("there is no such message, element, app or workspace")]
     NotFound,
     #[error("the app did not answer: {0}")]
     NoAnswer(String),

@@ -1,9 +1,13 @@
-//! The complete state of the fake workspace.
+//! The complete state of the fake workspaces.
 //!
 //! A single mutex guards it. Methods are plain functions that run under it, so every request is one
 //! step, and the log has the true order. Nothing waits while holding the lock.
+//!
+//! A step is about one app in one workspace, `app` and `team`: the sandbox's own app in its first
+//! workspace, unless the step enters another place (`apps.rs`).
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -15,8 +19,12 @@ use super::faults::Faults;
 use super::kept::{Approvals, Code, Modals, Response};
 use super::limits::{HistoryLimit, Limits, POSTS_PER_MINUTE};
 use super::log::Log;
+use super::refreshes::Refreshes;
 use super::team::{App, Team};
-use super::tokens::Tokens;
+use super::tokens::{Tokens, place};
+
+/// How long a rotating token lives in Slack, seconds.
+pub(in crate::sandbox) const TOKEN_SECONDS: u32 = 43_200;
 
 /// The options that can be changed while it runs (`PATCH /_sandbox/settings`).
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -25,14 +33,21 @@ use super::tokens::Tokens;
 pub struct Options {
     /// Whether to enforce the rate limits.
     pub rate_limits: bool,
-    /// Whether tokens expire after 12 hours and come with a refresh token.
+    /// Whether tokens expire and come with a refresh token. An app that was made from a manifest
+    /// can also ask for it there.
     pub token_rotation: bool,
+    /// How long a rotating token lives, seconds; scaled. Slack's live 12 hours.
+    pub token_seconds: u32,
     /// Whether the app uses PKCE: a code that was requested with a challenge needs its verifier.
     pub pkce: bool,
     /// Whether the authorize page sends people to a request page and never calls back.
     pub require_approval: bool,
     /// The requested scopes that are granted; `None` grants all.
     pub granted_scopes: Option<Vec<String>>,
+    /// The scopes that people can refuse on the authorize page, besides those that the manifest of
+    /// an app says.
+    pub optional_scopes: Vec<String>,
+    /// The class of the app for reading history, which is enforced also without other limits.
     pub history_limit: HistoryLimit,
     /// Posts per minute in the whole workspace; Slack does not publish its limit.
     pub posts_per_minute: u32,
@@ -48,8 +63,8 @@ pub struct Options {
     /// Whether installations are org-wide: one token for every workspace of the Enterprise
     /// organization.
     pub org_wide: bool,
-    /// Whether the org-wide app was added to this workspace. If not, methods answer
-    /// `team_access_not_granted`.
+    /// Whether the org-wide app was added to the workspaces for which nothing else was decided. If
+    /// not, methods answer `team_access_not_granted`.
     pub team_access: bool,
     /// Whether the bot can unarchive channels. Slack's page of `conversations.unarchive` says that
     /// bot tokens cannot; reports name the error `not_in_channel`.
@@ -63,9 +78,11 @@ impl Default for Options {
         Self {
             rate_limits: false,
             token_rotation: false,
+            token_seconds: TOKEN_SECONDS,
             pkce: false,
             require_approval: false,
             granted_scopes: None,
+            optional_scopes: Vec::new(),
             history_limit: HistoryLimit::Full,
             posts_per_minute: POSTS_PER_MINUTE,
             messages_tab: true,
@@ -81,11 +98,22 @@ impl Default for Options {
 }
 
 pub(in crate::sandbox) struct State {
-    pub(in crate::sandbox) team: Team,
-    pub(in crate::sandbox) app: App,
-    pub(in crate::sandbox) client_id: String,
-    pub(in crate::sandbox) client_secret: crate::domain::secret::Secret,
-    pub(in crate::sandbox) redirect_urls: Vec<String>,
+    /// The workspace that this step is about.
+    pub(in crate::sandbox) team: Arc<Team>,
+    /// The app that this step is about.
+    pub(in crate::sandbox) app: Arc<App>,
+    /// All workspaces, by id.
+    pub(in crate::sandbox) teams: BTreeMap<String, Arc<Team>>,
+    /// All apps, by id.
+    pub(in crate::sandbox) apps: BTreeMap<String, Arc<App>>,
+    /// The id of the first workspace.
+    pub(in crate::sandbox) own_team: String,
+    /// The id of the sandbox's own app.
+    pub(in crate::sandbox) own_app: String,
+    /// Whether the organization added an org-wide app to a workspace, where it was decided.
+    pub(in crate::sandbox) access: HashMap<String, bool>,
+    /// The organization that the workspaces are moving into.
+    pub(in crate::sandbox) moving_into: Option<String>,
     pub(in crate::sandbox) time_scale: f64,
     pub(in crate::sandbox) options: Options,
     pub(in crate::sandbox) directory: Directory,
@@ -98,13 +126,13 @@ pub(in crate::sandbox) struct State {
     pub(in crate::sandbox) usergroups: Vec<Value>,
     /// Do-not-disturb settings by member, as `dnd.info` shows them.
     pub(in crate::sandbox) dnd: HashMap<String, Value>,
-    /// Manifests of the apps made by `apps.manifest.create`, by app id.
-    pub(in crate::sandbox) manifests: BTreeMap<String, Value>,
-    pub(in crate::sandbox) limits: Limits,
+    pub(in crate::sandbox) refreshes: Refreshes,
+    /// The counters of each installation.
+    pub(in crate::sandbox) limits: HashMap<String, Limits>,
     pub(in crate::sandbox) faults: Faults,
     pub(in crate::sandbox) log: Log,
     pub(in crate::sandbox) effects: Vec<Effect>,
-    /// Whether events are sent at all.
+    /// Whether events are sent at all: not for the things that are there from the beginning.
     pub(in crate::sandbox) events_wanted: bool,
     /// Response URLs that were issued for interactions.
     pub(in crate::sandbox) responses: HashMap<String, Response>,
@@ -132,19 +160,74 @@ impl State {
         self.effects.push(Effect::Change(Change { kind, conversation, ts }));
     }
 
-    /// Queues an event, if events are wanted.
+    /// Queues an event to the app, if it has an address for events and subscribed to this one.
     pub(in crate::sandbox) fn event(&mut self, inner: Value) {
-        let subscribed = |kinds: &Vec<String>| kinds.iter().any(|kind| inner["type"] == **kind);
-        if self.events_wanted && self.options.bot_events.as_ref().is_none_or(subscribed) {
-            self.effects.push(Effect::Event(inner));
+        let kind = &inner["type"];
+        let named = |kinds: &Vec<String>| kinds.iter().any(|one| *kind == **one);
+        let by_options = || self.options.bot_events.as_ref().is_none_or(named);
+        let subscribed = self.app.subscribed(&inner).unwrap_or_else(by_options);
+        if self.events_wanted && self.app.events_url.is_some() && subscribed {
+            let (app, team) = (Arc::clone(&self.app), Arc::clone(&self.team));
+            self.effects.push(Effect::Event { app, team, inner });
         }
+    }
+
+    /// The installation of the app in this workspace.
+    pub(in crate::sandbox) fn here(&self) -> String {
+        place(&self.app.id, &self.team.id)
+    }
+
+    /// The installation of the app in the whole organization.
+    pub(in crate::sandbox) fn org_place(&self) -> String {
+        place(&self.app.id, self.enterprise_id().as_deref().unwrap_or("E"))
+    }
+
+    /// The counters of the app in this workspace.
+    pub(in crate::sandbox) fn limits_here(&mut self) -> &mut Limits {
+        let (here, scale) = (self.here(), self.time_scale);
+        self.limits.entry(here).or_insert_with(|| Limits::new(scale))
     }
 
     /// The Enterprise organization, as named in answers. An org-wide installation always has one.
     pub(in crate::sandbox) fn enterprise(&self) -> Option<Value> {
+        let id = self.enterprise_id()?;
+        let name = self.teams.get(&self.own_team).map_or("", |team| team.name.as_str());
+        Some(json!({ "id": id, "name": format!("{name} Organization") }))
+    }
+
+    pub(in crate::sandbox) fn enterprise_id(&self) -> Option<String> {
         let named = self.team.enterprise_id.clone();
-        let id = named.or_else(|| self.options.org_wide.then(|| "E0SANDBOX01".to_owned()))?;
-        Some(json!({ "id": id, "name": format!("{} Organization", self.team.name) }))
+        named.or_else(|| self.options.org_wide.then(|| "E0SANDBOX01".to_owned()))
+    }
+
+    /// Whether an installation of the app now would be org-wide.
+    pub(in crate::sandbox) fn installs_org_wide(&self) -> bool {
+        self.options.org_wide && self.app.switch("/settings/org_deploy_enabled") != Some(false)
+    }
+
+    /// Whether tokens of the app rotate.
+    pub(in crate::sandbox) fn rotates(&self) -> bool {
+        let asked = self.app.switch("/settings/token_rotation_enabled");
+        self.options.token_rotation || asked == Some(true)
+    }
+
+    /// Whether a person can refuse this scope and install the app all the same.
+    pub(in crate::sandbox) fn is_optional(&self, scope: &str) -> bool {
+        let said = &self.app.manifest["oauth_config"]["scopes"]["bot_optional"];
+        let by_manifest = said.as_array().is_some_and(|all| all.iter().any(|one| one == scope));
+        by_manifest || self.options.optional_scopes.iter().any(|one| one == scope)
+    }
+
+    /// Whether people can read the app's direct messages.
+    pub(in crate::sandbox) fn has_messages_tab(&self) -> bool {
+        let asked = self.app.switch("/features/app_home/messages_tab_enabled");
+        self.options.messages_tab && asked != Some(false)
+    }
+
+    /// Whether the app has a Home tab.
+    pub(in crate::sandbox) fn has_home_tab(&self) -> bool {
+        let asked = self.app.switch("/features/app_home/home_tab_enabled");
+        self.options.home_tab && asked != Some(false)
     }
 
     /// A duration that Slack dictates, scaled, in microseconds.

@@ -1,4 +1,4 @@
-//! The one workspace, shared by all its servers.
+//! The workspaces, shared by all servers.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -24,9 +24,11 @@ impl Workspace {
         Self { state: Mutex::new(state), changes, stored: watch::channel(0).0, pushes }
     }
 
-    /// Runs `step` under the lock and sends its changes, in order.
+    /// Runs `step` under the lock and sends its changes, in order. It is about the sandbox's own
+    /// app in its first workspace until it enters another place.
     pub(in crate::sandbox) fn with<R>(&self, step: impl FnOnce(&mut State) -> R) -> R {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.go_home();
         let result = step(&mut state);
         for effect in std::mem::take(&mut state.effects) {
             match effect {
@@ -37,7 +39,8 @@ impl Workspace {
                     // It is fine if no one listens.
                     drop(self.changes.send(change));
                 }
-                Effect::Event(inner) => {
+                Effect::Event { app, team, inner } => {
+                    (state.app, state.team) = (app, team);
                     let push = push::envelope(&mut state, inner, now_micros());
                     drop(self.pushes.send(push));
                 }

@@ -20,7 +20,7 @@ use crate::store::database::rows::{Column, Columns, NewCell, NewRows};
 use crate::store::database::sql::{self, Row, params};
 use crate::store::database::transaction::{Tx, scoped};
 use crate::store::database::unreadable::UnreadableRow;
-use crate::store::seal::data_keys::{KeyScope, SealedCell};
+use crate::store::seal::data_keys::{KeyScope, NAME_KEPT, SealedCell};
 use crate::store::seal::person_keys::PersonKeyId;
 use crate::store::{Audit, Error, Store};
 
@@ -183,14 +183,22 @@ impl Store {
         sealed: Vec<Sealed>,
     ) -> Result<Vec<AuditRecord>, Error> {
         let scope = tenant.map_or(KeyScope::Audit, |tenant| KeyScope::Tenant(tenant.clone()));
-        let mut people = std::collections::HashMap::new();
+        let (mut people, mut lost) = (std::collections::HashMap::new(), None);
         if let Some(tenant) = tenant {
-            let ids = sealed.iter().flat_map(|entry| [&entry.actor.1, &entry.subject.1]);
+            lost = self.unreadable_until(tenant).await?;
+            let readable = sealed.iter().filter(|entry| Some(entry.record.at) > lost);
+            let ids = readable.flat_map(|entry| [&entry.actor.1, &entry.subject.1]);
             let ids: BTreeSet<_> = ids.filter(|id| !id.is_empty()).cloned().collect();
-            people = self.person_keys(tenant, &ids).await?;
+            if !ids.is_empty() {
+                people = self.person_keys(tenant, &ids).await?;
+            }
         }
         let mut entries = Vec::with_capacity(sealed.len());
         for entry in sealed {
+            if Some(entry.record.at) <= lost {
+                entries.push(entry.without_keys());
+                continue;
+            }
             let shown = |(bytes, id): &(Vec<u8>, PersonKeyId), column| {
                 if id.is_empty() {
                     return Ok(ShownPerson::Nobody);
@@ -208,6 +216,14 @@ impl Store {
             });
         }
         Ok(entries)
+    }
+
+    /// The time up to which entries have lost their keys, because a tenant of this name was
+    /// deleted. Calls that were under way then may have written a few more, with keys in memory.
+    async fn unreadable_until(&self, tenant: &TenantId) -> Result<Option<Timestamp>, Error> {
+        const SQL: &str = "SELECT erased_at FROM erased_tenants WHERE tenant = $1";
+        let row = sql::one(self.reader(), SQL, params![tenant.as_str()]).await?;
+        row.map(|row| Ok(Timestamp(row.get(0)?).plus(NAME_KEPT))).transpose()
     }
 
     async fn seal_entry(&self, entry: &Entry) -> Result<Prepared, Error> {
@@ -265,6 +281,15 @@ struct Sealed {
 }
 
 impl Sealed {
+    /// The entry of a deleted tenant: its people and its detail cannot be decrypted any more.
+    fn without_keys(self) -> AuditRecord {
+        let person = |id: &PersonKeyId| {
+            if id.is_empty() { ShownPerson::Nobody } else { ShownPerson::Erased }
+        };
+        let (actor, subject) = (person(&self.actor.1), person(&self.subject.1));
+        AuditRecord { actor, subject, ..self.record }
+    }
+
     fn read(row: &Row) -> Result<Self, Error> {
         let mut columns = Columns::of(row);
         let id: String = columns.take()?;

@@ -45,7 +45,7 @@ pub enum ChannelChangeKind {
 impl ChannelFeed<'_> {
     /// The extent of a tenant's feed.
     pub async fn extent(self, tenant: &TenantId) -> Result<FeedExtent, Error> {
-        self.store.feed_extent(FeedOf::Channels, tenant).await
+        self.store.feed_extent(FeedOf::Channels, tenant.as_str()).await
     }
 
     /// Up to `limit` changes after a number, in order. If the first one is not the very next
@@ -61,7 +61,7 @@ impl ChannelFeed<'_> {
 
     /// Registers a watcher of a tenant's feed.
     pub fn watch(self, tenant: &TenantId) -> FeedWatcher {
-        self.store.watch_feed(FeedOf::Channels, tenant)
+        self.store.watch_feed(FeedOf::Channels, tenant.as_str())
     }
 
     /// As [`DeliveryFeed::follow`](crate::store::DeliveryFeed::follow).

@@ -36,4 +36,4 @@ pub use wishes::{ChannelEdit, Released};
 
 #[cfg(test)]
 pub(in crate::store) use claim::{NEXT_DUE, due_first};
-pub(in crate::store) use erasing::erase;
+pub(in crate::store) use erasing::{erase, rename};

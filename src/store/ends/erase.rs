@@ -26,7 +26,7 @@ use crate::store::records::notifications::place;
 use crate::store::records::sharers::{self, PersonRows};
 use crate::store::seal::data_keys::{KeyScope, ScopeKeys};
 use crate::store::seal::person_keys;
-use crate::store::tenancy::{api_keys, previews};
+use crate::store::tenancy::{api_keys, identity_links, previews};
 use crate::store::{Ends, Error, Store};
 
 /// Rows of the feed that one transaction changes.
@@ -116,7 +116,7 @@ impl Store {
     /// longer names the person.
     async fn erase_from_feed(&self, tenant: &TenantId, user: &UserId) -> Result<(), Error> {
         for (inbox, set) in [("feed_inbox", OF_DELIVERY), ("channel_feed_inbox", OF_CHANNEL)] {
-            self.erase_from_inbox(inbox, set, tenant, user).await?;
+            self.change_inbox(inbox, set, &params![tenant.as_str(), user.as_str()]).await?;
         }
         for (table, set) in [("delivery_changes", OF_DELIVERY), ("channel_changes", OF_CHANNEL)] {
             let text = &out_of(table, "sequence", set);
@@ -131,20 +131,22 @@ impl Store {
         Ok(())
     }
 
+    /// Changes a person's rows of an inbox; `whose`: the tenant, the person, and values for `set`.
+    ///
     /// An inbox has no index by person, which every change would have to write: the rows that are
     /// there now are gone through by their key.
-    async fn erase_from_inbox(
+    pub(in crate::store) async fn change_inbox(
         &self,
         inbox: &str,
         set: &str,
-        tenant: &TenantId,
-        user: &UserId,
+        whose: &[Value],
     ) -> Result<(), Error> {
         let last = format!("SELECT MAX(id) FROM {inbox}");
-        let clear = &format!(
+        let (lower, upper) = (whose.len() + 1, whose.len() + 2);
+        let change = &format!(
             "UPDATE {inbox}
                 SET {set}
-                WHERE tenant = $1 AND user_id = $2 AND id > $3 AND id <= $4"
+                WHERE tenant = $1 AND user_id = $2 AND id > ${lower} AND id <= ${upper}"
         );
         let page = format!(
             "SELECT MAX(id)
@@ -158,8 +160,8 @@ impl Store {
         let mut after = 0;
         let Some(last) = self.highest(&last, params![]).await? else { return Ok(()) };
         while let Some(until) = self.highest(&page, params![after, last]).await? {
-            let values = &params![tenant.as_str(), user.as_str(), after, until];
-            self.transaction(|tx| scoped(sql::execute(tx, clear, values.clone()))).await?;
+            let values = &[whose, &params![after, until]].concat();
+            self.transaction(|tx| scoped(sql::execute(tx, change, values.clone()))).await?;
             after = until;
         }
         Ok(())
@@ -334,6 +336,7 @@ impl Erasing<'_> {
         // Deliveries in flight must not be sent again.
         sql::execute(tx, CONTENT, key.clone()).await?;
         api_keys::erase(tx, tenant, user).await?;
+        identity_links::erase(tx, tenant, user).await?;
         // Only those since the parts before.
         channels::erase(tx, tenant, user, u32::MAX).await?;
         erased.known = sql::execute(tx, RECORD, key.clone()).await? > 0;
@@ -364,21 +367,13 @@ impl Erasing<'_> {
     /// calls that named no other recipient.
     async fn notifications(&self, tx: &Tx, rows: &PersonRows<'_>) -> Result<(), Error> {
         let of = rows.of("");
+        let named = ["deliveries", "deliveries_history", "delivery_sharers"]
+            .map(|table| format!("SELECT notification FROM {table} WHERE {of}"))
+            .join(" UNION ");
         let find = format!(
             "SELECT id, answer, principal, request_id
                 FROM notifications
-                WHERE tenant = $1 AND id IN (
-                    SELECT notification
-                    FROM deliveries
-                    WHERE {of}
-                    UNION
-                    SELECT notification
-                    FROM deliveries_history
-                    WHERE {of}
-                    UNION
-                    SELECT notification
-                    FROM delivery_sharers
-                    WHERE {of})
+                WHERE tenant = $1 AND id IN ({named})
                 ORDER BY id {{for_update}}"
         );
         let mut answers: Vec<[Value; 3]> = Vec::new();
@@ -432,7 +427,10 @@ async fn erase_deliveries(tx: &Tx, table: &str, rows: &PersonRows<'_>) -> Result
 }
 
 /// Locks the lanes that the person's messages went to.
-async fn lock_lanes(tx: &Tx, rows: &PersonRows<'_>) -> Result<Vec<LaneKey>, Error> {
+pub(in crate::store) async fn lock_lanes(
+    tx: &Tx,
+    rows: &PersonRows<'_>,
+) -> Result<Vec<LaneKey>, Error> {
     let of = rows.of("");
     let theirs = format!(
         "SELECT installation, lane

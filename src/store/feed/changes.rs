@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use sea_orm::Value;
 use tokio::sync::Notify;
 
+use crate::domain::access::caller::Reach;
 use crate::domain::delivery::State;
 use crate::domain::delivery::subject::Action;
 use crate::domain::ids::{
@@ -12,9 +12,11 @@ use crate::domain::ids::{
 };
 use crate::domain::time::Timestamp;
 use crate::store::database::rows::Columns;
-use crate::store::database::sql::{self, Row, params, placeholders};
+use crate::store::database::sql::{self, Row, params};
+use crate::store::database::unreadable::UnreadableRow;
 use crate::store::feed::pages::{ChangePage, FeedExtent};
-use crate::store::feed::tables::FeedOf;
+use crate::store::feed::tables::{ALL, FeedOf};
+use crate::store::records::sharers::among;
 use crate::store::{DeliveryFeed, Error, Store};
 
 /// One change.
@@ -23,6 +25,9 @@ pub struct DeliveryChange {
     /// Its number among the tenant's changes, from 1 and without gaps. After a recovery of the
     /// store, the numbers continue after [`FeedExtent::epoch`].
     pub sequence: i64,
+    pub tenant: TenantId,
+    /// Its number among the changes of all tenants; `None`: it is older than that feed.
+    pub position: Option<i64>,
     pub delivery: DeliveryId,
     pub notification: NotificationId,
     /// Absent for posts to a channel, and for people who were deleted.
@@ -46,6 +51,17 @@ pub struct DeliveryChange {
     pub action: Action,
 }
 
+/// A page of the changes of all tenants, in order.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ChangePageOfAll {
+    /// Those of the tenants in reach.
+    pub changes: Vec<DeliveryChange>,
+    /// The position of the last change that was read, in reach or not; `None`: there was none.
+    pub last: Option<i64>,
+    /// The last position that retention removed; 0 if it removed none.
+    pub pruned: i64,
+}
+
 /// Deliveries looked up in one statement.
 const CHUNK: usize = 500;
 
@@ -58,7 +74,12 @@ impl<'a> DeliveryFeed<'a> {
 
     /// The extent of a tenant's feed.
     pub async fn extent(self, tenant: &TenantId) -> Result<FeedExtent, Error> {
-        self.store.feed_extent(FeedOf::Deliveries, tenant).await
+        self.store.feed_extent(FeedOf::Deliveries, tenant.as_str()).await
+    }
+
+    /// The extent of the feed of all tenants, in positions.
+    pub async fn extent_of_all(self) -> Result<FeedExtent, Error> {
+        self.store.feed_extent(FeedOf::Deliveries, ALL).await
     }
 
     /// Up to `limit` changes after a number, in order. If the first one is not the very next
@@ -70,8 +91,9 @@ impl<'a> DeliveryFeed<'a> {
         limit: u32,
     ) -> Result<ChangePage<DeliveryChange>, Error> {
         let of = FeedOf::Deliveries;
-        let page = self.store.feed_page(of, tenant, after, limit, change).await?;
-        self.store.completed(tenant, page).await
+        let mut page = self.store.feed_page(of, tenant, after, limit, change).await?;
+        self.store.complete(Some(tenant), &mut page.changes).await?;
+        Ok(page)
     }
 
     /// Up to `limit` changes of one notification, after the first number and up to the second.
@@ -84,7 +106,7 @@ impl<'a> DeliveryFeed<'a> {
         limit: u32,
     ) -> Result<ChangePage<DeliveryChange>, Error> {
         let text = format!(
-            "SELECT sequence, {}
+            "SELECT sequence, position, {}
                 FROM delivery_changes
                 WHERE tenant = $1 AND sequence > $2 AND sequence <= $3 AND notification = $4
                 ORDER BY sequence
@@ -93,21 +115,58 @@ impl<'a> DeliveryFeed<'a> {
         );
         let values = params![tenant.as_str(), after, until, notification.to_string()];
         let rows = sql::all(self.store.reader(), &text, values).await?;
-        let page = ChangePage::of(self.store, &rows, limit, change)?;
-        self.store.completed(tenant, page).await
+        let mut page = ChangePage::of(self.store, &rows, limit, change)?;
+        self.store.complete(Some(tenant), &mut page.changes).await?;
+        Ok(page)
+    }
+
+    /// Up to `limit` changes of all tenants after a position, in order, without those out of reach.
+    /// Positions are missing where a tenant was erased.
+    pub async fn changes_of_all(
+        self,
+        reach: &Reach,
+        after: i64,
+        limit: u32,
+    ) -> Result<ChangePageOfAll, Error> {
+        let columns = FeedOf::Deliveries.tables().columns;
+        let shown: Vec<_> = columns.split(", ").map(|column| format!("c.{column}")).collect();
+        // With the last position that was removed as of the same moment.
+        let text = format!(
+            "SELECT c.sequence, c.position, {}, h.pruned AS all_pruned
+                FROM feed_heads h
+                LEFT JOIN (SELECT sequence, position, {columns} FROM delivery_changes
+                    WHERE position > $1 ORDER BY position LIMIT {limit}) AS c ON TRUE
+                WHERE h.tenant = '{ALL}'
+                ORDER BY c.position",
+            shown.join(", ")
+        );
+        let rows = sql::all(self.store.reader(), &text, params![after]).await?;
+        let mut page = ChangePageOfAll::default();
+        for row in &rows {
+            page.pruned = row.named("all_pruned")?;
+            let Some(position) = row.get::<Option<i64>>(1)? else { continue };
+            page.last = Some(position);
+            match change(row) {
+                Ok(change) if reach.contains(&change.tenant) => page.changes.push(change),
+                Ok(_) => {}
+                Err(_) => self.store.pass_over(UnreadableRow::Change, 1),
+            }
+        }
+        self.store.complete(None, &mut page.changes).await?;
+        Ok(page)
     }
 }
 
 impl Store {
-    /// The page with the facts that other tables have about its deliveries.
-    async fn completed(
+    /// Adds the facts that other tables have about the deliveries of changes. `tenant`: whose they
+    /// are, if all are of one.
+    async fn complete(
         &self,
-        tenant: &TenantId,
-        mut page: ChangePage<DeliveryChange>,
-    ) -> Result<ChangePage<DeliveryChange>, Error> {
-        let changes = &mut page.changes;
+        tenant: Option<&TenantId>,
+        changes: &mut [DeliveryChange],
+    ) -> Result<(), Error> {
         if changes.is_empty() {
-            return Ok(page);
+            return Ok(());
         }
         let deliveries: Vec<_> = changes.iter().map(|change| change.delivery).collect();
         let shared = self.sharers_among(tenant, &deliveries).await?;
@@ -128,13 +187,13 @@ impl Store {
             change.action = silent.get(&change.delivery).copied().unwrap_or_default();
             change.also = shared.get(&change.delivery).cloned().unwrap_or_default();
         }
-        Ok(page)
+        Ok(())
     }
 
     /// The actions of those of these deliveries that post no new message.
     async fn silent_among(
         &self,
-        tenant: &TenantId,
+        tenant: Option<&TenantId>,
         deliveries: &[DeliveryId],
     ) -> Result<HashMap<DeliveryId, Action>, Error> {
         let codes: Vec<_> = Action::ALL
@@ -156,7 +215,7 @@ impl Store {
     /// The keys of the channels that these deliveries are for; none for those without a key.
     async fn channel_keys_among(
         &self,
-        tenant: &TenantId,
+        tenant: Option<&TenantId>,
         deliveries: &[DeliveryId],
     ) -> Result<HashMap<DeliveryId, ChannelKey>, Error> {
         let has_key = "channel_key IS NOT NULL";
@@ -173,24 +232,22 @@ impl Store {
     /// condition.
     async fn column_among(
         &self,
-        tenant: &TenantId,
+        tenant: Option<&TenantId>,
         deliveries: &[DeliveryId],
         column: &str,
         condition: &str,
     ) -> Result<Vec<Row>, Error> {
         let mut found = Vec::new();
         for chunk in deliveries.chunks(CHUNK) {
-            let ids = placeholders(2, chunk.len());
+            let (named, values) = among("id", tenant, chunk);
             let from = |table: &str| {
                 format!(
                     "SELECT id, {column}
                         FROM {table}
-                        WHERE tenant = $1 AND id IN ({ids}) AND {condition}"
+                        WHERE {named} AND {condition}"
                 )
             };
             let text = format!("{} UNION ALL {}", from("deliveries"), from("deliveries_history"));
-            let mut values = params![tenant.as_str()];
-            values.extend(chunk.iter().map(|delivery| Value::from(delivery.to_string())));
             found.extend(sql::all(self.reader(), &text, values).await?);
         }
         Ok(found)
@@ -204,10 +261,10 @@ impl Store {
 
 fn change(row: &Row) -> Result<DeliveryChange, Error> {
     let mut columns = Columns::of(row);
-    let sequence = columns.take()?;
-    columns.take::<String>()?;
     Ok(DeliveryChange {
-        sequence,
+        sequence: columns.take()?,
+        position: columns.take()?,
+        tenant: columns.id(TenantId::parse)?,
         delivery: columns.uuid(DeliveryId::parse)?,
         notification: columns.uuid(NotificationId::parse)?,
         user: columns.optional_id(UserId::parse)?,

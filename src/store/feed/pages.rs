@@ -36,7 +36,7 @@ impl ChangeSpan {
     }
 }
 
-/// The extent of a tenant's feed.
+/// The extent of the feed of a tenant, or of all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct FeedExtent {
     /// The number after which the current epoch begins; 0 if the store was never recovered
@@ -66,11 +66,11 @@ impl<T> ChangePage<T> {
 }
 
 impl Store {
-    /// The extent of a tenant's feed.
+    /// The extent of a tenant's feed; [`ALL`](super::tables::ALL): of all tenants.
     pub(in crate::store) async fn feed_extent(
         &self,
         of: FeedOf,
-        tenant: &TenantId,
+        tenant: &str,
     ) -> Result<FeedExtent, Error> {
         let text = format!(
             "SELECT era.epoch, COALESCE(head, 0), COALESCE(pruned, 0)
@@ -78,7 +78,7 @@ impl Store {
                 LEFT JOIN {} ON tenant = $1",
             of.tables().heads
         );
-        let row = sql::one(self.reader(), &text, params![tenant.as_str()]).await?;
+        let row = sql::one(self.reader(), &text, params![tenant]).await?;
         let row = row.ok_or_else(|| Error::Bug("SELECT without a row".into()))?;
         let (epoch, head): (i64, i64) = (row.get(0)?, row.get(1)?);
         Ok(FeedExtent { epoch, head: head.max(epoch), pruned: row.get(2)? })
@@ -95,13 +95,16 @@ impl Store {
         read: fn(&Row) -> Result<T, Error>,
     ) -> Result<ChangePage<T>, Error> {
         let tables = of.tables();
+        let position = tables.position.map(|position| format!("{position}, "));
         let text = format!(
-            "SELECT sequence, {}
+            "SELECT sequence, {}{}
                 FROM {}
                 WHERE tenant = $1 AND sequence > $2
                 ORDER BY sequence
                 LIMIT {limit}",
-            tables.columns, tables.changes
+            position.unwrap_or_default(),
+            tables.columns,
+            tables.changes
         );
         let rows = sql::all(self.reader(), &text, params![tenant.as_str(), after]).await?;
         ChangePage::of(self, &rows, limit, read)

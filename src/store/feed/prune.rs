@@ -7,7 +7,7 @@ use sea_orm::Value;
 use crate::domain::time::micros;
 use crate::store::database::sql::{self, params};
 use crate::store::database::transaction::{Tx, scoped};
-use crate::store::feed::tables::FeedOf;
+use crate::store::feed::tables::{ALL, FeedOf};
 use crate::store::{Backend, DeliveryFeed, Error, Store};
 
 impl DeliveryFeed<'_> {
@@ -26,14 +26,16 @@ impl Store {
         older_than: Duration,
         limit: u32,
     ) -> Result<u64, Error> {
-        let (heads, changes) = (of.tables().heads, of.tables().changes);
+        let tables = of.tables();
+        let (heads, changes) = (tables.heads, tables.changes);
         let mark = &format!("UPDATE {heads} SET pruned = $2 WHERE tenant = $1 AND pruned < $2");
         let remove = &format!("DELETE FROM {changes} WHERE tenant = $1 AND sequence <= $2");
         // Per tenant everything up to a number, so that the rest has no gaps.
+        let position = tables.position.unwrap_or("NULL");
         let find = format!(
-            "SELECT tenant, MAX(sequence)
+            "SELECT tenant, MAX(sequence), MAX(position)
                 FROM (
-                    SELECT tenant, sequence
+                    SELECT tenant, sequence, {position} AS position
                     FROM {changes}
                     WHERE sequenced_at <= {{now}} - $1
                     ORDER BY sequenced_at
@@ -42,6 +44,16 @@ impl Store {
                 ORDER BY tenant"
         );
         let old = sql::all(self.reader(), &find, params![micros(older_than)]).await?;
+        if tables.position.is_some() {
+            // First: a reader of all tenants must not take the gaps for the end.
+            let mut until: Option<i64> = None;
+            for row in &old {
+                until = until.max(row.get(2)?);
+            }
+            if let Some(until) = until {
+                sql::execute(self.writer(), mark, params![ALL, until]).await?;
+            }
+        }
         let mut removed = 0;
         for row in &old {
             let (tenant, until): (String, i64) = (row.get(0)?, row.get(1)?);

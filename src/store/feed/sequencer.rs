@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use sea_orm::ConnectionTrait as _;
 
-use super::tables::{FeedOf, FeedTables};
+use super::tables::{ALL, FeedOf, FeedTables};
 use crate::store::database::era::ERA;
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, params};
@@ -21,7 +21,7 @@ use crate::store::{Backend, DeliveryFeed, Error, Store};
 struct Numbered {
     count: u32,
     epoch: i64,
-    /// The last number of each tenant that had changes.
+    /// The last number of each tenant that had changes, and of all tenants ([`ALL`]).
     heads: BTreeMap<String, i64>,
 }
 
@@ -70,8 +70,10 @@ impl Store {
         let mut numbered = Numbered { count: 0, epoch: first.get(0)?, heads: BTreeMap::new() };
         for row in &rows {
             let Some(tenant) = row.get::<Option<String>>(1)? else { continue };
+            if tenant != ALL {
+                numbered.count += u32::try_from(row.get::<i64>(3)?).unwrap_or(u32::MAX);
+            }
             numbered.heads.insert(tenant, row.get(2)?);
-            numbered.count += u32::try_from(row.get::<i64>(3)?).unwrap_or(u32::MAX);
         }
         Ok(Some(numbered))
     }
@@ -91,10 +93,25 @@ fn first(inbox: &str, limit: u32) -> String {
 }
 
 /// Returns no row if another sequencer has the turn. Otherwise returns the epoch with each tenant's
-/// head and its number of changes, which are NULL if there was no work.
+/// head and its number of changes, which are NULL if there was no work. All tenants together are
+/// counted like one more tenant.
 fn at_once(tables: &FeedTables, limit: u32, patience: &str) -> String {
-    let FeedTables { inbox, changes, heads, sequencer, columns, .. } = tables;
+    let FeedTables { inbox, changes, heads, sequencer, columns, position } = tables;
     let first = first(inbox, limit);
+    let (all, column, place) = match position {
+        None => (String::new(), String::new(), String::new()),
+        Some(position) => (
+            format!("UNION ALL SELECT '{ALL}', COUNT(*) FROM taken HAVING COUNT(*) > 0"),
+            format!(", {position}"),
+            format!(
+                ", (SELECT head - changes
+                            FROM heads
+                            JOIN counts USING (tenant)
+                            WHERE tenant = '{ALL}')
+                            + ROW_NUMBER() OVER (ORDER BY id)"
+            ),
+        ),
+    };
     format!(
         "WITH turn AS MATERIALIZED (
                     SELECT {{now}} AS now, {ERA} AS epoch{patience}
@@ -108,7 +125,8 @@ fn at_once(tables: &FeedTables, limit: u32, patience: &str) -> String {
                 counts AS (
                     SELECT tenant, COUNT(*) AS changes
                     FROM taken
-                    GROUP BY tenant),
+                    GROUP BY tenant
+                    {all}),
                 heads AS (
                     INSERT INTO {heads} (tenant, head)
                     SELECT tenant, epoch + changes
@@ -119,9 +137,9 @@ fn at_once(tables: &FeedTables, limit: u32, patience: &str) -> String {
                         + GREATEST({heads}.head, (SELECT epoch FROM turn))
                     RETURNING tenant, head),
                 written AS (
-                    INSERT INTO {changes} (sequence, {columns}, sequenced_at)
+                    INSERT INTO {changes} (sequence, {columns}{column}, sequenced_at)
                     SELECT head - changes + ROW_NUMBER() OVER (PARTITION BY tenant ORDER BY id),
-                        {columns}, now
+                        {columns}{place}, now
                     FROM taken
                     JOIN counts USING (tenant)
                     JOIN heads USING (tenant)
@@ -135,7 +153,7 @@ fn at_once(tables: &FeedTables, limit: u32, patience: &str) -> String {
 /// SQLite changes one table per statement, and there is only one writer. No change leaves the
 /// database: reading all of them and binding them again would hold up that writer for longer.
 async fn in_steps(tx: &Tx, tables: &FeedTables, limit: u32) -> Result<Numbered, Error> {
-    let FeedTables { inbox, changes, heads, columns, .. } = tables;
+    let FeedTables { inbox, changes, heads, columns, position, .. } = tables;
     let now = turn(tx, tables).await?;
     let text = format!(
         "SELECT {ERA}, COUNT(*), COALESCE(MAX(id), 0)
@@ -160,11 +178,26 @@ async fn in_steps(tx: &Tx, tables: &FeedTables, limit: u32) -> Result<Numbered, 
     for row in sql::all(tx, &advance, params![last]).await? {
         numbered.heads.insert(row.get(0)?, row.get(1)?);
     }
+    let (mut column, mut place) = (String::new(), String::new());
+    if let Some(position) = position {
+        let all = format!(
+            "INSERT INTO {heads} (tenant, head)
+                VALUES ('{ALL}', {epoch} + $1)
+                ON CONFLICT (tenant) DO UPDATE
+                SET head = {{greatest}}({heads}.head, {epoch}) + excluded.head - {epoch}
+                RETURNING head"
+        );
+        let row = sql::one(tx, &all, params![i64::from(count)]).await?;
+        let head: i64 = row.ok_or_else(|| Error::Bug("a head without a row".into()))?.get(0)?;
+        numbered.heads.insert(ALL.to_owned(), head);
+        column = format!(", {position}");
+        place = format!(", {head} + 1 - ROW_NUMBER() OVER (ORDER BY id DESC)");
+    }
     // The last change of a tenant gets the number of the head.
     let write = format!(
-        "INSERT INTO {changes} (sequence, {columns}, sequenced_at)
-            SELECT head + 1 - ROW_NUMBER() OVER (PARTITION BY tenant ORDER BY id DESC), {columns},
-                $2
+        "INSERT INTO {changes} (sequence, {columns}{column}, sequenced_at)
+            SELECT head + 1 - ROW_NUMBER() OVER (PARTITION BY tenant ORDER BY id DESC),
+                {columns}{place}, $2
             FROM {inbox}
             JOIN {heads} USING (tenant)
             WHERE id <= $1

@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use sea_orm::ConnectionTrait as _;
 use tokio::sync::watch;
 
-use super::tables::FeedOf;
+use super::tables::{ALL, FeedOf};
 use crate::domain::ids::TenantId;
 use crate::store::database::era::ERA;
 use crate::store::database::rows::{Column, Columns, given};
@@ -20,8 +20,9 @@ use crate::store::{DeliveryFeed, Error, Store};
 /// Hints within this process, for one feed.
 #[derive(Default)]
 pub(in crate::store) struct FeedSignals {
-    /// Tenants that have watchers; at most as many as there are streams.
-    watched: Mutex<HashMap<TenantId, watch::Sender<FeedReach>>>,
+    /// Tenants that have watchers, and [`ALL`] if all tenants have one; at most as many as there
+    /// are streams.
+    watched: Mutex<HashMap<String, watch::Sender<FeedReach>>>,
 }
 
 /// How far a feed was last seen to reach. A hint: by the time it is read, the feed may reach
@@ -37,12 +38,12 @@ pub struct FeedReach {
     pub rewound: u64,
 }
 
-/// A watcher that waits for changes in a tenant's feed. The tenant is removed when its last watcher
-/// is dropped.
+/// A watcher that waits for changes in the feed of a tenant, or of all. The tenant is removed when
+/// its last watcher is dropped.
 pub struct FeedWatcher {
     store: Store,
     of: FeedOf,
-    tenant: TenantId,
+    tenant: String,
     reach: watch::Receiver<FeedReach>,
 }
 
@@ -72,7 +73,7 @@ impl Drop for FeedWatcher {
 }
 
 impl FeedSignals {
-    fn watched(&self) -> MutexGuard<'_, HashMap<TenantId, watch::Sender<FeedReach>>> {
+    fn watched(&self) -> MutexGuard<'_, HashMap<String, watch::Sender<FeedReach>>> {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -83,8 +84,7 @@ impl FeedSignals {
             return;
         }
         for (tenant, head) in heads {
-            let Ok(tenant) = TenantId::parse(tenant) else { continue };
-            if let Some(reach) = watched.get(&tenant) {
+            if let Some(reach) = watched.get(tenant) {
                 reach.send_if_modified(|reach| advance(reach, epoch, *head));
             }
         }
@@ -102,7 +102,12 @@ fn advance(reach: &mut FeedReach, epoch: i64, head: i64) -> bool {
 impl DeliveryFeed<'_> {
     /// Registers a watcher of a tenant's feed.
     pub fn watch(self, tenant: &TenantId) -> FeedWatcher {
-        self.store.watch_feed(FeedOf::Deliveries, tenant)
+        self.store.watch_feed(FeedOf::Deliveries, tenant.as_str())
+    }
+
+    /// Registers a watcher of the feed of all tenants.
+    pub fn watch_all(self) -> FeedWatcher {
+        self.store.watch_feed(FeedOf::Deliveries, ALL)
     }
 
     /// Checks how far the watched feeds reach and wakes the watchers of those that moved. One
@@ -120,11 +125,11 @@ impl Store {
         }
     }
 
-    /// As [`DeliveryFeed::watch`], for either feed.
-    pub(in crate::store) fn watch_feed(&self, of: FeedOf, tenant: &TenantId) -> FeedWatcher {
+    /// As [`DeliveryFeed::watch`], for either feed; [`ALL`]: of all tenants.
+    pub(in crate::store) fn watch_feed(&self, of: FeedOf, tenant: &str) -> FeedWatcher {
         let mut watched = self.signals(of).watched();
-        let reach = watched.entry(tenant.clone()).or_default().subscribe();
-        FeedWatcher { store: self.clone(), of, tenant: tenant.clone(), reach }
+        let reach = watched.entry(tenant.to_owned()).or_default().subscribe();
+        FeedWatcher { store: self.clone(), of, tenant: tenant.to_owned(), reach }
     }
 
     /// As [`DeliveryFeed::follow`], for either feed.
@@ -148,7 +153,7 @@ impl Store {
             let watched = self.signals(of).watched();
             for row in &rows {
                 let mut columns = Columns::of(row);
-                let tenant = columns.id(TenantId::parse)?;
+                let tenant: String = columns.take()?;
                 let epoch: i64 = columns.take()?;
                 let head = columns.take::<i64>()?.max(epoch);
                 let before = seen.get(&tenant).copied().copied().unwrap_or_default();

@@ -20,7 +20,13 @@ pub(in crate::store) struct FeedTables {
     pub(in crate::store) sequencer: &'static str,
     /// The columns of a change in both tables.
     pub(in crate::store) columns: &'static str,
+    /// The column of a change's number among those of all tenants; `None`: the feed is read by
+    /// tenant only.
+    pub(in crate::store) position: Option<&'static str>,
 }
+
+/// The name under which `heads` has the last number of all tenants. No tenant has it.
+pub(in crate::store) const ALL: &str = "";
 
 const DELIVERIES: FeedTables = FeedTables {
     inbox: "feed_inbox",
@@ -29,6 +35,7 @@ const DELIVERIES: FeedTables = FeedTables {
     sequencer: "feed_sequencer",
     columns: "tenant, delivery, notification, user_id, event_type, state, reason, code, channel, \
         ts, at",
+    position: Some("position"),
 };
 
 const CHANNELS: FeedTables = FeedTables {
@@ -37,6 +44,7 @@ const CHANNELS: FeedTables = FeedTables {
     heads: "channel_feed_heads",
     sequencer: "channel_feed_sequencer",
     columns: "tenant, channel_key, kind, user_id, state, obstacle, code, slack_channel, at",
+    position: None,
 };
 
 impl FeedOf {

@@ -5,7 +5,7 @@
 //! waited, and a call that committed after a later one. After a step back of the database's clock,
 //! `upkeep::clock` looks for such lanes too. Lanes also sleep without a cause: their token works (a
 //! process died between the reconnect and the waking), or the tenant of their first delivery left
-//! the workspace, which may never be connected again.
+//! the workspace, which may never be connected again, and did not choose that its messages wait.
 //!
 //! Lanes are looked at in the order of their keys, a bounded number in each statement, however many
 //! there are. A lane that another transaction holds is skipped: that transaction sets the lane's
@@ -14,6 +14,7 @@
 use sea_orm::{ConnectionTrait as _, Value};
 
 use super::lane::{HEAD, LaneKey, LaneName, due, from_head, given_lane, headed, heads, pace};
+use crate::domain::delivery::admission::Departure;
 use crate::store::database::rows::{Column, given};
 use crate::store::database::sql::{self, CLOCK, params};
 use crate::store::database::transaction::{Tx, scoped};
@@ -125,6 +126,9 @@ pub(in crate::store) fn page(limit: u32) -> String {
     let head = from_head(LaneName::Outer);
     let (due, pace) = (due("head", "{now}"), pace("{now}"));
     let (late, stranded) = (Fault::Late.code(), Fault::Stranded.code());
+    // The messages of a tenant that left wait for its next connection, unless the workspace is
+    // connected for another tenant: then they wait outside the lane.
+    let keeps = Departure::Keeps.code();
     format!(
         "SELECT lanes.installation, lanes.lane,
                 CASE
@@ -136,12 +140,18 @@ pub(in crate::store) fn page(limit: u32) -> String {
                     WHEN lanes.asleep = 1 AND (SELECT 1 {head}) = 1
                         AND ((SELECT i.state
                                 FROM installations i
-                                WHERE i.id = lanes.installation) = 'active'
-                            OR (SELECT 1
-                                FROM tenant_links t
-                                WHERE t.installation = lanes.installation
-                                    AND t.tenant = (SELECT head.tenant {head})
-                                LIMIT 1) IS NULL)
+                                WHERE i.id = lanes.installation
+                                    AND i.migrating_since IS NULL) = 'active'
+                            OR ((SELECT 1
+                                    FROM tenant_links t
+                                    WHERE t.installation = lanes.installation
+                                        AND t.tenant = (SELECT head.tenant {head})
+                                    LIMIT 1) IS NULL
+                                AND COALESCE((
+                                    SELECT t.departure
+                                    FROM tenants t
+                                    WHERE t.tenant = (SELECT head.tenant {head})), '')
+                                    <> '{keeps}'))
                         THEN {stranded}
                     ELSE 0 END
             FROM lanes

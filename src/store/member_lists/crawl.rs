@@ -127,7 +127,8 @@ impl MemberLists<'_> {
     /// Extends the lease to `by` from now and stores the page size, while waiting for a page.
     /// `false`: the lease was lost.
     pub async fn extend_crawl(self, lease: &CrawlLease, by: Duration) -> Result<bool, Error> {
-        const SQL: &str = "UPDATE directory SET lease_until = {now} + $3,
+        const SQL: &str = "UPDATE directory
+            SET lease_until = {now} + $3,
                 crawl_page_size = $4, crawl_came = $5, crawl_setbacks = $6
             WHERE installation = $1 AND epoch = $2 AND lease_until > 0";
         let mut values = params![lease.installation.to_string(), lease.epoch, micros(by)];
@@ -142,7 +143,8 @@ impl MemberLists<'_> {
         page: CrawledPage,
         extend: Duration,
     ) -> Result<Saved, Error> {
-        const CHECKPOINT: &str = "UPDATE directory SET crawl_cursor = $4,
+        const CHECKPOINT: &str = "UPDATE directory
+            SET crawl_cursor = $4,
                 crawl_pages = crawl_pages + 1, crawl_members = crawl_members + $5,
                 crawl_failures = 0, lease_until = {now} + $6,
                 crawl_page_size = $7, crawl_came = $8, crawl_setbacks = $9

@@ -92,6 +92,26 @@ impl CustomFields<'_> {
         rows.iter().map(|row| parse_id(&row.get::<String>(0)?)).collect()
     }
 
+    /// The same of those that were checked or requested before, as nearly all were. However many
+    /// workspaces there are, only those that are due are looked up.
+    pub async fn booked(self, limit: u32) -> Result<Vec<InstallationId>, Error> {
+        // As values, which PostgreSQL looks up row by row: it would join whole tables.
+        let text = format!(
+            "SELECT p.installation
+                FROM field_passes p
+                WHERE p.lease_until <= {{now}} AND {DUE}
+                    AND (SELECT d.generation FROM directory d
+                        WHERE d.installation = p.installation) > 0
+                    AND (SELECT i.state FROM installations i WHERE i.id = p.installation) = 'active'
+                    AND (SELECT MIN(l.tenant) FROM tenant_links l
+                        WHERE l.installation = p.installation) IS NOT NULL
+                ORDER BY p.due_at, p.installation
+                LIMIT $1"
+        );
+        let rows = sql::all(self.store.reader(), &text, params![i64::from(limit)]).await?;
+        rows.iter().map(|row| parse_id(&row.get::<String>(0)?)).collect()
+    }
+
     /// Takes the lease if a check is due and no replica holds it.
     pub async fn acquire(
         self,
@@ -131,7 +151,8 @@ impl CustomFields<'_> {
         fetched: i64,
         extend: Duration,
     ) -> Result<bool, Error> {
-        const SQL: &str = "UPDATE field_passes SET needed = 1, wanted = $3, fetched = $4,
+        const SQL: &str = "UPDATE field_passes
+            SET needed = 1, wanted = $3, fetched = $4,
                 lease_until = {now} + $5
             WHERE installation = $1 AND epoch = $2 AND lease_until > 0";
         let id = lease.installation.to_string();
@@ -149,7 +170,8 @@ impl CustomFields<'_> {
         seen: Option<Timestamp>,
         extend: Duration,
     ) -> Result<bool, Error> {
-        const CHECK: &str = "UPDATE field_passes SET lease_until = {now} + $3,
+        const CHECK: &str = "UPDATE field_passes
+            SET lease_until = {now} + $3,
                 fetched = fetched + $4, unpublished = 1
             WHERE installation = $1 AND epoch = $2 AND lease_until > 0";
         let keys = self.store.keys(&KeyScope::Installation(lease.installation)).await?;
@@ -170,7 +192,8 @@ impl CustomFields<'_> {
 
     /// Makes snapshots read the saved fields. `false`: the lease was lost.
     pub async fn publish(self, lease: &FieldsLease) -> Result<bool, Error> {
-        const DONE: &str = "UPDATE field_passes SET unpublished = 0
+        const DONE: &str = "UPDATE field_passes
+            SET unpublished = 0
             WHERE installation = $1 AND epoch = $2 AND lease_until > 0";
         let values = &params![lease.installation.to_string(), lease.epoch];
         let published = self

@@ -159,7 +159,8 @@ pub(in crate::store) async fn bump(
     db: &impl ConnectionTrait,
     installation: InstallationId,
 ) -> Result<(), Error> {
-    const SQL: &str = "UPDATE directory SET fields_sequence = fields_sequence + 1
+    const SQL: &str = "UPDATE directory
+        SET fields_sequence = fields_sequence + 1
         WHERE installation = $1";
     sql::execute(db, SQL, params![installation.to_string()]).await?;
     Ok(())

@@ -32,7 +32,8 @@ pub enum Resume {
 }
 
 /// Clears a crawl's checkpoint.
-const FORGET: &str = "UPDATE directory SET crawl_started_at = NULL, crawl_cursor = NULL,
+const FORGET: &str = "UPDATE directory
+    SET crawl_started_at = NULL, crawl_cursor = NULL,
         crawl_pages = 0, crawl_members = 0, crawl_restarts = 0
     WHERE installation = $1";
 const DROP_CRAWLED: &str =
@@ -52,8 +53,8 @@ impl MemberLists<'_> {
         lease: &CrawlLease,
         refresh_after: Duration,
     ) -> Result<Option<i64>, Error> {
-        const SWITCH: &str = "UPDATE directory SET
-                pages_gone = generation - 1, changes_gone = changes_base,
+        const SWITCH: &str = "UPDATE directory
+            SET pages_gone = generation - 1, changes_gone = changes_base,
                 generation = generation + 1, changes_base = crawl_changes, published_at = {now},
                 pages = crawl_pages, members = crawl_members, refreshed_at = crawl_started_at,
                 next_refresh_at = {now} + $3, last_error = NULL, lease_until = 0,
@@ -117,7 +118,8 @@ impl MemberLists<'_> {
     /// An administrator accepts the loss: another crawl is due at once, and is published if it
     /// loses no more. `false` if no crawl was refused.
     pub async fn accept_shrink(self, installation: InstallationId) -> Result<bool, Error> {
-        const SQL: &str = "UPDATE directory SET shrink_accepted = 1, next_refresh_at = {now}
+        const SQL: &str = "UPDATE directory
+            SET shrink_accepted = 1, next_refresh_at = {now}
             WHERE installation = $1 AND shrink_members IS NOT NULL";
         let values = &params![installation.to_string()];
         let accepted = self.store.transaction(|tx| {
@@ -148,7 +150,8 @@ impl MemberLists<'_> {
     /// Restarts the crawl under way from the first page, under the same lease, which is extended to
     /// `extend` from now. `false`: the lease was lost.
     pub async fn restart_crawl(self, lease: &CrawlLease, extend: Duration) -> Result<bool, Error> {
-        const AGAIN: &str = "UPDATE directory SET crawl_restarts = crawl_restarts + 1,
+        const AGAIN: &str = "UPDATE directory
+            SET crawl_restarts = crawl_restarts + 1,
                 crawl_cursor = NULL, crawl_pages = 0, crawl_members = 0,
                 crawl_changes = change_sequence, crawl_started_at = {now}, lease_until = {now} + $3
             WHERE installation = $1 AND epoch = $2 AND lease_until > 0";
@@ -207,7 +210,8 @@ async fn end(
     due_after: Duration,
     resume: Resume,
 ) -> Result<bool, Error> {
-    const END: &str = "UPDATE directory SET lease_until = 0, last_error = $3,
+    const END: &str = "UPDATE directory
+        SET lease_until = 0, last_error = $3,
             next_refresh_at = {now} + $4, crawl_failures = crawl_failures + 1,
             crawl_page_size = $5, crawl_came = $6, crawl_setbacks = $7
         WHERE installation = $1 AND epoch = $2 AND lease_until > 0";

@@ -26,6 +26,8 @@ const TABLE: &str = "seen_events";
 /// The kinds that this release applies; others are left to replicas of a newer one.
 const KNOWN: &str = "kind IN ('user_change', 'user_profile_changed', 'team_join', \
     'app_uninstalled', 'tokens_revoked', 'app_rate_limited', \
+    'team_access_granted', 'team_access_revoked', 'grid_migration_started', \
+    'grid_migration_finished', \
     'channel_archive', 'channel_deleted', 'channel_id_changed', 'channel_left', 'channel_rename', \
     'channel_unarchive', 'group_archive', 'group_deleted', 'group_left', 'group_rename', \
     'group_unarchive', 'member_joined_channel', 'member_left_channel')";
@@ -74,16 +76,19 @@ impl<'a> SlackEvents<'a> {
         &self.store.inner.events_taken
     }
 
-    /// The installations of an app in one of these workspaces, or for the whole of one of these
-    /// organisations.
+    /// The installations of an app, made by the app of this path (empty: the deployment's), in one
+    /// of these workspaces, or for the whole of one of these organizations. Not those that every
+    /// tenant left, nor workspaces of an organization that no tenant uses: an app with token
+    /// rotation stays installed, and nothing about people is to be stored there.
     pub async fn installations_of_app(
         self,
         app_id: &str,
+        app_path: &str,
         teams: &[String],
         enterprises: &[String],
     ) -> Result<Vec<InstallationId>, Error> {
         let mut places = Vec::new();
-        let mut values = params![app_id];
+        let mut values = params![app_id, app_path];
         for (ids, place) in
             [(teams, "NOT org_wide AND team_id"), (enterprises, "org_wide AND enterprise_id")]
         {
@@ -97,7 +102,15 @@ impl<'a> SlackEvents<'a> {
             return Ok(Vec::new());
         }
         let places = places.join(" OR ");
-        let text = format!("SELECT id FROM installations WHERE app_id = $1 AND ({places})");
+        let text = format!(
+            "SELECT id
+                FROM installations
+                WHERE app_id = $1 AND app_path = $2 AND ({places})
+                    AND COALESCE(state_reason, '') <> 'disconnected'
+                    AND (org IS NULL OR EXISTS (SELECT 1
+                        FROM tenant_links l
+                        WHERE l.installation = installations.id))"
+        );
         let rows = sql::all(self.store.reader(), &text, values).await?;
         rows.iter().map(|row| parse_id(&row.get::<String>(0)?)).collect()
     }

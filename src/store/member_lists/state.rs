@@ -218,6 +218,20 @@ impl MemberLists<'_> {
         rows.iter().map(|row| parse_id(&row.get::<String>(0)?)).collect()
     }
 
+    /// The same of those that have a booked crawl, as nearly all have. However many workspaces
+    /// there are, only those that are due are looked up.
+    pub async fn booked_refreshes(self, limit: u32) -> Result<Vec<InstallationId>, Error> {
+        // As values, which PostgreSQL looks up row by row: it would join whole tables.
+        const SQL: &str = "SELECT d.installation FROM directory d
+            WHERE d.next_refresh_at <= {now} AND d.lease_until <= {now}
+                AND (SELECT i.state FROM installations i WHERE i.id = d.installation) = 'active'
+                AND (SELECT MIN(l.tenant) FROM tenant_links l
+                    WHERE l.installation = d.installation) IS NOT NULL
+            ORDER BY d.next_refresh_at, d.installation LIMIT $1";
+        let rows = sql::all(self.store.reader(), SQL, params![i64::from(limit)]).await?;
+        rows.iter().map(|row| parse_id(&row.get::<String>(0)?)).collect()
+    }
+
     /// Makes a crawl due at once, such as after a connect.
     pub async fn request_refresh(self, installation: InstallationId) -> Result<(), Error> {
         const SQL: &str = "INSERT INTO directory (installation, next_refresh_at)

@@ -71,23 +71,18 @@ impl Store {
         Ok(shared)
     }
 
-    /// The recipients that share these deliveries.
+    /// The recipients that share these deliveries. `tenant`: whose they are, if all are of one.
     pub(in crate::store) async fn sharers_among(
         &self,
-        tenant: &TenantId,
+        tenant: Option<&TenantId>,
         deliveries: &[DeliveryId],
     ) -> Result<HashMap<DeliveryId, Vec<UserId>>, Error> {
         let mut shared = HashMap::<DeliveryId, Vec<UserId>>::new();
         for chunk in deliveries.chunks(500) {
+            let (named, values) = among("delivery", tenant, chunk);
             let text = format!(
-                "SELECT delivery, user_id
-                    FROM delivery_sharers
-                    WHERE tenant = $1 AND delivery IN ({})
-                    ORDER BY user_id",
-                placeholders(2, chunk.len())
+                "SELECT delivery, user_id FROM delivery_sharers WHERE {named} ORDER BY user_id"
             );
-            let mut values = params![tenant.as_str()];
-            values.extend(chunk.iter().map(|delivery| Value::from(delivery.to_string())));
             for row in sql::all(self.reader(), &text, values).await? {
                 let mut columns = Columns::of(&row);
                 let delivery = columns.uuid(DeliveryId::parse)?;
@@ -96,6 +91,21 @@ impl Store {
         }
         Ok(shared)
     }
+}
+
+/// The condition that a column names one of these deliveries, and its values. `tenant`: whose they
+/// are, if all are of one.
+pub(in crate::store) fn among(
+    column: &str,
+    tenant: Option<&TenantId>,
+    deliveries: &[DeliveryId],
+) -> (String, Vec<Value>) {
+    let mut values: Vec<_> =
+        deliveries.iter().map(|delivery| Value::from(delivery.to_string())).collect();
+    let named = format!("{column} IN ({})", placeholders(1, deliveries.len()));
+    let Some(tenant) = tenant else { return (named, values) };
+    values.push(tenant.as_str().into());
+    (format!("{named} AND tenant = ${}", values.len()), values)
 }
 
 /// Removes a person from those of these deliveries that are shared. A shared delivery that named

@@ -25,6 +25,7 @@ use super::cache::cache;
 use super::cipher::{Key, NONCE_BYTES, decrypt, encrypt, new_key};
 use super::kek::{KEK_ID_BYTES, Kek, Keks};
 use crate::domain::ids::{InstallationId, TenantId};
+use crate::domain::time::micros;
 use crate::store::database::sql::{self, params};
 use crate::store::{Error, Store};
 
@@ -36,6 +37,9 @@ pub(in crate::store) const OF_PERSON: u8 = 2;
 pub(in crate::store) const PERSON_ID_BYTES: usize = 16;
 /// How long the keys of a scope are kept in memory.
 const CACHED_FOR: Duration = Duration::from_secs(3600);
+/// How long the name of a deleted tenant cannot be used again: longer than its destroyed keys are
+/// kept in memory.
+pub(in crate::store) const NAME_KEPT: Duration = CACHED_FOR.saturating_mul(2);
 /// The scope whose key proves the key-encryption key right.
 const STORE_SCOPE: &str = "store";
 
@@ -50,10 +54,13 @@ pub(in crate::store) enum KeyScope {
     Store,
 }
 
+/// The beginning of the scope of a tenant, before its name.
+const OF_TENANT: &str = "tenant:";
+
 impl KeyScope {
-    fn text(&self) -> String {
+    pub(in crate::store) fn text(&self) -> String {
         match self {
-            Self::Tenant(tenant) => format!("tenant:{tenant}"),
+            Self::Tenant(tenant) => format!("{OF_TENANT}{tenant}"),
             Self::Installation(id) => format!("installation:{id}"),
             Self::Audit => "audit".to_owned(),
             Self::Store => STORE_SCOPE.to_owned(),
@@ -311,15 +318,31 @@ impl Store {
         Ok((!keys.is_empty()).then_some(ScopeKeys { scope, keys, person: None }))
     }
 
-    /// The first insert decides; the others read its key.
+    /// The first insert decides; the others read its key. None is made for a tenant that was
+    /// deleted so lately that a replica may still have its destroyed key in memory: the two would
+    /// have the same id.
     async fn create_key(&self, scope: &str) -> Result<ScopeKeys, Error> {
         const SQL: &str = "INSERT INTO data_keys (scope, key_id, wrapped, created_at)
-            VALUES ($1, 1, $2, {now}) ON CONFLICT DO NOTHING";
+            SELECT CAST($1 AS text), 1, $2, {now}
+            WHERE NOT EXISTS (SELECT 1
+                FROM erased_tenants e
+                WHERE e.tenant = $3 AND e.erased_at > {now} - CAST($4 AS bigint))
+            ON CONFLICT DO NOTHING";
         let key = new_key();
         let wrapped = self.inner.keyring.wrap(scope, 1, &key).await?;
-        sql::execute(self.writer(), SQL, params![scope, wrapped]).await?;
-        let keys = self.load_keys(scope).await?;
-        keys.ok_or_else(|| Error::Bug("a data key was stored and is not there".into()))
+        let tenant = scope.strip_prefix(OF_TENANT);
+        let values = params![scope, wrapped, tenant.unwrap_or_default(), micros(NAME_KEPT)];
+        sql::execute(self.writer(), SQL, values).await?;
+        match self.load_keys(scope).await? {
+            Some(keys) => Ok(keys),
+            None if tenant.is_some() => Err(Error::TenantDeleted),
+            None => Err(Error::Bug("a data key was stored and is not there".into())),
+        }
+    }
+
+    /// Forgets the keys of a scope that were destroyed.
+    pub(in crate::store) async fn forget_keys_of(&self, scope: &KeyScope) {
+        self.inner.keyring.scopes.invalidate(&scope.text()).await;
     }
 }
 

@@ -22,6 +22,8 @@
 
 mod sealing;
 
+mod heir;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +42,7 @@ use crate::store::database::sql::{self, Row, by_key, params};
 use crate::store::database::transaction::{Patience, Tx, at_once};
 use crate::store::{Backend, Error, Store};
 
+pub(in crate::store) use heir::{Heir, hand_on, lock};
 pub(in crate::store) use sealing::{KeysById, SealingKeys, hold_keys};
 
 /// Names a key; random, so that it says nothing about the person.

@@ -265,12 +265,26 @@ pub(in crate::store) async fn erase(
     user: &UserId,
 ) -> Result<(), Error> {
     const ERASE: &str = "DELETE FROM api_keys WHERE tenant = $1 AND user_id = $2";
-    const TELL: &str = "UPDATE api_key_version SET erased = erased + 1 WHERE id = 1";
     let gone = sql::execute(tx, ERASE, params![tenant.as_str(), user.as_str()]).await?;
-    if gone > 0 {
-        sql::execute(tx, TELL, params![]).await?;
-    }
-    Ok(())
+    if gone > 0 { read_anew(tx).await } else { Ok(()) }
+}
+
+/// Makes the keys of a person those of another id.
+pub(in crate::store) async fn rename(
+    tx: &Tx,
+    tenant: &TenantId,
+    from: &UserId,
+    to: &UserId,
+) -> Result<(), Error> {
+    const RENAME: &str = "UPDATE api_keys SET user_id = $3 WHERE tenant = $1 AND user_id = $2";
+    let names = params![tenant.as_str(), from.as_str(), to.as_str()];
+    if sql::execute(tx, RENAME, names).await? > 0 { read_anew(tx).await } else { Ok(()) }
+}
+
+/// Every replica reads all keys again.
+pub(in crate::store) async fn read_anew(tx: &Tx) -> Result<(), Error> {
+    const TELL: &str = "UPDATE api_key_version SET erased = erased + 1 WHERE id = 1";
+    sql::execute(tx, TELL, params![]).await.map(drop)
 }
 
 /// Takes the lock under which keys change.

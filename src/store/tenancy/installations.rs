@@ -1,32 +1,31 @@
 //! Installations of the Slack app, their tokens, and the tenants that use them.
 //!
 //! An installation outlives its links: two tenants may share one workspace, and disconnecting one
-//! leaves the other. Connecting again revives the installation and increments `token_version`. A
-//! report of a dead token names the version, so that a late report cannot kill a new token.
+//! leaves the other. Connecting again revives the installation and increments `token_version`; an
+//! exchange of its token increments `renewals`. Their sum is the version of the token. A report of
+//! a dead token names the version, so that a late report cannot kill a new token (`tokens`).
 
-use std::collections::{BTreeSet, HashMap};
+use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _};
 
-use sea_orm::{
-    ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _,
-};
-
+pub use crate::domain::connection::MIGRATING;
 use crate::domain::ids::{InstallationId, TenantId};
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
+use crate::domain::token_life;
 use crate::store::database::entity::{installation, tenant_link};
-use crate::store::database::rows::{Column, Columns, given, parse_id};
+use crate::store::database::rows::{Columns, parse_id};
 use crate::store::database::sql::{self, params};
-use crate::store::database::transaction::{Tx, scoped};
+use crate::store::database::transaction::Tx;
 use crate::store::seal::data_keys::{KeyScope, ScopeKeys, SealedCell};
 use crate::store::{Error, Store, Tenancy, new_uuid};
 
-/// One installation of a Slack app in a workspace or an Enterprise organisation, without its token.
+/// One installation of a Slack app in a workspace or an Enterprise organization, without its token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Installation {
     pub id: InstallationId,
     pub app_id: String,
     pub enterprise_id: Option<String>,
-    /// `None` if the installation is for a whole Enterprise organisation.
+    /// `None` if the installation is for a whole Enterprise organization.
     pub team_id: Option<String>,
     pub org_wide: bool,
     pub team_name: String,
@@ -40,10 +39,22 @@ pub struct Installation {
     pub state_changed_at: Timestamp,
     /// When it was last connected.
     pub installed_at: Timestamp,
-    /// Counts tokens: 1 from the first connect.
+    /// Counts connects: 1 from the first one.
     pub token_version: i64,
     /// The Slack user who last approved the app, if known.
     pub installed_by: Option<String>,
+    /// The path of the tenant's app that was installed; empty: the deployment's app.
+    pub app_path: String,
+    /// When its present token was issued.
+    pub token_issued_at: Timestamp,
+    /// When that token expires; `None`: never.
+    pub token_expires_at: Option<Timestamp>,
+    /// Slack's code of the refusal to give the next token, while it refuses.
+    pub refresh_error: Option<String>,
+    /// The installation for the whole organization, if it uses the token of that one.
+    pub org: Option<InstallationId>,
+    /// Since when its workspace has been moving into an organization.
+    pub migrating_since: Option<Timestamp>,
 }
 
 impl Installation {
@@ -51,6 +62,11 @@ impl Installation {
     pub fn dead(&self) -> Option<&str> {
         let code = self.state_reason.as_deref().unwrap_or("token_revoked");
         (self.state == InstallationState::Dead).then_some(code)
+    }
+
+    /// Why nothing is sent now: the code of a dead token, or [`MIGRATING`].
+    pub fn paused(&self) -> Option<&str> {
+        self.dead().or(self.migrating_since.map(|_| MIGRATING))
     }
 }
 
@@ -79,37 +95,22 @@ pub struct NewInstallation {
     pub token_expires_at: Option<Timestamp>,
     /// The Slack user who approved the app.
     pub installed_by: Option<String>,
+    /// The path of the tenant's app; empty: the deployment's app.
+    pub app_path: String,
 }
 
 /// An installation that is encrypted and ready to be written.
 pub(in crate::store) struct SealedInstallation {
     pub(in crate::store) id: InstallationId,
+    pub(in crate::store) app_path: String,
     values: Vec<sea_orm::Value>,
-}
-
-/// A decrypted token.
-#[derive(Debug, Clone)]
-pub struct Token {
-    pub secret: Secret,
-    /// Pass it to [`Tenancy::mark_installation_dead`].
-    pub version: i64,
-    pub expires_at: Option<Timestamp>,
-    /// Why it is dead, if Slack refused it for good.
-    pub dead: Option<String>,
-}
-
-/// A token as stored.
-#[derive(Debug, Clone)]
-pub(in crate::store) struct SealedToken {
-    token: Vec<u8>,
-    version: i64,
-    expires_at: Option<Timestamp>,
-    dead: Option<String>,
+    /// When its token is exchanged for the next one.
+    refresh_due_at: Option<Timestamp>,
 }
 
 impl Tenancy<'_> {
     /// The tenants that use this workspace with the same app, each with its installation. A
-    /// workspace that has since joined an organisation has a new installation from then on; it
+    /// workspace that has since joined an organization has a new installation from then on; it
     /// still counts as the same workspace.
     pub async fn tenants_in_workspace(
         self,
@@ -133,49 +134,6 @@ impl Tenancy<'_> {
     pub async fn installation(self, id: InstallationId) -> Result<Option<Installation>, Error> {
         let row = installation::Entity::find_by_id(id.to_string()).one(self.store.reader()).await?;
         row.map(Installation::try_from).transpose()
-    }
-
-    /// The bot token; [`Error::NotFound`] for an unknown installation.
-    pub async fn token(self, id: InstallationId) -> Result<Token, Error> {
-        let group = &self.store.inner.reading_tokens;
-        let read = group
-            .read(self.store, id, id, 1, |store, ids| async move { store.read_tokens(&ids).await });
-        let found = read.await?;
-        let key = id.to_string();
-        let place = SealedCell { table: TABLE, row: &key, column: "token" };
-        let plain = self.store.unseal(&KeyScope::Installation(id), &place, &found.token).await?;
-        let text = std::str::from_utf8(&plain)
-            .map_err(|_| Error::Bug("a stored token is not text".into()))?;
-        let SealedToken { version, expires_at, dead, .. } = found;
-        Ok(Token { secret: Secret::new(text), version, expires_at, dead })
-    }
-
-    /// Marks the installation dead, if `token_version` is still its token's, and puts its lanes to
-    /// sleep. Returns whether it did.
-    pub async fn mark_installation_dead(
-        self,
-        id: InstallationId,
-        token_version: i64,
-        reason: &str,
-    ) -> Result<bool, Error> {
-        const KILL: &str = "UPDATE installations
-            SET state = 'dead', state_reason = $3, state_changed_at = {now}
-            WHERE id = $1 AND token_version = $2 AND state <> 'dead'";
-        // All of its lanes at once, so that none is claimed only to meet the dead token.
-        const SLEEP: &str = "UPDATE lanes SET asleep = 1, next_at = NULL
-            WHERE installation = $1 AND next_at IS NOT NULL AND lease_token IS NULL";
-        let values = &params![id.to_string(), token_version, reason];
-        self.store
-            .transaction(|tx| {
-                scoped(async move {
-                    let killed = sql::execute(tx, KILL, values.clone()).await? > 0;
-                    if killed {
-                        sql::execute(tx, SLEEP, values[..1].to_vec()).await?;
-                    }
-                    Ok(killed)
-                })
-            })
-            .await
     }
 
     /// The tenant's installation, dead or alive; `None` if it never connected or is disconnected.
@@ -213,7 +171,16 @@ impl Store {
             None => InstallationId(new_uuid(self.now().await?)),
         };
         let keys = self.keys(&KeyScope::Installation(id)).await?;
-        Ok(SealedInstallation { id, values: upsert_values(id, new, &keys)? })
+        let refresh_due_at = match new.token_expires_at {
+            Some(end) if new.refresh_token.is_some() => {
+                let now = self.now().await?;
+                Some(now.plus(token_life::due_after(end.since(now))))
+            }
+            _ => None,
+        };
+        let values = upsert_values(id, new, &keys)?;
+        let app_path = new.app_path.clone();
+        Ok(SealedInstallation { id, app_path, values, refresh_due_at })
     }
 
     async fn installation_by_key(
@@ -230,60 +197,46 @@ impl Store {
             None => Ok(None),
         }
     }
-
-    /// The tokens for all waiting calls, in one statement; one answer for each, in order.
-    async fn read_tokens(
-        &self,
-        ids: &[InstallationId],
-    ) -> Result<Vec<Result<SealedToken, Error>>, Error> {
-        let names: BTreeSet<String> = ids.iter().map(InstallationId::to_string).collect();
-        let rows = names.into_iter().map(|name| [name.into()]).collect();
-        let mut tokens = HashMap::new();
-        for (table, values) in given(self.reader().get_database_backend(), [Column::Text], rows) {
-            let text = format!(
-                "SELECT id, token, token_version, token_expires_at, state,
-                        COALESCE(state_reason, 'token_revoked')
-                    FROM {table}
-                    JOIN installations ON id = column1"
-            );
-            for row in sql::all(self.reader(), &text, values).await? {
-                let mut columns = Columns::of(&row);
-                let id = columns.uuid(InstallationId::parse)?;
-                let (token, version) = (columns.take()?, columns.take()?);
-                let expires_at = columns.optional_time()?;
-                let dead = columns.take::<String>()? == "dead";
-                let dead = dead.then(|| columns.take()).transpose()?;
-                tokens.insert(id, SealedToken { token, version, expires_at, dead });
-            }
-        }
-        let token =
-            |id| tokens.get(id).cloned().ok_or_else(|| Error::NotFound("installation".into()));
-        Ok(ids.iter().map(token).collect())
-    }
 }
 
 /// Writes an installation. One with the same app, enterprise, team and reach is replaced: it keeps
 /// its id, gets the new token and is active again. Returns `false` if another replica has just
 /// stored the same one under its own id.
 pub(in crate::store) async fn write(tx: &Tx, sealed: &SealedInstallation) -> Result<bool, Error> {
-    Ok(sql::one(tx, UPSERT, sealed.values.clone()).await?.is_some())
+    // It has a token of its own again, which no exchange under way is about.
+    const BEGIN: &str = "UPDATE installations
+        SET token_issued_at = installed_at, org = NULL,
+            refresh_due_at = $2, refresh_lease_until = 0, refresh_epoch = refresh_epoch + 1,
+            refresh_failures = 0, refresh_error = NULL, migrating_since = NULL,
+            migration_look_at = CASE WHEN mapped_after IS NULL THEN NULL ELSE {now} END
+        WHERE id = $1";
+    if sql::one(tx, UPSERT, sealed.values.clone()).await?.is_none() {
+        return Ok(false);
+    }
+    let due = sealed.refresh_due_at.map(|due| due.0);
+    sql::execute(tx, BEGIN, params![sealed.id.to_string(), due]).await?;
+    Ok(true)
 }
 
 /// Locks an installation, if it is stored; returns whether its tenants, except for this one, are
-/// among `others`.
+/// among `others` and use the same app: Slack sends an app's events to one address only. No
+/// `app_path`: the stored one stays.
 pub(in crate::store) async fn may_join(
     tx: &Tx,
     tenant: &TenantId,
     id: InstallationId,
+    app_path: Option<&str>,
     others: &[TenantId],
 ) -> Result<bool, Error> {
-    const LOCK: &str = "SELECT 1 FROM installations WHERE id = $1 {for_update}";
+    const LOCK: &str = "SELECT app_path FROM installations WHERE id = $1 {for_update}";
     const USERS: &str = "SELECT tenant FROM tenant_links WHERE installation = $1";
     let key = params![id.to_string()];
-    sql::one(tx, LOCK, key.clone()).await?;
+    let Some(stored) = sql::one(tx, LOCK, key.clone()).await? else { return Ok(true) };
+    let stored: String = stored.get(0)?;
+    let same_app = app_path.is_none_or(|path| path == stored);
     for row in sql::all(tx, USERS, key).await? {
         let user: String = row.get(0)?;
-        let known = others.iter().any(|other| other.as_str() == user);
+        let known = same_app && others.iter().any(|other| other.as_str() == user);
         if user != tenant.as_str() && !known {
             return Ok(false);
         }
@@ -291,37 +244,64 @@ pub(in crate::store) async fn may_join(
     Ok(true)
 }
 
-/// Makes this the tenant's installation and replaces any other. The tenant must exist.
+/// Makes this the tenant's installation and replaces any other. The tenant must exist, and must not
+/// be being deleted ([`Error::TenantDeleted`]). Messages that waited for a connection wait no
+/// longer; those in the lanes of another workspace end there (`moved_from`). The installation that
+/// is replaced may have no tenant any more, and is then to be ended (`store::leaving`).
 pub(in crate::store) async fn link(
     tx: &Tx,
     tenant: &TenantId,
     id: InstallationId,
 ) -> Result<(), Error> {
+    const BACK: &str = "UPDATE tenants
+        SET departure = NULL,
+            moved_from = CASE WHEN moved_from = $2 THEN NULL ELSE moved_from END
+        WHERE tenant = $1
+            AND deleting_at IS NULL";
+    const MOVED: &str = "UPDATE tenants
+        SET moved_from = (
+            SELECT l.installation
+            FROM tenant_links l
+            WHERE l.tenant = $1)
+        WHERE tenant = $1
+            AND EXISTS (
+                SELECT 1
+                FROM tenant_links l
+                JOIN installations o ON o.id = l.installation
+                JOIN installations i ON i.id = $2
+                WHERE l.tenant = $1
+                    AND o.team_id <> i.team_id)";
     const SQL: &str = "INSERT INTO tenant_links (tenant, installation, linked_at)
         VALUES ($1, $2, {now})
         ON CONFLICT (tenant) DO UPDATE
         SET installation = excluded.installation, linked_at = excluded.linked_at";
-    sql::execute(tx, SQL, params![tenant.as_str(), id.to_string()]).await.map(drop)
+    let values = params![tenant.as_str(), id.to_string()];
+    if sql::execute(tx, BACK, values.clone()).await? == 0 {
+        return Err(Error::TenantDeleted);
+    }
+    sql::execute(tx, MOVED, values.clone()).await?;
+    sql::execute(tx, SQL, values).await.map(drop)
 }
 
-const TABLE: &str = "installations";
+pub(in crate::store) const TABLE: &str = "installations";
 const ACTIVE: &str = "active";
 
 /// The last line makes a race visible: the row exists under another id than the one that the token
 /// was encrypted for.
 const UPSERT: &str = "INSERT INTO installations (id, app_id, enterprise_id, team_id, org_wide,
         team_name, bot_user_id, bot_name, scopes, state, state_changed_at, installed_at,
-        token_version, token, refresh_token, token_expires_at, installed_by)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'active', {now}, {now}, 1, $10, $11, $12, $13)
-    ON CONFLICT (app_id, enterprise_id, team_id, org_wide) DO UPDATE SET
-        team_name = excluded.team_name, bot_user_id = excluded.bot_user_id,
+        token_version, token, refresh_token, token_expires_at, installed_by, app_path)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'active', {now}, {now}, 1, $10, $11, $12, $13, $14)
+    ON CONFLICT (app_id, enterprise_id, team_id, org_wide) DO UPDATE
+    SET team_name = excluded.team_name, bot_user_id = excluded.bot_user_id,
         bot_name = excluded.bot_name, scopes = excluded.scopes, state = 'active',
         state_reason = NULL, installed_at = excluded.installed_at,
-        state_changed_at = CASE WHEN installations.state = 'active'
-            THEN installations.state_changed_at ELSE excluded.state_changed_at END,
+        state_changed_at = CASE
+            WHEN installations.state = 'active' THEN installations.state_changed_at
+            ELSE excluded.state_changed_at END,
         token_version = installations.token_version + 1, token = excluded.token,
         refresh_token = excluded.refresh_token, token_expires_at = excluded.token_expires_at,
-        installed_by = excluded.installed_by
+        installed_by = excluded.installed_by, app_path = excluded.app_path
     WHERE installations.id = excluded.id
     RETURNING id";
 
@@ -350,6 +330,7 @@ fn upsert_values(
         refresh.transpose()?,
         new.token_expires_at.map(|at| at.0),
         new.installed_by.as_deref(),
+        new.app_path.as_str(),
     ])
 }
 
@@ -383,6 +364,12 @@ impl TryFrom<installation::Model> for Installation {
             installed_at: Timestamp(row.installed_at),
             token_version: row.token_version,
             installed_by: row.installed_by,
+            app_path: row.app_path,
+            token_issued_at: Timestamp(row.token_issued_at.unwrap_or(row.installed_at)),
+            token_expires_at: row.token_expires_at.map(Timestamp),
+            refresh_error: row.refresh_error,
+            org: row.org.as_deref().map(parse_id).transpose()?,
+            migrating_since: row.migrating_since.map(Timestamp),
         })
     }
 }

@@ -147,7 +147,8 @@ impl People<'_> {
 
     /// Deletes the identity, pinned or not; returns whether there was one.
     pub async fn clear_identity(self, tenant: &TenantId, user: &UserId) -> Result<bool, Error> {
-        const SQL: &str = "UPDATE people SET slack_user_id = NULL, identity_name = NULL,
+        const SQL: &str = "UPDATE people
+            SET slack_user_id = NULL, identity_name = NULL,
                 identity_rule = NULL, installation = NULL, identity_stored_at = NULL,
                 updated_at = {now}
             WHERE tenant = $1 AND user_id = $2 AND slack_user_id IS NOT NULL";

@@ -9,14 +9,15 @@ use sea_orm::ConnectionTrait as _;
 
 use super::people::StoredPerson;
 use super::{preferences, tenants};
+use crate::domain::delivery::admission::Departure;
 use crate::domain::ids::{InstallationId, TenantId, UserId};
 use crate::domain::message::render::mentions::{Mentioned, Mentions};
 use crate::domain::settings::{Preferences, Settings};
 use crate::domain::time::Timestamp;
 use crate::store::database::entity::{installation, person, preference};
 use crate::store::database::group::{Bounds, breathe};
-use crate::store::database::rows::{Column, Columns, given};
-use crate::store::database::sql::{self, by_key};
+use crate::store::database::rows::{Column, Columns, given, parse_id};
+use crate::store::database::sql::{self, Row, by_key};
 use crate::store::lanes::order::behind;
 use crate::store::seal::data_keys::KeyScope;
 use crate::store::seal::person_keys::{KEY_COLUMNS, PersonHash, WrappedKey, person_hash};
@@ -30,6 +31,52 @@ pub struct TenantFacts {
     pub installation: Option<Installation>,
     /// The database's time of the read.
     pub now: Timestamp,
+    /// The fate of waiting messages, if the connection was ended on purpose and none has been made
+    /// since.
+    pub departure: Option<Departure>,
+    /// The installation of another workspace that it had before the present one.
+    pub moved_from: Option<InstallationId>,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+}
+
+/// A row of [`TenantFacts`], before it is parsed.
+struct TenantRow {
+    settings: Result<Settings, Error>,
+    installation: Option<installation::Model>,
+    now: Timestamp,
+    departure: Option<Departure>,
+    moved_from: Option<InstallationId>,
+    deleting: bool,
+}
+
+impl TenantRow {
+    fn read(row: &Row) -> Result<(String, Self), Error> {
+        let mut columns = Columns::of(row);
+        let name: String = columns.take()?;
+        let (settings, version): (Option<String>, i64) = (columns.take()?, columns.take()?);
+        let settings = tenants::settings_of(settings.as_deref(), version);
+        let now = columns.time()?;
+        let departure: Option<String> = columns.take()?;
+        let moved_from = columns.take::<Option<String>>()?.as_deref().map(parse_id).transpose()?;
+        let deleting = columns.take::<i32>()? != 0;
+        let connected = columns.take::<Option<String>>()?.is_some();
+        let installation = connected.then(|| row.model::<installation::Model>()).transpose()?;
+        let departure = departure.as_deref().and_then(Departure::from_code);
+        let departure = departure.filter(|_| !connected);
+        Ok((name, Self { settings, installation, now, departure, moved_from, deleting }))
+    }
+
+    fn facts(&self) -> Result<TenantFacts, Error> {
+        Ok(TenantFacts {
+            settings: self.settings.clone()?,
+            installation: self.installation.clone().map(Installation::try_from).transpose()?,
+            now: self.now,
+            departure: self.departure,
+            moved_from: self.moved_from,
+            deleting: self.deleting,
+        })
+    }
 }
 
 /// Facts about people of one tenant.
@@ -131,7 +178,8 @@ impl Store {
         let mut found = HashMap::new();
         for (table, values) in given(self.reader().get_database_backend(), [Column::Text], rows) {
             let text = format!(
-                "SELECT t.tenant, t.settings, t.version, {{now}}, {}
+                "SELECT t.tenant, t.settings, t.version, {{now}}, t.departure,
+                        t.moved_from, CASE WHEN t.deleting_at IS NULL THEN 0 ELSE 1 END, {}
                     FROM {table}
                     JOIN tenants t ON t.tenant = column1
                     LEFT JOIN tenant_links l ON l.tenant = t.tenant
@@ -139,25 +187,13 @@ impl Store {
                 sql::columns::<installation::Entity>("i")
             );
             for row in sql::all(self.reader(), &text, values).await? {
-                let mut columns = Columns::of(&row);
-                let name: String = columns.take()?;
-                let (settings, version): (Option<String>, i64) = (columns.take()?, columns.take()?);
-                let (settings, now) =
-                    (tenants::settings_of(settings.as_deref(), version), columns.time()?);
-                let connected = columns.take::<Option<String>>()?.is_some();
-                let installation =
-                    connected.then(|| row.model::<installation::Model>()).transpose()?;
-                found.insert(name, (settings, installation, now));
+                let (name, row) = TenantRow::read(&row)?;
+                found.insert(name, row);
             }
         }
-        let facts = tenants.iter().map(|tenant| {
-            let Some((settings, row, now)) = found.get(tenant.as_str()) else { return Ok(None) };
-            Ok(Some(TenantFacts {
-                settings: settings.clone()?,
-                installation: row.clone().map(Installation::try_from).transpose()?,
-                now: *now,
-            }))
-        });
+        let facts = tenants
+            .iter()
+            .map(|tenant| found.get(tenant.as_str()).map(TenantRow::facts).transpose());
         Ok(facts.collect())
     }
 

@@ -4,23 +4,43 @@ use sea_orm::EntityTrait as _;
 
 use crate::domain::ids::{InstallationId, TenantId};
 use crate::domain::settings::Settings;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Timestamp, micros};
 use crate::store::database::entity::tenant;
 use crate::store::database::sql::{self, params};
 use crate::store::database::transaction::{Tx, scoped};
+use crate::store::seal::data_keys::NAME_KEPT;
 use crate::store::{Error, Tenancy};
 
 impl Tenancy<'_> {
-    /// Makes the tenant exist (on the first administrator's call).
+    /// Makes the tenant exist (on the first administrator's call). [`Error::TenantDeleted`]: it is
+    /// being deleted, or was lately. A tenant that was deleted before begins with another version
+    /// of its settings, because replicas may remember settings of the old versions.
     pub async fn ensure_tenant(self, tenant: &TenantId) -> Result<(), Error> {
-        const SQL: &str = "INSERT INTO tenants (tenant, version, created_at, updated_at)
-            VALUES ($1, 0, {now}, {now}) ON CONFLICT DO NOTHING";
+        const MAKE: &str = "INSERT INTO tenants (tenant, version, created_at, updated_at)
+            SELECT CAST($1 AS text),
+                COALESCE((SELECT e.version + 1 FROM erased_tenants e WHERE e.tenant = $1), 0),
+                {now}, {now}
+            WHERE NOT EXISTS (SELECT 1
+                FROM erased_tenants e
+                WHERE e.tenant = $1 AND e.erased_at > {now} - CAST($2 AS bigint))
+            ON CONFLICT DO NOTHING";
+        let writer = self.store.writer();
         // Read first: the tenant nearly always exists, and readers do not queue for SQLite's only
         // writer.
-        if !self.tenant_exists(tenant).await? {
-            sql::execute(self.store.writer(), SQL, params![tenant.as_str()]).await?;
+        match deleting(self.store.reader(), tenant).await? {
+            Some(false) => return Ok(()),
+            Some(true) => return Err(Error::TenantDeleted),
+            None => {}
         }
-        Ok(())
+        let values = params![tenant.as_str(), micros(NAME_KEPT)];
+        if sql::execute(writer, MAKE, values).await? > 0 {
+            return Ok(());
+        }
+        // Another call made it at the same moment, or its name is not free.
+        match deleting(writer, tenant).await? {
+            Some(false) => Ok(()),
+            Some(true) | None => Err(Error::TenantDeleted),
+        }
     }
 
     pub async fn tenant_exists(self, tenant: &TenantId) -> Result<bool, Error> {
@@ -37,7 +57,8 @@ impl Tenancy<'_> {
 
     /// Records that a tenant's user attribute, as written in `source`, has just cost too much.
     pub async fn note_costly(self, tenant: &TenantId, source: &str) -> Result<(), Error> {
-        const SQL: &str = "UPDATE tenants SET costly_attribute = $2, costly_at = {now}
+        const SQL: &str = "UPDATE tenants
+            SET costly_attribute = $2, costly_at = {now}
             WHERE tenant = $1";
         sql::execute(self.store.writer(), SQL, params![tenant.as_str(), source]).await.map(drop)
     }
@@ -93,6 +114,18 @@ impl Tenancy<'_> {
             None => Err(Error::NotFound("tenant".into())),
         }
     }
+}
+
+/// Whether the tenant is being deleted; `None`: there is no such tenant.
+async fn deleting(
+    db: &impl sea_orm::ConnectionTrait,
+    tenant: &TenantId,
+) -> Result<Option<bool>, Error> {
+    const SQL: &str = "SELECT CASE WHEN deleting_at IS NULL THEN 0 ELSE 1 END
+        FROM tenants
+        WHERE tenant = $1";
+    let row = sql::one(db, SQL, params![tenant.as_str()]).await?;
+    row.map(|row| Ok(row.get::<i32>(0)? != 0)).transpose()
 }
 
 /// Increments the version of a tenant's settings, which is that of its event types and templates

@@ -27,10 +27,14 @@ use crate::store::intake::subjects::mark;
 use crate::store::lanes::claim::{LaneClaim, Unlease, lock, unlease};
 use crate::store::lanes::lane::{self, Joining};
 use crate::store::records::sealed::seal_trace;
+use crate::store::waiting::channels::NEVER;
 use crate::store::{Error, Outbox, Store};
 pub use attempts::LoggedRequest;
 pub(in crate::store) use attempts::{Log, log};
 use batch::SentMessage;
+
+/// When a message that waits outside its lane looks for its tenant's connection again.
+const LOOK_AGAIN: Duration = Duration::from_secs(600);
 
 /// The request that a settle ends, if any, and the trace that it writes.
 #[derive(Debug, Clone, Copy, Default)]
@@ -197,8 +201,23 @@ impl Store {
         const LEAVE: &str = "UPDATE deliveries
             SET installation = NULL, lane = NULL, due_at = $2
             WHERE id = $1";
+        // For a channel with a key: back in its line. Others keep the name of their lane, and look
+        // again from time to time, in case the tenant's next connection did not call them.
+        const ASIDE: &str = "UPDATE deliveries
+            SET lane = NULL,
+                deferred_lane = CASE WHEN awaits_channel IS NULL THEN lane END,
+                installation = CASE WHEN awaits_channel IS NULL THEN installation END,
+                due_at = CASE
+                    WHEN awaits_channel IS NULL THEN CAST($2 AS BIGINT)
+                    ELSE CAST($3 AS BIGINT) END
+            WHERE id = $1";
         match settle {
             Settle::Resolve => sql::execute(tx, LEAVE, params![delivery, now.0]).await.map(drop),
+            Settle::Aside => {
+                let again = now.plus(LOOK_AGAIN);
+                let values = params![delivery, again.0, NEVER.0];
+                sql::execute(tx, ASIDE, values).await.map(drop)
+            }
             Settle::Moved { installation, lane } => {
                 self.move_to(tx, delivery, *installation, lane, now).await
             }

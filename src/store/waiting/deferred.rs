@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::domain::capacity::budget::Budget;
 use crate::domain::capacity::priority::Priority;
-use crate::domain::ids::{InstallationId, TenantId};
+use crate::domain::delivery::ASIDE;
+use crate::domain::ids::{InstallationId, ManagedChannelId, TenantId};
 use crate::domain::time::Timestamp;
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, params, placeholders};
@@ -15,10 +16,15 @@ use crate::store::database::transaction::{Tx, scoped};
 use crate::store::database::unreadable::UnreadableRow;
 use crate::store::lanes::lane::{self, Joining};
 use crate::store::lanes::unread::known;
+use crate::store::records::deliveries::OPEN_OF_TENANT;
 use crate::store::{Error, Store, Waiting};
 
 /// Waiting for its time; the same text as in the partial index.
 const DEFERRED: &str = "state = 'pending' AND lane IS NULL";
+
+/// Messages that one statement calls back into their lanes, and how many of these one call makes.
+const REJOINING: u32 = 256;
+const REJOINS: usize = 400;
 
 /// A due delivery, as it was found.
 struct Due {
@@ -69,6 +75,59 @@ impl Waiting<'_> {
             self.store.wake();
         }
         Ok(joined)
+    }
+
+    /// The tenant is connected again: its messages for channels that waited outside their lanes
+    /// join them in their order, ahead of all that are accepted later. [`Error::Unfinished`]: there
+    /// are more than one call moves; those join later by themselves.
+    pub async fn rejoin(self, tenant: &TenantId) -> Result<(), Error> {
+        let text = format!(
+            "UPDATE deliveries
+                SET due_at = {{now}}
+                WHERE sequence IN (
+                    SELECT sequence
+                    FROM deliveries
+                    WHERE tenant = $1
+                        AND {OPEN_OF_TENANT}
+                        AND {DEFERRED}
+                        AND deferred_lane IS NOT NULL
+                        AND code = '{ASIDE}'
+                        AND due_at > {{now}}
+                    ORDER BY sequence
+                    LIMIT {REJOINING})"
+        );
+        self.rejoin_lines(tenant).await?;
+        for _ in 0..REJOINS {
+            let called = sql::execute(self.store.writer(), &text, params![tenant.as_str()]).await?;
+            while self.join_due(REJOINING).await? == REJOINING {}
+            if called < u64::from(REJOINING) {
+                return Ok(());
+            }
+        }
+        Err(Error::Unfinished("a tenant has more messages that wait for it".into()))
+    }
+
+    /// The same for channels with keys, in whose lines they wait. Upkeep serves those that are
+    /// left.
+    async fn rejoin_lines(self, tenant: &TenantId) -> Result<(), Error> {
+        let text = format!(
+            "SELECT DISTINCT awaits_channel
+                FROM deliveries
+                WHERE tenant = $1
+                    AND {OPEN_OF_TENANT}
+                    AND {DEFERRED}
+                    AND awaits_channel IS NOT NULL
+                LIMIT {REJOINING}"
+        );
+        let rows = sql::all(self.store.reader(), &text, params![tenant.as_str()]).await?;
+        for row in &rows {
+            let Ok(channel) = Columns::of(row).uuid(ManagedChannelId::parse) else {
+                self.store.pass_over(UnreadableRow::Waiting, 1);
+                continue;
+            };
+            self.store.serve_channel(channel).await?;
+        }
+        Ok(())
     }
 
     /// How long until the first is due; `None` if none waits.

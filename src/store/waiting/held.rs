@@ -45,7 +45,8 @@ impl Waiting<'_> {
     /// Takes a tenant that holds deliveries and whose member list or mapping changed since the last
     /// sweep; the longest waiting first.
     pub async fn claim_held_sweep(self, lease: Duration) -> Result<Option<HeldSweep>, Error> {
-        const TAKE: &str = "UPDATE held_sweeps SET lease_token = $2, lease_until = {now} + $3
+        const TAKE: &str = "UPDATE held_sweeps
+            SET lease_token = $2, lease_until = {now} + $3
             WHERE tenant = $1 AND lease_until <= {now} AND next_at <= {now}";
         let find = format!(
             "SELECT h.tenant, {STAMP} {JOINS}
@@ -74,7 +75,8 @@ impl Waiting<'_> {
         sweep: &HeldSweep,
         lease: Duration,
     ) -> Result<bool, Error> {
-        const SQL: &str = "UPDATE held_sweeps SET lease_until = {now} + $3
+        const SQL: &str = "UPDATE held_sweeps
+            SET lease_until = {now} + $3
             WHERE tenant = $1 AND lease_token = $2";
         let values = params![sweep.tenant.as_str(), sweep.token.to_string(), micros(lease)];
         Ok(sql::execute(self.store.writer(), SQL, values).await? > 0)
@@ -83,7 +85,8 @@ impl Waiting<'_> {
     /// Stores the state that was checked; the next sweep of this tenant comes after `pause` at the
     /// earliest. The end of the lease records when the pause began. `false`: the lease was lost.
     pub async fn end_held_sweep(self, sweep: &HeldSweep, pause: Duration) -> Result<bool, Error> {
-        const SQL: &str = "UPDATE held_sweeps SET seen = $3, next_at = {now} + $4,
+        const SQL: &str = "UPDATE held_sweeps
+            SET seen = $3, next_at = {now} + $4,
                 lease_until = {now}, lease_token = NULL
             WHERE tenant = $1 AND lease_token = $2";
         let values = params![

@@ -10,6 +10,7 @@ use std::time::UNIX_EPOCH;
 
 use axum::body::{Body, to_bytes};
 use herald::domain::directory::member::Member;
+use herald::domain::ids::SlackUserId;
 use herald::domain::secret::Secret;
 use herald::slack::channel_events::ChannelEvent;
 use herald::slack::events::{self, Incoming, What};
@@ -41,7 +42,11 @@ pub(crate) fn run(body: &[u8]) {
                     let read: ChannelEvent = serde_json::from_slice(&stored).unwrap();
                     assert_eq!(&read, event);
                 }
-                What::Uninstalled | What::TokenRevoked | What::RateLimited => {}
+                What::HomeOpened { member } => {
+                    assert!(SlackUserId::parse(member.as_str()).is_ok(), "{member}");
+                }
+                What::Organization { .. } | What::Uninstalled | What::TokenRevoked => {}
+                What::RateLimited => {}
             }
             String::new()
         }

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use axum::body::Body;
-use herald::app::{self, App, Call, Caller, LinkUse, Reach, Role};
+use herald::app::{self, App, Call, Caller, ConnectWish, LinkUse, Reach, Role};
 use herald::directory::{self, Directory};
 use herald::domain::ids::{Principal, TenantId};
 use herald::domain::secret::Secret;
@@ -68,8 +68,14 @@ impl Front {
         let (edge, cookies) = (Edge::new(&config, metrics.clone()), Cookies::of(&config));
         let config = app::Config {
             redirect_url: config.redirect_url(),
+            events_url: config.events_url(),
+            interactions_url: config.interactions_url(),
+            apps_url: config.apps_url(),
             connect_url: config.connect_url(),
+            identity_url: config.identity_url(),
             preview_url: config.preview_url(),
+            return_origins: Vec::new(),
+            display_name: "Herald".to_owned(),
             connect_link_lifetime: Duration::from_secs(24 * 3600),
             max_waiting: 1000,
             audit: app::AuditConfig::default(),
@@ -103,7 +109,7 @@ impl Front {
             may_administer_for_users: false,
         };
         let call = Call { caller, tenant: TenantId::parse("acme").unwrap(), actor: None };
-        let url = self.app.begin_connect(&call, false).await.unwrap().url;
+        let url = self.app.begin_connect(&call, &ConnectWish::default()).await.unwrap().url;
         url.query_pairs().find(|(name, _)| name == "state").unwrap().1.into_owned()
     }
 

@@ -21,7 +21,7 @@ static OUTLINES: LazyLock<Outlines> = LazyLock::new(|| Outlines::new().unwrap())
 static METHODS: LazyLock<Vec<MethodDescriptor>> = LazyLock::new(methods);
 
 /// Lists with bounds of their own.
-const BOUNDS: [(&[&str], usize); 17] = [
+const BOUNDS: [(&[&str], usize); 19] = [
     (&["google.protobuf.Struct.fields", "google.protobuf.ListValue.values"], limits::JSON_VALUES),
     (&["herald.v1.NotifyRequest.recipients"], limits::RECIPIENTS),
     (&["herald.v1.UpsertPeopleRequest.people"], limits::PEOPLE_PER_CALL),
@@ -41,6 +41,14 @@ const BOUNDS: [(&[&str], usize); 17] = [
     ),
     (&["herald.v1.AddChannelMembersRequest.members"], limits::CHANNEL_MEMBERS_PER_CALL),
     (&["herald.v1.RemoveChannelMembersRequest.user_ids"], limits::CHANNEL_MEMBERS_PER_CALL),
+    (&["herald.v1.PinIdentitiesRequest.pins"], limits::PINS_PER_CALL),
+    (
+        &[
+            "herald.v1.CreateSlackAppManifestRequest.features",
+            "herald.v1.BeginConnectRequest.features",
+        ],
+        limits::FEATURES,
+    ),
     (&["herald.v1.ChannelMember.roles"], limits::CHANNEL_MEMBERS_PER_CALL * limits::ROLES),
 ];
 /// The end of the gate's refusal of a map entry with a wrong wire type, which prost ignores.
@@ -76,6 +84,10 @@ requests! {
     ListChannelMembersRequest ListChannelsRequest ReleaseChannelRequest
     RemoveChannelMembersRequest RenameChannelRequest SetChannelMembersRequest
     UnarchiveChannelRequest WatchChannelsRequest
+    CheckConnectionRequest CreateSlackAppManifestRequest DeleteSlackAppRequest
+    DeleteTenantRequest DisconnectRequest GetSlackAppRequest ListTenantsRequest
+    ListWorkspacesRequest SetSlackAppRequest WatchWorkspaceRequest WatchWorkspacesRequest
+    CreateIdentityLinkRequest MergePeopleRequest PinIdentitiesRequest RenamePersonRequest
 }
 
 fn methods() -> Vec<MethodDescriptor> {

@@ -1,13 +1,16 @@
 //! Each cell of the table of rights, tested through the API.
 
-use herald::domain::access::{Cell, Refusal, Right, TABLE, Who, Whose};
+use herald::domain::access::{About, Cell, Refusal, Right, TABLE, Who, Whose};
 use herald::rpc::{CallerConfig, RoleConfig, pb};
 use prost::Message as _;
 use tonic::Code;
 
-use super::door::{Answer, Caller, Door, Ids, path};
+use super::door::{Answer, Caller, Door, Ids, names_an_actor, path};
 use crate::support::client::{micros, task};
 use crate::support::world::{Plan, TENANT, World, caller};
+
+/// Does not exist: an allowed DeleteTenant must not erase the tenant of the other calls.
+const ENDING: &str = "ending";
 
 /// The person who acts, and another person.
 const OWN: &str = "ben";
@@ -16,10 +19,14 @@ const OTHER: &str = "ada";
 const EDIT: &[pb::Permission] = &[pb::Permission::EditOwnProfile];
 const ADMINISTER: &[pb::Permission] = &[pb::Permission::Administer];
 
-/// Callers with that identity; some identities can be reached in several ways.
-fn callers_as(who: Who) -> Vec<Caller> {
+/// Callers with that identity; some identities can be reached in several ways. Calls about all
+/// tenants need a caller for all tenants.
+fn callers_as(who: Who, about: About) -> Vec<Caller> {
     let of = |key, actor| Caller { key, actor };
     match who {
+        Who::Service if about == About::AllTenants => vec![of("platform-of-all", None)],
+        Who::Administrator if about == About::AllTenants => vec![of("operator", None)],
+        Who::User if about == About::AllTenants => vec![of("user-of-all", None)],
         Who::Service => vec![of("platform", None), of("deputy", None)],
         Who::Administrator => vec![
             of("admin", None),
@@ -42,9 +49,19 @@ fn plan() -> Plan {
         CallerConfig { user_id: Some(OWN.into()), ..caller("user", RoleConfig::User, &[TENANT]) };
     let deputy =
         CallerConfig { may_administer_for_users: true, ..acting("deputy", RoleConfig::Service) };
+    let user_of_all = CallerConfig {
+        user_id: Some(OWN.into()),
+        ..caller("user-of-all", RoleConfig::User, &["*"])
+    };
     let callers = vec![
-        caller("admin", RoleConfig::Administrator, &[TENANT]),
-        acting("admin-for-users", RoleConfig::Administrator),
+        caller("operator", RoleConfig::Administrator, &["*"]),
+        caller("platform-of-all", RoleConfig::Service, &["*"]),
+        user_of_all,
+        caller("admin", RoleConfig::Administrator, &[TENANT, ENDING]),
+        CallerConfig {
+            tenants: vec![TENANT.into(), ENDING.into()],
+            ..acting("admin-for-users", RoleConfig::Administrator)
+        },
         acting("platform", RoleConfig::Service),
         deputy,
         user,
@@ -99,11 +116,14 @@ impl Things {
     }
 }
 
-/// Allowed calls may change data, so they come last, and deleting people comes at the very end.
+/// Calls after which a person has ended.
+const ENDS: [&str; 3] = ["DeletePerson", "RenamePerson", "MergePeople"];
+
+/// Allowed calls may change data, so they come last, and those that end people at the very end.
 fn order(right: &Right, cell: Cell) -> u8 {
     match cell {
         Cell::Refused(_) | Cell::Absent => 0,
-        Cell::Allowed if right.method.ends_with("DeletePerson") => 2,
+        Cell::Allowed if ENDS.iter().any(|end| right.method.ends_with(end)) => 2,
         Cell::Allowed => 1,
     }
 }
@@ -125,8 +145,14 @@ async fn each_cell_of_the_table_holds_at_the_front_door() {
             cells.sort_by_key(|(right, _, _, cell)| order(right, *cell));
             for (right, who, whose, cell) in &cells {
                 let method = door.method(right.method);
-                for caller in callers_as(*who) {
-                    let answer = door.call(&method, right.form, &caller, things.of(*whose)).await;
+                let callers = callers_as(*who, right.about).into_iter();
+                let named = names_an_actor(&method, right.form);
+                let mut ids = things.of(*whose).clone();
+                if right.method.ends_with("DeleteTenant") && *cell == Cell::Allowed {
+                    ids.tenant = ENDING.into();
+                }
+                for caller in callers.filter(|caller| named || caller.actor.is_none()) {
+                    let answer = door.call(&method, right.form, &caller, &ids).await;
                     if right.method.ends_with("TestSlack") && answer.code == Code::Ok {
                         let told = pb::TestSlackResponse::decode(answer.body.as_slice()).unwrap();
                         world.client.book_test(TENANT, &told);
@@ -148,6 +174,28 @@ async fn each_cell_of_the_table_holds_at_the_front_door() {
                 }
             }
             world.settled().await;
+        })
+        .await;
+}
+
+/// A caller for one tenant makes no call about all tenants, whatever its role.
+#[tokio::test]
+async fn a_caller_of_one_tenant_does_not_oversee_all() {
+    plan()
+        .run(async |world| {
+            let door = Door::new(world.replicas[0].rpc).await;
+            let rights = TABLE.iter().filter(|right| right.about == About::AllTenants);
+            let mut tried = 0;
+            for right in rights {
+                for key in ["admin", "admin-for-users", "platform", "user"] {
+                    let caller = Caller { key, actor: None };
+                    let method = door.method(right.method);
+                    let answer = door.call(&method, right.form, &caller, &Ids::default()).await;
+                    assert_eq!(answer.code, Code::PermissionDenied, "{right:?} {key} {answer:?}");
+                    tried += 1;
+                }
+            }
+            assert!(tried > 0, "no call is about all tenants");
         })
         .await;
 }

@@ -141,7 +141,9 @@ fn request(method: &MethodDescriptor, form: &str, caller: &Caller, ids: &Ids) ->
     let mut message = DynamicMessage::new(method.input());
     for field in method.input().fields() {
         if field.name() == "actor" {
-            if let Some((user, permissions)) = caller.actor {
+            if let Some((user, permissions)) = caller.actor
+                && form != OF_ALL_TENANTS
+            {
                 let permissions = permissions.iter().map(|one| (*one).into()).collect();
                 let actor = pb::Actor { user_id: user.into(), permissions };
                 message.set_field(&field, dynamic(&field, &actor));
@@ -153,8 +155,13 @@ fn request(method: &MethodDescriptor, form: &str, caller: &Caller, ids: &Ids) ->
         if one_of_both && (field.name() == "person") != described {
             continue;
         }
-        // The same method with and without a person.
-        if field.name() == "user_id" && form == "of the whole tenant" {
+        // The same method with and without a person, and with and without a tenant.
+        let left_out = match form {
+            "of the whole tenant" => "user_id",
+            OF_ALL_TENANTS => "tenant_id",
+            _ => "",
+        };
+        if field.name() == left_out {
             continue;
         }
         if let Some(value) = value(method.name(), &field, ids) {
@@ -162,6 +169,29 @@ fn request(method: &MethodDescriptor, form: &str, caller: &Caller, ids: &Ids) ->
         }
     }
     message
+}
+
+/// The form of a call that may name a tenant and does not.
+const OF_ALL_TENANTS: &str = "of all tenants in reach";
+
+/// Whether a call in this form names a tenant.
+pub(super) fn names_a_tenant(method: &MethodDescriptor, form: &str) -> bool {
+    form != OF_ALL_TENANTS && method.input().get_field_by_name("tenant_id").is_some()
+}
+
+/// Whether a call in this form can name an actor.
+pub(super) fn names_an_actor(method: &MethodDescriptor, form: &str) -> bool {
+    form != OF_ALL_TENANTS && method.input().get_field_by_name("actor").is_some()
+}
+
+/// Whether a call in this form names more than a tenant and an actor.
+pub(super) fn names_an_id(method: &MethodDescriptor, form: &str, caller: &Caller) -> bool {
+    let of = |user: &str| {
+        let [user, notification, delivery, email] = [user; 4].map(str::to_owned);
+        let tenant = String::new();
+        request(method, form, caller, &Ids { tenant, user, notification, delivery, email })
+    };
+    of("one") != of("other")
 }
 
 /// The name of an event type that is known by the id of a person.
@@ -196,6 +226,16 @@ fn value(method: &str, field: &FieldDescriptor, ids: &Ids) -> Option<Value> {
         ("CreateApiKey", "principal") => text(&format!("{}:{}", ids.tenant, uuid::Uuid::now_v7())),
         ("CreateApiKey", "role") => Some(Value::EnumNumber(pb::ApiKeyRole::Service.into())),
         ("RevokeApiKey", "key_id") => text(&ids.delivery),
+        ("SetSlackApp", "app_id") => text("A0ACCESS"),
+        ("SetSlackApp", "client_id") => text("123456789012.123456789012"),
+        ("SetSlackApp", "client_secret" | "signing_secret") => text("0123456789abcdef"),
+        ("RenamePerson", "new_user_id") => text(&uuid::Uuid::now_v7().to_string()),
+        ("MergePeople", "into_user_id") => text("clara"),
+        ("PinIdentities", "pins") => {
+            let pin =
+                pb::IdentityPin { user_id: ids.user.clone(), slack_user_id: "U0DEMOBEN".into() };
+            Some(Value::List(vec![dynamic(field, &pin)]))
+        }
         (one, "name" | "event_type") if OF_A_TYPE.contains(&one) => text(&event_type_of(&ids.user)),
         ("CreateEventType", "event_type") => {
             let own = pb::EventType {

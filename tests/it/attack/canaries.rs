@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use herald::domain::secret::Secret;
-use herald::rpc::pb::{self, admin_service_client::AdminServiceClient};
+use herald::rpc::pb;
+use herald::rpc::pb::admin_service_client::AdminServiceClient;
+use herald::rpc::pb::workspace_service_client::WorkspaceServiceClient;
 use herald::sandbox::browser::{self, Decision};
 use herald::sandbox::{self, Fault, FaultKind, Sandbox};
 use herald::slack::signature;
@@ -34,6 +36,9 @@ pub(super) const USER_KEY: &str = "herald_canaryuserkey0123456789";
 const WRONG_KEY: &str = "herald_canarywrongkey0123456789";
 const CLIENT_SECRET: &str = "canary-client-secret";
 const SIGNING_SECRET: &str = "canary-signing-secret";
+/// Of a tenant's own app: two of each, because the first is kept beside the second.
+const OWN_SECRETS: [&str; 4] =
+    ["canary-own-client-1", "canary-own-client-2", "canary-own-signing-1", "canary-own-signing-2"];
 /// Also the id of the caller with a key of their own.
 const USER: &str = "canary-user@victim.example";
 const ABSENT: &str = "canary-absent@victim.example";
@@ -46,8 +51,8 @@ const REQUEST: &str = "canary-request";
 const SUBJECT: &str = "canary-subject";
 
 /// Credentials; [`Planted`] has more, which are made when the test runs.
-const SECRETS: [&str; 7] =
-    [API_KEY, USER_KEY, WRONG_KEY, CLIENT_SECRET, SIGNING_SECRET, KEY, "xoxb-"];
+const SECRETS: [&str; 8] =
+    [API_KEY, USER_KEY, WRONG_KEY, CLIENT_SECRET, SIGNING_SECRET, KEY, "xoxb-", "canary-own-"];
 /// Personal data.
 const PEOPLE: [&str; 10] =
     [USER, ABSENT, EMAIL, "victim.example", NAME, MEMBER, WORDS, METADATA, REQUEST, SUBJECT];
@@ -198,6 +203,7 @@ impl Coop {
     /// Normal use, and failures.
     async fn plant(&mut self) {
         self.connect().await;
+        self.own_app().await;
         let mut herald = service(self.channel.clone());
         let known = || pb::recipient::Target::UserId(USER.into());
         let described = || pb::recipient::Target::Person(person(USER));
@@ -235,6 +241,27 @@ impl Coop {
         let refused = self.planted.present(&self.channel).await;
         self.tell_nothing(&refused);
         self.planted.spoil(&self.herald).await;
+    }
+
+    /// Another tenant has an app of its own, whose secrets are exchanged; one call is refused.
+    async fn own_app(&self) {
+        let mut workspaces = WorkspaceServiceClient::new(self.channel.clone());
+        let [client, next_client, signing, next_signing] = OWN_SECRETS;
+        let app = |app_id: &str, client: &str, signing: &str| pb::SetSlackAppRequest {
+            tenant_id: "canary-tenant".into(),
+            app_id: app_id.into(),
+            client_id: "123.456".into(),
+            client_secret: client.into(),
+            signing_secret: signing.into(),
+            ..pb::SetSlackAppRequest::default()
+        };
+        for app in [app("A0OWN", client, signing), app("A0OWN", next_client, next_signing)] {
+            let answer = workspaces.set_slack_app(with(API_KEY, app)).await.unwrap().into_inner();
+            let said = format!("{answer:?}");
+            assert!(!said.contains("canary-own-"), "{said}");
+        }
+        let refused = workspaces.set_slack_app(with(API_KEY, app("no id", client, signing))).await;
+        self.tell_nothing(&[refused.unwrap_err()]);
     }
 
     /// A message that a browser can show.

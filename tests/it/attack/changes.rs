@@ -33,7 +33,7 @@ const MEMBERS: &str = "SELECT COUNT(*) FROM channel_members";
 const IDENTITY: &str = "SELECT COUNT(identity_rule) FROM people WHERE user_id = 'ben'";
 
 /// Changes that can be made one after the other, in this order.
-pub(super) const CHANGES: [Change; 26] = [
+pub(super) const CHANGES: [Change; 30] = [
     change("UpsertPeople", PEOPLE),
     change("StopSending", VERSION),
     change("AllowSending", VERSION),
@@ -41,6 +41,8 @@ pub(super) const CHANGES: [Change; 26] = [
     change("SetPreference", "SELECT COUNT(*) FROM preferences"),
     change("PinIdentity", IDENTITY),
     change("ClearIdentity", IDENTITY),
+    change("PinIdentities", IDENTITY),
+    change("CreateIdentityLink", "SELECT COUNT(*) FROM identity_links"),
     change("RefreshDirectory", "SELECT next_refresh_at FROM directory"),
     change("ReplayDeliveries", "SELECT COUNT(*) FROM replays"),
     change("CancelNotification", "SELECT COUNT(*) FROM deliveries WHERE state <> 'canceled'"),
@@ -60,11 +62,17 @@ pub(super) const CHANGES: [Change; 26] = [
     change("ArchiveChannel", "SELECT wants_archived FROM channels"),
     change("UnarchiveChannel", "SELECT wants_archived FROM channels"),
     change("ReleaseChannel", CHANNELS),
+    change("SetSlackApp", "SELECT COUNT(*) FROM slack_apps"),
+    change("DeleteSlackApp", "SELECT COUNT(*) FROM slack_apps"),
 ];
 /// The changes that leave less behind, or more, than the others can use.
-const OTHERS: [Change; 2] = [
+const OTHERS: [Change; 6] = [
     change("BeginConnect", "SELECT COUNT(*) FROM connect_attempts"),
+    change("MergePeople", "SELECT COUNT(*) FROM people WHERE user_id = 'ben'"),
+    change("RenamePerson", "SELECT COUNT(*) FROM people WHERE user_id = 'clara'"),
     change("DeletePerson", PEOPLE),
+    change("Disconnect", "SELECT COUNT(*) FROM tenant_links"),
+    change("DeleteTenant", "SELECT COUNT(*) FROM tenants WHERE deleting_at IS NULL"),
 ];
 
 /// Makes one change, for the actor `root`.
@@ -102,6 +110,33 @@ async fn make(client: &Client, action: &str, notification: &str) -> Result<(), S
             call!(pin_identity, PinIdentityRequest { user_id, slack_user_id })
         }
         "ClearIdentity" => call!(clear_identity, ClearIdentityRequest { user_id }),
+        "PinIdentities" => {
+            let slack_user_id = "U0DEMOBEN".to_owned();
+            let pins = vec![pb::IdentityPin { user_id, slack_user_id }];
+            call!(pin_identities, PinIdentitiesRequest { pins })
+        }
+        "CreateIdentityLink" => call!(create_identity_link, CreateIdentityLinkRequest { user_id }),
+        "MergePeople" => {
+            let into_user_id = "clara".to_owned();
+            call!(merge_people, MergePeopleRequest { user_id, into_user_id })
+        }
+        "RenamePerson" => {
+            let (user_id, new_user_id) = ("clara".to_owned(), "ben".to_owned());
+            call!(rename_person, RenamePersonRequest { user_id, new_user_id })
+        }
+        "SetSlackApp" => {
+            let (app_id, client_id) = ("A0OWN".to_owned(), "1.2".to_owned());
+            let (client_secret, signing_secret) = ("one".to_owned(), "two".to_owned());
+            call!(
+                set_slack_app,
+                SetSlackAppRequest { app_id, client_id, client_secret, signing_secret }
+            )
+        }
+        "DeleteSlackApp" => call!(delete_slack_app, DeleteSlackAppRequest {}),
+        "Disconnect" => call!(disconnect, DisconnectRequest {}),
+        "DeleteTenant" => {
+            client.delete_tenant(pb::DeleteTenantRequest { tenant_id }).await.map(drop)
+        }
         "RefreshDirectory" => call!(refresh_directory, RefreshDirectoryRequest {}),
         "ReplayDeliveries" => {
             let request_id = uuid::Uuid::now_v7().to_string();

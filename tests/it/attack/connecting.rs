@@ -242,7 +242,7 @@ async fn only_a_caller_for_all_tenants_lets_a_tenant_in_by_the_link() {
         let shared = |tenant: &str| pb::BeginConnectRequest {
             tenant_id: tenant.into(),
             allow_shared_workspace: true,
-            actor: None,
+            ..pb::BeginConnectRequest::default()
         };
         let both = world.client(0, Some("both")).await;
         let refused = both.begin_connect_as(shared(SECOND)).await.unwrap_err();
@@ -324,7 +324,7 @@ async fn a_link_for_more_scopes_connects_no_other_workspace() {
             let back = approved(&mut browser, &link).await;
             let page = browser.open(&back).await.unwrap();
             assert_eq!(page.status, 409, "{}", page.html);
-            assert!(page.html.contains("not the connected workspace"), "{}", page.html);
+            assert!(page.html.contains("not the right workspace"), "{}", page.html);
             let kept = workspace_of(world, TENANT).await.unwrap();
             assert_eq!((kept.team_id.as_str(), kept.scopes.len()), ("T0OTHER", 1));
             let request = pb::ListAuditRequest {

@@ -24,7 +24,7 @@ pub(super) const ATTACKER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
 pub(super) const OTHERS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 /// The first bytes of an HTTP/2 client: the preface, and empty settings.
-const GREETING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+pub(super) const GREETING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 pub(super) const HALF_HEADERS: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: herald\r\nX-Slow: ";
 
 fn settings(more: &[&str]) -> Vec<String> {
@@ -43,7 +43,7 @@ pub(super) async fn connection(from: Ipv4Addr, to: SocketAddr, says: &[u8]) -> T
 }
 
 /// Waits until the connection ends.
-async fn ended(stream: &mut TcpStream) {
+pub(super) async fn ended(stream: &mut TcpStream) {
     let mut rest = Vec::new();
     let end = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await;
     // Closed or reset: either way it has ended.

@@ -294,7 +294,7 @@ async fn join_another_tenant(herald: &Herald) {
     let begin = pb::BeginConnectRequest {
         tenant_id: tenant_id.clone(),
         allow_shared_workspace: true,
-        actor: None,
+        ..pb::BeginConnectRequest::default()
     };
     let link = admin.begin_connect(begin).await.unwrap().into_inner().authorize_url;
     let page = browser::decide(&Url::parse(&link).unwrap(), Decision::Allow).await.unwrap();

@@ -16,6 +16,7 @@ mod edge;
 mod expressions;
 mod forgetting;
 mod health;
+mod http2;
 mod keys;
 mod lasting;
 mod memory;

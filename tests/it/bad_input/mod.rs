@@ -81,12 +81,14 @@ pub(super) fn assert_reason(what: &str, status: &Status, reason: &str) {
 /// The number of rows of every table, as far as a refused call could change it.
 pub(super) struct Rows(DatabaseConnection, BTreeMap<String, i64>);
 
-const TABLES: [&str; 18] = [
+const TABLES: [&str; 23] = [
     "tenants",
     "event_types",
     "previews",
     "templates",
     "template_versions",
+    "slack_app_paths",
+    "slack_apps",
     "tenant_links",
     "connect_attempts",
     "people",
@@ -100,6 +102,9 @@ const TABLES: [&str; 18] = [
     "replays",
     "channels",
     "channel_members",
+    "identity_links",
+    "workspace_erasures",
+    "erased_tenants",
 ];
 
 impl Rows {

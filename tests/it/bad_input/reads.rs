@@ -234,7 +234,7 @@ const WATCHED: &[(&str, &str, &[Problem])] = &[
 /// Tenant, position, problems.
 #[rustfmt::skip]
 const FEEDS: &[(&str, Option<i64>, &[Problem])] = &[
-    ("", None, &[("tenant_id", EMPTY)]),
+    ("", Some(-1), &[("after_sequence", NEGATIVE)]),
     ("acme", Some(-1), &[("after_sequence", NEGATIVE)]),
     ("acme", Some(i64::MIN), &[("after_sequence", NEGATIVE)]),
     ("a/b", Some(-1), &[("tenant_id", SLASH), ("after_sequence", NEGATIVE)]),

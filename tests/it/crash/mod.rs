@@ -19,6 +19,7 @@ mod rolling;
 mod said;
 mod second;
 mod subjects;
+mod tokens;
 mod upgrade;
 mod upkeep;
 
@@ -47,6 +48,8 @@ pub(crate) struct Site {
     pub(crate) sandbox: Sandbox,
     store: Config,
     people: usize,
+    /// The length of one of Slack's seconds, in seconds.
+    scale: f64,
     /// Settings in addition to the usual ones.
     pub(crate) more: Vec<String>,
     /// Holds the SQLite file.
@@ -57,29 +60,34 @@ pub(crate) struct Site {
 async fn sites(people: usize) -> Vec<Site> {
     let mut sites = Vec::new();
     for (store, dir) in test_configs().await {
-        sites.push(Site::new(store, dir, people).await);
+        sites.push(Site::new(store, dir, people, SCALE).await);
     }
     sites
 }
 
 pub(crate) async fn site_on(postgres: bool, people: usize) -> Option<Site> {
+    site_at(postgres, people, SCALE).await
+}
+
+/// The same with another length of Slack's seconds.
+async fn site_at(postgres: bool, people: usize, scale: f64) -> Option<Site> {
     let mut configs = test_configs().await.into_iter();
     let (store, dir) = configs.find(|(store, _)| store.url.is_some() == postgres)?;
-    Some(Site::new(store, dir, people).await)
+    Some(Site::new(store, dir, people, scale).await)
 }
 
 impl Site {
-    async fn new(store: Config, dir: TempDir, people: usize) -> Self {
+    async fn new(store: Config, dir: TempDir, people: usize, scale: f64) -> Self {
         let sandbox = Sandbox::start(sandbox::Config {
             addr: ([127, 0, 0, 1], 0).into(),
             rate_limits: false,
-            time_scale: SCALE,
+            time_scale: scale,
             seed_members: (0..people).map(member).collect(),
             ..sandbox::Config::default()
         })
         .await
         .unwrap();
-        let site = Self { sandbox, store, people, more: Vec::new(), _dir: dir };
+        let site = Self { sandbox, store, people, scale, more: Vec::new(), _dir: dir };
         if site.is_postgres() {
             migrate(&site.settings());
         }
@@ -106,12 +114,13 @@ impl Site {
             "rpc.insecure=true".into(),
             "http.address=127.0.0.1:0".into(),
             format!("slack.base_url={}", self.sandbox.url()),
-            format!("slack.time_scale={SCALE}"),
+            format!("slack.time_scale={}", self.scale),
             format!("app.client_id={}", slack.client_id),
             format!("app.client_secret={}", slack.client_secret.expose()),
             format!("app.signing_secret={}", slack.signing_secret.expose()),
-            // 2 s: two busy cores must be able to renew it in time.
-            "delivery.lease_seconds=200".into(),
+            // At least 2 s: two busy cores must be able to renew it in time. At least twice as
+            // long as a request may take.
+            format!("delivery.lease_seconds={:.0}", (2.0 / self.scale).max(60.0)),
             // 10 minutes: the list is not read again within a test.
             "directory.refresh_seconds=60000".into(),
             "log.format=json".into(),
@@ -227,7 +236,8 @@ pub(crate) fn service(channel: Channel) -> HeraldServiceClient<Channel> {
 /// The number in a message's text.
 fn number_in(text: &str) -> Option<usize> {
     let (_, rest) = text.split_once("No ")?;
-    rest.get(..3)?.parse().ok()
+    let digits = rest.split(|character: char| !character.is_ascii_digit()).next()?;
+    digits.parse().ok()
 }
 
 /// The deliveries of a notification; the call is repeated while the database is down.

@@ -48,6 +48,7 @@ impl World {
             refresh_token: None,
             token_expires_at: None,
             installed_by: None,
+            app_path: String::new(),
         };
         let installation = connect_tenant(&self.store, &tenant, &new).await;
         (tenant, installation)

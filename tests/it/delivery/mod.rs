@@ -263,6 +263,7 @@ fn installed(sandbox: &Sandbox, scopes: &[&str]) -> NewInstallation {
         refresh_token: None,
         token_expires_at: None,
         installed_by: None,
+        app_path: String::new(),
     }
 }
 

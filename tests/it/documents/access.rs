@@ -18,7 +18,7 @@ fn the_page_is_the_table_that_decides() {
 
 fn page() -> String {
     let mut page = HEAD.to_owned();
-    for service in ["HeraldService", "AdminService", "ChannelService"] {
+    for service in ["HeraldService", "AdminService", "ChannelService", "WorkspaceService"] {
         write!(
             page,
             "\n### `{service}`\n\n\

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use herald::domain::limits;
+use herald::domain::slack_manifest::NAME_CHARS;
 
 use super::read;
 
@@ -12,10 +13,18 @@ use super::read;
 fn figures() -> BTreeMap<&'static str, String> {
     let bytes = |n: usize| format!("{} bytes", thousands(n));
     let rows = |n: u32| format!("1 to {}, default {}", thousands(n as usize), limits::DEFAULT_PAGE);
+    let operators_page = format!(
+        "1 to {}, default {}",
+        thousands(limits::OPERATORS_PAGE as usize),
+        limits::DEFAULT_OPERATORS_PAGE
+    );
     let days = |time: Duration| format!("{} days", time.as_secs() / 86_400);
     BTreeMap::from([
         ("tenant_id", bytes(limits::TENANT_ID_BYTES)),
         ("user_id", bytes(limits::USER_ID_BYTES)),
+        ("test_user_id", bytes(limits::USER_ID_BYTES)),
+        ("new_user_id", bytes(limits::USER_ID_BYTES)),
+        ("into_user_id", bytes(limits::USER_ID_BYTES)),
         ("request_id", bytes(limits::REQUEST_ID_BYTES)),
         ("event_type", bytes(limits::EVENT_TYPE_BYTES)),
         ("content_id", bytes(limits::CONTENT_ID_BYTES)),
@@ -23,6 +32,7 @@ fn figures() -> BTreeMap<&'static str, String> {
         ("slack_user_id", bytes(limits::SLACK_ID_BYTES)),
         ("recipients", format!("1 to {}", thousands(limits::RECIPIENTS))),
         ("people", format!("1 to {}", thousands(limits::PEOPLE_PER_CALL))),
+        ("pins", format!("1 to {}", thousands(limits::PINS_PER_CALL))),
         ("email", bytes(limits::SHORT_TEXT_BYTES)),
         ("display_name", bytes(limits::SHORT_TEXT_BYTES)),
         ("roles", format!("at most {}, each 1 to {}", limits::ROLES, bytes(limits::ROLE_BYTES))),
@@ -55,6 +65,14 @@ fn figures() -> BTreeMap<&'static str, String> {
         ("attributes", format!("{} KiB", limits::PERSON_BYTES / 1024)),
         ("data", format!("{} KiB", limits::DATA_BYTES / 1024)),
         ("link", bytes(limits::URL_BYTES)),
+        ("return_url", bytes(limits::URL_BYTES)),
+        ("expected_team_id", bytes(limits::TEAM_ID_BYTES)),
+        ("app_id", bytes(limits::SLACK_ID_BYTES)),
+        ("client_id", bytes(limits::CLIENT_ID_BYTES)),
+        ("client_secret", bytes(limits::SLACK_SECRET_BYTES)),
+        ("signing_secret", bytes(limits::SLACK_SECRET_BYTES)),
+        ("keep_previous", days(limits::MAX_KEEP_PREVIOUS)),
+        ("valid_for", days(limits::MAX_IDENTITY_LINK)),
         ("expires_in", days(limits::MAX_EXPIRY)),
         ("decide_within", format!("0 to {} seconds", limits::DECIDE_WITHIN.as_secs())),
         ("permissions", format!("at most {}", limits::PERMISSIONS)),
@@ -77,6 +95,8 @@ fn figures() -> BTreeMap<&'static str, String> {
         ("SimulateMappingRequest.page_size", rows(limits::PEOPLE_PAGE)),
         ("GetMatchCoverageRequest.page_size", rows(limits::PEOPLE_PAGE)),
         ("ListApiKeysRequest.page_size", rows(limits::API_KEYS_PAGE)),
+        ("ListTenantsRequest.page_size", operators_page.clone()),
+        ("ListWorkspacesRequest.page_size", operators_page),
         ("ListEventTypesRequest.page_size", rows(limits::EVENT_TYPES_PAGE)),
         ("ListTemplatesRequest.page_size", rows(limits::TEMPLATES_PAGE)),
         ("Template.locale", bytes(limits::LOCALE_BYTES)),
@@ -121,7 +141,12 @@ fn figures() -> BTreeMap<&'static str, String> {
             ),
         ),
         ("CreateApiKeyRequest.expires_in", days(limits::API_KEY_LIFE)),
+        ("CreateSlackAppManifestRequest.name", format!("{NAME_CHARS} characters")),
+        ("configuration_token", bytes(limits::CONFIGURATION_TOKEN_BYTES)),
         // Kinds of values instead of amounts.
+        ("features", "The codes of the features".into()),
+        ("lacks_feature", "by its code".into()),
+        ("token_older_than", "0 or more".into()),
         ("EventType.recipients", "Output only".into()),
         ("EventType.any_of", "Output only".into()),
         ("EventType.button", "Output only".into()),
@@ -204,7 +229,7 @@ impl Field {
 /// All messages and their fields, of every proto.
 fn messages() -> BTreeMap<String, Vec<Field>> {
     let mut messages = BTreeMap::<String, Vec<Field>>::new();
-    for file in ["types", "herald", "admin", "templates", "channels", "errors"] {
+    for file in ["types", "herald", "admin", "templates", "channels", "errors", "workspaces"] {
         // For each open brace, the message that its fields belong to.
         let mut open: Vec<Option<String>> = Vec::new();
         let mut comment = String::new();

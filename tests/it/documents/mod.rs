@@ -1,11 +1,12 @@
 //! Documents are compared with the code: a stale one fails.
 //!
 //! `docs/settings.md` is generated from the doc comments of the settings themselves,
-//! `docs/access.md` from the table of rights. To regenerate them: `HERALD_WRITE_DOCS=1 cargo test
-//! --test it documents`.
+//! `docs/access.md` from the table of rights, `docs/features.md` from the table of features. To
+//! regenerate them: `HERALD_WRITE_DOCS=1 cargo test --test it documents`.
 
 mod access;
 mod blocks;
+mod features;
 mod invariants;
 mod limits;
 mod links;

@@ -25,7 +25,7 @@ fn address(world: &World, replica: usize) -> url::Url {
 }
 
 /// From now on the sandbox sends its events to the first replica.
-fn listen(world: &World) {
+pub(crate) fn listen(world: &World) {
     world.sandbox.send_events_to(address(world, 0));
 }
 
@@ -46,7 +46,7 @@ fn envelope(id: &str, inner: Value) -> Value {
 }
 
 /// A member event. A member with an address gets `told` merged into it.
-fn about(id: &str, updated: i64, name: &str) -> Value {
+pub(crate) fn about(id: &str, updated: i64, name: &str) -> Value {
     json!({
         "type": "user_change", "event_ts": format!("{}.000100", now()),
         "user": { "id": id, "updated": updated, "name": name,
@@ -92,7 +92,7 @@ async fn knock(world: &World, replica: usize, body: &Value) -> reqwest::Response
 }
 
 /// Posts an event that must be acknowledged.
-async fn tell(world: &World, id: &str, inner: Value) {
+pub(crate) async fn tell(world: &World, id: &str, inner: Value) {
     let answer = knock(world, 0, &envelope(id, inner)).await;
     assert_eq!(answer.status(), StatusCode::OK);
 }

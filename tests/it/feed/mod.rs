@@ -1,5 +1,6 @@
 //! The feed of delivery changes, at the store: gap-free and in order on every database.
 
+mod all;
 mod channels;
 mod frozen;
 mod wakes;

@@ -99,48 +99,6 @@ async fn an_approval_leaves_the_attempt_waiting_and_connecting_again_completes_i
         .await;
 }
 
-/// Its tokens expire after twelve hours, so the connection must not appear to work.
-#[tokio::test]
-async fn an_app_with_token_rotation_is_refused_with_the_reason() {
-    fresh()
-        .run(async |world| {
-            world.sandbox.configure(|options| options.token_rotation = true);
-            let page = world.connect(TENANT).await;
-            assert_eq!(page.status, 422, "{}", page.html);
-            assert!(page.html.contains("Token rotation is turned on"), "{}", page.html);
-            let overview = world.client.workspace(TENANT).await.unwrap();
-            assert!(overview.workspace.is_none());
-            let attempt = overview.connect_attempt.unwrap();
-            assert_eq!(attempt.state(), ConnectState::Failed);
-            assert!(attempt.sentence.contains("token rotation"), "{}", attempt.sentence);
-
-            world.sandbox.configure(|options| options.token_rotation = false);
-            assert_eq!(world.connect(TENANT).await.status, 200);
-        })
-        .await;
-}
-
-/// Its member list would never be read.
-#[tokio::test]
-async fn an_install_for_a_whole_organisation_is_refused_with_the_reason() {
-    fresh()
-        .run(async |world| {
-            world.sandbox.configure(|options| options.org_wide = true);
-            let page = world.connect(TENANT).await;
-            assert_eq!(page.status, 422, "{}", page.html);
-            assert!(page.html.contains("whole Enterprise organisation"), "{}", page.html);
-            let overview = world.client.workspace(TENANT).await.unwrap();
-            assert!(overview.workspace.is_none());
-            let attempt = overview.connect_attempt.unwrap();
-            assert_eq!(attempt.state(), ConnectState::Failed);
-            assert!(attempt.sentence.contains("organisation"), "{}", attempt.sentence);
-
-            world.sandbox.configure(|options| options.org_wide = false);
-            assert_eq!(world.connect(TENANT).await.status, 200);
-        })
-        .await;
-}
-
 /// Slack did answer; a report that it did not would send people looking in the wrong place.
 #[tokio::test]
 async fn an_answer_that_comes_too_late_is_reported_as_late() {

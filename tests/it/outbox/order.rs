@@ -6,7 +6,8 @@ use herald::domain::delivery::State;
 use herald::domain::ids::{DeliveryId, TenantId, UserId};
 use herald::domain::reason::NoMatch;
 use herald::store::{
-    Accept, End, NewDelivery, NotificationTerms, ResolveOutcome, Resolving, Store, Target,
+    Accept, End, NewDelivery, NotificationTerms, RenameOutcome, ResolveOutcome, Resolving, Store,
+    Succession, Target,
 };
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement};
 
@@ -125,6 +126,26 @@ async fn none_joins_a_lane_ahead_of_another_of_its_person() {
             .await
             .unwrap();
         assert_eq!(in_lane(&raw, "U1").await, [first.to_string(), second.to_string()]);
+    }
+}
+
+/// Red without `AGAIN` in `store/ends/succession.rs`.
+#[tokio::test]
+async fn what_is_resolving_goes_to_the_new_id_of_its_person_and_is_looked_at_again() {
+    for store in test_stores().await {
+        let one = accept(&store, to(&[("ada", Target::Resolving)])).await;
+        let stale = store.waiting().claim_resolving(10, LEASE).await.unwrap().remove(0);
+        let (tenant, from, new) = (tenant(), user("ada"), user("a-1"));
+        let rename = |answer: &[u8], _: &UserId, _: &UserId| answer.to_vec();
+        let of = Succession { tenant: &tenant, from: &from, to: &new, rename };
+        let renamed = store.ends().rename_person(&of).await.unwrap();
+        assert_eq!(renamed, RenameOutcome::Renamed(1));
+        assert!(resolves(&store, "a-1").await && !resolves(&store, "ada").await);
+        // Its worker has read the record of the old id.
+        let late = store.waiting().settle_resolving(stale.token, one, &found("U1"), None).await;
+        assert_eq!(late.unwrap(), None);
+        let again = store.waiting().claim_resolving(10, LEASE).await.unwrap().remove(0);
+        assert_eq!((again.delivery, again.user.as_ref()), (one, Some(&new)));
     }
 }
 

@@ -117,6 +117,7 @@ pub(super) async fn workspace(store: &Store, who: &TenantId, team: &str) -> Inst
         refresh_token: None,
         token_expires_at: None,
         installed_by: None,
+        app_path: String::new(),
     };
     let id = connect_tenant(store, who, &new).await;
     read(store, id).await;

@@ -7,8 +7,8 @@ use herald::domain::ids::{EventType, InstallationId, TenantId};
 use herald::domain::secret::Secret;
 use herald::domain::settings::Settings;
 use herald::store::{
-    ConnectCompletion, ConnectGrant, ConnectOutcome, ConnectStatus, Error, InstallationState,
-    NewInstallation, Store, TakenConnect,
+    ConnectCompletion, ConnectGrant, ConnectOutcome, ConnectStatus, ConnectTerms, Error,
+    InstallationState, NewInstallation, Store, TakenConnect,
 };
 
 use crate::support::store::{connect_tenant, test_stores};
@@ -21,7 +21,7 @@ fn tenant(name: &str) -> TenantId {
     TenantId::parse(name).unwrap()
 }
 
-fn installation(team: &str, token: &str) -> NewInstallation {
+pub(super) fn installation(team: &str, token: &str) -> NewInstallation {
     NewInstallation {
         app_id: "A1".into(),
         enterprise_id: None,
@@ -35,6 +35,7 @@ fn installation(team: &str, token: &str) -> NewInstallation {
         refresh_token: None,
         token_expires_at: None,
         installed_by: None,
+        app_path: String::new(),
     }
 }
 
@@ -207,11 +208,19 @@ async fn a_state_is_taken_once() {
         store.tenancy().ensure_tenant(&acme).await.unwrap();
         assert_eq!(store.tenancy().latest_connect(&acme).await.unwrap(), None);
         let minute = Duration::from_secs(60);
-        let (allowed, asked) =
-            (Allowed::Anything, ["chat:write", "channels:manage"].map(str::to_owned));
+        let terms = ConnectTerms {
+            allowed: Allowed::Anything,
+            scopes: ["chat:write", "channels:manage"].map(str::to_owned).to_vec(),
+            return_url: Some("https://platform.example.com/settings".into()),
+            expected_team: Some("T012AB3CD".into()),
+            app_path: "AAECAwQFBgcICQoLDA0ODw".into(),
+        };
         let tenancy = store.tenancy();
-        let begun = tenancy.begin_connect(&acme, "state-1", CALLBACK, minute, allowed, &asked);
-        begun.await.unwrap();
+        tenancy.begin_connect(&acme, "state-1", CALLBACK, minute, &terms).await.unwrap();
+        let looked = tenancy.look_at_connect("state-1").await.unwrap();
+        let TakenConnect::Taken(begun) = looked else { panic!("it waits: {looked:?}") };
+        assert!(!begun.opened);
+        tenancy.note_opened("state-1").await.unwrap();
         let status = store.tenancy().latest_connect(&acme).await.unwrap().unwrap().status;
         assert_eq!(status, ConnectStatus::AwaitingCallback);
 
@@ -224,13 +233,14 @@ async fn a_state_is_taken_once() {
         let mut taken = 0;
         for task in tasks {
             match task.await.unwrap() {
-                TakenConnect::Taken { tenant, redirect_uri, allowed, scopes } => {
-                    assert_eq!((&tenant, redirect_uri.as_str()), (&acme, CALLBACK));
-                    assert_eq!(scopes, asked);
-                    assert_eq!(allowed, Allowed::Anything);
+                TakenConnect::Taken(begun) => {
+                    assert_eq!((&begun.tenant, &*begun.redirect_uri), (&acme, CALLBACK));
+                    assert_eq!(begun.terms, terms);
+                    assert!(begun.opened);
                     taken += 1;
                 }
-                other => assert_eq!(other, TakenConnect::AlreadyUsed),
+                TakenConnect::AlreadyUsed(begun) => assert_eq!(begun.terms, terms),
+                other => panic!("it was begun: {other:?}"),
             }
         }
         assert_eq!(taken, 1);
@@ -252,20 +262,22 @@ async fn attempts_expire_and_fail_with_a_sentence() {
         let none = Duration::ZERO;
         store
             .tenancy()
-            .begin_connect(&acme, "old", CALLBACK, none, Allowed::Nothing, &[])
+            .begin_connect(&acme, "old", CALLBACK, none, &ConnectTerms::default())
             .await
             .unwrap();
-        assert_eq!(store.tenancy().take_connect("old").await.unwrap(), TakenConnect::Expired);
+        let late = store.tenancy().take_connect("old").await.unwrap();
+        assert!(matches!(late, TakenConnect::Expired(_)), "{late:?}");
         let status = store.tenancy().latest_connect(&acme).await.unwrap().unwrap().status;
         assert_eq!(status, ConnectStatus::Expired);
 
         let minute = Duration::from_secs(60);
         store
             .tenancy()
-            .begin_connect(&acme, "new", CALLBACK, minute, Allowed::Nothing, &[])
+            .begin_connect(&acme, "new", CALLBACK, minute, &ConnectTerms::default())
             .await
             .unwrap();
-        let failed = ConnectOutcome::Failed("Slack refused the code.".into());
+        let (reason, sentence) = ("invalid_code".into(), "Slack refused the code.".into());
+        let failed = ConnectOutcome::Failed { reason, sentence };
         store.tenancy().finish_connect("new", &failed).await.unwrap();
         let latest = store.tenancy().latest_connect(&acme).await.unwrap().unwrap();
         assert_eq!(latest.status, ConnectStatus::Failed);

@@ -36,6 +36,7 @@ fn installation() -> NewInstallation {
         refresh_token: None,
         token_expires_at: None,
         installed_by: None,
+        app_path: String::new(),
     }
 }
 
@@ -284,21 +285,26 @@ async fn due_are_those_in_use_alive_and_not_being_crawled() {
     for store in test_stores().await {
         let acme = TenantId::parse("acme").unwrap();
         let due = async || store.member_lists().due_refreshes(10).await.unwrap();
+        let booked = async || store.member_lists().booked_refreshes(10).await.unwrap();
         let before = NewInstallation { team_id: Some("T2".into()), ..installation() };
         let before = connect_tenant(&store, &acme, &before).await;
         assert_eq!(due().await, [before]);
+        assert!(booked().await.is_empty(), "it was never booked");
+        store.member_lists().request_refresh(before).await.unwrap();
+        assert_eq!(booked().await, [before]);
         let id = connect_tenant(&store, &acme, &installation()).await;
         assert_eq!(due().await, [id], "no tenant uses the other");
+        assert!(booked().await.is_empty(), "no tenant uses it");
         let lease = store.member_lists().acquire_crawl(id, "a", LONG).await.unwrap().unwrap();
-        assert!(due().await.is_empty(), "being crawled");
+        assert!(due().await.is_empty() && booked().await.is_empty(), "being crawled");
         store
             .member_lists()
             .fail_crawl(&lease, "x", Duration::ZERO, Resume::Checkpoint)
             .await
             .unwrap();
-        assert_eq!(due().await, [id]);
+        assert_eq!((due().await, booked().await), (vec![id], vec![id]));
         store.tenancy().mark_installation_dead(id, 1, "token_revoked").await.unwrap();
-        assert!(due().await.is_empty(), "dead");
+        assert!(due().await.is_empty() && booked().await.is_empty(), "dead");
     }
 }
 

@@ -42,6 +42,7 @@ async fn workspace(store: &Store) -> InstallationId {
         refresh_token: None,
         token_expires_at: None,
         installed_by: None,
+        app_path: String::new(),
     };
     let id = connect_tenant(store, &TenantId::parse("acme").unwrap(), &new).await;
     read(store, id).await;
@@ -63,6 +64,9 @@ async fn a_pass_that_was_taken_over_changes_nothing() {
     for store in test_stores().await {
         let id = workspace(&store).await;
         assert_eq!(store.custom_fields().due(16).await.unwrap(), [id]);
+        assert_eq!(store.custom_fields().booked(16).await.unwrap(), [], "never checked");
+        store.custom_fields().request(id).await.unwrap();
+        assert_eq!(store.custom_fields().booked(16).await.unwrap(), [id]);
         let old = store.custom_fields().acquire(id, Duration::ZERO).await.unwrap().unwrap();
         assert!(
             store
@@ -75,6 +79,7 @@ async fn a_pass_that_was_taken_over_changes_nothing() {
         assert!(new.unpublished, "the pass before left fields to publish");
         assert!(store.custom_fields().acquire(id, LONG).await.unwrap().is_none(), "one holder");
         assert_eq!(store.custom_fields().due(16).await.unwrap(), []);
+        assert_eq!(store.custom_fields().booked(16).await.unwrap(), []);
 
         let late = fields("U2", r#"{"late":1}"#);
         assert!(!store.custom_fields().save(&old, &late, None, LONG).await.unwrap());
@@ -110,6 +115,7 @@ async fn a_pass_that_was_taken_over_changes_nothing() {
         );
         read(&store, id).await;
         assert_eq!(store.custom_fields().due(16).await.unwrap(), [id], "it moved");
+        assert_eq!(store.custom_fields().booked(16).await.unwrap(), [id], "it moved");
         let next = store.custom_fields().acquire(id, LONG).await.unwrap().unwrap();
         assert!(!next.unpublished);
     }

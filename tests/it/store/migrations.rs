@@ -41,11 +41,13 @@ INSERT INTO delivery_changes (sequence, tenant, delivery, notification, user_id,
     state, at, sequenced_at)
     SELECT n, 'acme', 'd' || n, 'n' || n, 'p' || n % 1000, 'task.assigned', 'pending', 1, 1
     FROM generate_series(1, {rows}) n;
+INSERT INTO people (tenant, user_id, record, slack_user_id, installation, updated_at)
+    SELECT 'acme', 'p' || n, '', 'U' || n, 'one', 1 FROM generate_series(1, {rows}) n;
 ALTER TABLE deliveries ENABLE TRIGGER USER;
 ";
 
 /// The previous release's writes during the migration; `{n}` grows.
-const WRITES: [&str; 6] = [
+const WRITES: [&str; 7] = [
     "UPDATE lanes SET claimed_at = claimed_at + 1 WHERE installation = 'one' AND lane = 'U{n}'",
     "INSERT INTO lanes (installation, lane) VALUES ('two', 'U{n}') ON CONFLICT DO NOTHING",
     "UPDATE deliveries SET updated_at = updated_at + 1 WHERE id = 'd{n}'",
@@ -55,6 +57,7 @@ const WRITES: [&str; 6] = [
         2, 0, 'normal', 'task.assigned', 1, 1)",
     "UPDATE notifications SET expires_at = expires_at + 1 WHERE id = 'n{n}'",
     "UPDATE delivery_changes SET at = at + 1 WHERE tenant = 'acme' AND sequence = {n}",
+    "UPDATE people SET updated_at = updated_at + 1 WHERE tenant = 'acme' AND user_id = 'p{n}'",
 ];
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,6 +9,8 @@ mod directory;
 mod events;
 mod fields;
 mod foundation;
+mod identity_links;
 mod many_channels;
 mod migrations;
 mod people;
+mod tokens;

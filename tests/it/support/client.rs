@@ -8,6 +8,7 @@ use herald::domain::message::event;
 use herald::rpc::pb::admin_service_client::AdminServiceClient;
 use herald::rpc::pb::channel_service_client::ChannelServiceClient;
 use herald::rpc::pb::herald_service_client::HeraldServiceClient;
+use herald::rpc::pb::workspace_service_client::WorkspaceServiceClient;
 use herald::rpc::{pb, to_struct};
 use serde_json::{Map, Value};
 use tonic::service::Interceptor;
@@ -47,6 +48,7 @@ pub(crate) struct Client {
     herald: HeraldServiceClient<InterceptedService<Channel, Key>>,
     admin: AdminServiceClient<InterceptedService<Channel, Key>>,
     channels: ChannelServiceClient<InterceptedService<Channel, Key>>,
+    workspaces: WorkspaceServiceClient<InterceptedService<Channel, Key>>,
     key: Key,
     books: Arc<Mutex<Books>>,
 }
@@ -87,7 +89,8 @@ impl Client {
         Self {
             herald: HeraldServiceClient::with_interceptor(channel.clone(), key.clone()),
             admin: AdminServiceClient::with_interceptor(channel.clone(), key.clone()),
-            channels: ChannelServiceClient::with_interceptor(channel, key.clone()),
+            channels: ChannelServiceClient::with_interceptor(channel.clone(), key.clone()),
+            workspaces: WorkspaceServiceClient::with_interceptor(channel, key.clone()),
             key,
             books,
         }
@@ -105,6 +108,10 @@ impl Client {
         admin.list_people: ListPeopleRequest -> ListPeopleResponse;
         admin.delete_person: DeletePersonRequest -> DeletePersonResponse;
         admin.pin_identity: PinIdentityRequest -> PinIdentityResponse;
+        admin.create_identity_link: CreateIdentityLinkRequest -> CreateIdentityLinkResponse;
+        admin.pin_identities: PinIdentitiesRequest -> PinIdentitiesResponse;
+        admin.rename_person: RenamePersonRequest -> RenamePersonResponse;
+        admin.merge_people: MergePeopleRequest -> MergePeopleResponse;
         admin.clear_identity: ClearIdentityRequest -> ClearIdentityResponse;
         admin.refresh_directory: RefreshDirectoryRequest -> RefreshDirectoryResponse;
         admin.list_event_types: ListEventTypesRequest -> ListEventTypesResponse;
@@ -142,6 +149,15 @@ impl Client {
         channels.archive_channel: ArchiveChannelRequest -> ArchiveChannelResponse;
         channels.unarchive_channel: UnarchiveChannelRequest -> UnarchiveChannelResponse;
         channels.release_channel: ReleaseChannelRequest -> ReleaseChannelResponse;
+        workspaces.set_slack_app: SetSlackAppRequest -> SetSlackAppResponse;
+        workspaces.get_slack_app: GetSlackAppRequest -> GetSlackAppResponse;
+        workspaces.delete_slack_app: DeleteSlackAppRequest -> DeleteSlackAppResponse;
+        workspaces.create_slack_app_manifest:
+            CreateSlackAppManifestRequest -> CreateSlackAppManifestResponse;
+        workspaces.disconnect: DisconnectRequest -> DisconnectResponse;
+        workspaces.check_connection: CheckConnectionRequest -> CheckConnectionResponse;
+        workspaces.list_tenants: ListTenantsRequest -> ListTenantsResponse;
+        workspaces.list_workspaces: ListWorkspacesRequest -> ListWorkspacesResponse;
     }
 
     pub(crate) async fn notify(
@@ -152,6 +168,16 @@ impl Client {
         let tenant = request.get_ref().tenant_id.clone();
         let answer = self.herald.clone().notify(request).await?.into_inner();
         self.books.lock().unwrap().notified(&tenant, &answer);
+        Ok(answer)
+    }
+
+    pub(crate) async fn delete_tenant(
+        &self,
+        request: pb::DeleteTenantRequest,
+    ) -> Result<pb::DeleteTenantResponse, Status> {
+        let tenant = request.tenant_id.clone();
+        let answer = self.workspaces.clone().delete_tenant(request).await?.into_inner();
+        self.books.lock().unwrap().erased(&tenant);
         Ok(answer)
     }
 
@@ -196,6 +222,23 @@ impl Client {
         let tenant_id = tenant.into();
         let request = pb::WatchChannelsRequest { tenant_id, after_sequence, actor: None };
         Ok(self.channels.clone().watch_channels(request).await?.into_inner())
+    }
+
+    /// The states of the connection of one tenant.
+    pub(crate) async fn watch_workspace(
+        &self,
+        tenant: &str,
+    ) -> Result<tonic::Streaming<pb::WatchWorkspaceResponse>, Status> {
+        let request = pb::WatchWorkspaceRequest { tenant_id: tenant.into(), actor: None };
+        Ok(self.workspaces.clone().watch_workspace(request).await?.into_inner())
+    }
+
+    /// The states of all connections.
+    pub(crate) async fn watch_workspaces(
+        &self,
+    ) -> Result<tonic::Streaming<pb::WatchWorkspacesResponse>, Status> {
+        let request = pb::WatchWorkspacesRequest {};
+        Ok(self.workspaces.clone().watch_workspaces(request).await?.into_inner())
     }
 
     /// The changes of all deliveries after a number; `None` means from now on.
@@ -258,7 +301,11 @@ impl Client {
         // If allowed: tests of other subjects share one workspace.
         let allow_shared_workspace = self.key.bearer.is_none();
         let tenant_id = tenant.into();
-        let request = pb::BeginConnectRequest { tenant_id, allow_shared_workspace, actor: None };
+        let request = pb::BeginConnectRequest {
+            tenant_id,
+            allow_shared_workspace,
+            ..pb::BeginConnectRequest::default()
+        };
         Ok(self.admin.clone().begin_connect(request).await?.into_inner())
     }
 

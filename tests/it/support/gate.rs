@@ -1,6 +1,7 @@
 //! A gate in PostgreSQL. Certain statements wait at their first use of the clock, after they took
 //! their snapshot, until it opens: they do not see commits made meanwhile, unless they read a row
-//! again. Or certain transactions wait at their commit. PostgreSQL only.
+//! again. Or certain transactions wait at their commit, or certain updates before they are made.
+//! PostgreSQL only.
 
 use sea_orm::{
     ConnectionTrait as _, DatabaseConnection, DatabaseTransaction, TransactionTrait as _,
@@ -55,7 +56,23 @@ impl Gate {
         Self::close(&raw).await
     }
 
-    async fn close(raw: &DatabaseConnection) -> Self {
+    /// From now on, while a gate is shut ([`Gate::close`]), updates of this table's rows wait at it
+    /// if the condition holds.
+    pub(crate) async fn guard(raw: &DatabaseConnection, table: &str, condition: &str) {
+        let trigger = format!(
+            "CREATE FUNCTION wait_at_update() RETURNS trigger LANGUAGE plpgsql
+                SET lock_timeout = 0 AS $$ BEGIN
+                PERFORM pg_advisory_xact_lock_shared({NUMBER});
+                RETURN NEW;
+            END $$;
+            CREATE TRIGGER gate BEFORE UPDATE ON {table}
+                FOR EACH ROW WHEN ({condition}) EXECUTE FUNCTION wait_at_update()"
+        );
+        raw.execute_unprepared(&trigger).await.unwrap();
+    }
+
+    /// Shuts the gate of [`Gate::guard`].
+    pub(crate) async fn close(raw: &DatabaseConnection) -> Self {
         let shut = raw.begin().await.unwrap();
         let lock = format!("SELECT pg_advisory_xact_lock({NUMBER})");
         shut.execute_unprepared(&lock).await.unwrap();

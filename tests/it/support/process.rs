@@ -118,6 +118,23 @@ impl Herald {
         self.child.id()
     }
 
+    /// Whether this is its end of a TCP connection over IPv4.
+    pub(crate) fn has_connection(&self, end: SocketAddr) -> bool {
+        let port = format!(":{:04X}", end.port());
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        // The second column is the local address, the tenth the socket's number.
+        let sockets: Vec<String> = table
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>())
+            .filter(|columns| columns.len() > 9 && columns[1].ends_with(&port))
+            .map(|columns| format!("socket:[{}]", columns[9]))
+            .collect();
+        let files = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap();
+        // A file that is closed meanwhile is gone.
+        let mut links = files.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
+        links.any(|link| sockets.iter().any(|socket| link.to_str() == Some(socket.as_str())))
+    }
+
     /// SIGKILL.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();

@@ -55,7 +55,7 @@ pub(super) fn lines(text: &str) -> String {
 }
 
 /// For mrkdwn.
-pub(super) fn mrkdwn(text: &str) -> String {
+pub(in crate::domain::message) fn mrkdwn(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -69,7 +69,7 @@ pub(super) fn mrkdwn(text: &str) -> String {
 }
 
 /// For plain_text and for strings outside text objects.
-pub(super) fn plain(text: &str) -> String {
+pub(in crate::domain::message) fn plain(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('<') {

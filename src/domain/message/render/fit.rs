@@ -123,7 +123,7 @@ fn named(marked: &str, limit: usize, markup: bool) -> Option<String> {
 /// The beginning of `text` and "…", together at most `max` units (at least 1). Ends after a word
 /// if that drops at most [`WORD`] units. Never cuts within an entity (`&amp;`), a character with
 /// its combining marks, a placeholder of a mention or, with `markup`, a `<...>` token.
-pub(super) fn cut(text: &str, max: usize, markup: bool) -> String {
+pub(in crate::domain::message) fn cut(text: &str, max: usize, markup: bool) -> String {
     if units(text) <= max {
         return text.to_owned();
     }

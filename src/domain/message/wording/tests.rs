@@ -95,6 +95,13 @@ fn every_language_has_all_strings() {
         let all = events.flat_map(|event| [&event.text, &event.headline, &event.button]);
         let all = all.chain(strings.details.values()).chain([&strings.open]);
         assert!(all.into_iter().all(|text| !text.trim().is_empty()), "{language:?}");
+        let HomeWords { types, .. } = &strings.home;
+        let types: Vec<&str> = types.keys().map(String::as_str).collect();
+        // People get no notices about channels.
+        let mut names: Vec<&str> = catalogue().iter().map(|built_in| built_in.name).collect();
+        names.retain(|name| *name != "channel.archiving");
+        names.sort_unstable();
+        assert_eq!(types, names, "{language:?}");
     }
 }
 

@@ -39,12 +39,14 @@ pub(super) fn revoke(call: &mut Call<'_>) -> Result<Value, Error> {
     let dry = call.args.flag("test");
     if !dry {
         let state = &mut *call.state;
+        let held = state.tokens.by_text.get(&call.token);
+        let place = held.map(|held| held.place.clone()).unwrap_or_default();
         state.tokens.kill(Some(&call.token), "token_revoked");
         state.event(json!({ "type": "tokens_revoked",
             "tokens": { "oauth": [], "bot": [state.app.bot_user_id] } }));
         // The bot leaves the workspace with its last token.
-        let bots = || state.tokens.by_text.values().filter(|held| held.user.is_none());
-        if bots().all(|held| held.dead.is_some()) {
+        if !state.tokens.is_installed(&place) {
+            state.tokens.refresh.retain(|_, kept| kept.place != place);
             state.event(json!({ "type": "app_uninstalled" }));
         }
     }

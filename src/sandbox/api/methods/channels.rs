@@ -63,7 +63,8 @@ fn check_name(call: &Call<'_>) -> Result<String, Error> {
     };
     names::check(name)?;
     let race = matches!(call.altered, Some(FaultKind::NameRace));
-    if !race && call.state.conversations.by_name(name).is_some() {
+    let state = &*call.state;
+    if !race && state.conversations.by_name(&state.team.id, name).is_some() {
         return Err("name_taken".into());
     }
     Ok(name.to_owned())

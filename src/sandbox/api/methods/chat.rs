@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::conversations::here;
 use crate::sandbox::api::call::Call;
 use crate::sandbox::blocks;
 use crate::sandbox::world::change::ChangeKind;
@@ -31,7 +32,7 @@ pub(super) fn post_message(call: &mut Call<'_>) -> Result<Value, Error> {
     }
     let thread = ts_arg(call.args.text("thread_ts"), "invalid_thread_ts")?;
     if call.state.options.rate_limits {
-        call.state.limits.channel(&conversation, call.now).map_err(Error::Limited)?;
+        call.state.limits_here().channel(&conversation, call.now).map_err(Error::Limited)?;
     }
     if content.text.chars().count() > CUT {
         content.text = content.text.chars().take(CUT).collect();
@@ -106,7 +107,7 @@ pub(super) fn delete(call: &mut Call<'_>) -> Result<Value, Error> {
 
 pub(super) fn get_permalink(call: &mut Call<'_>) -> Result<Value, Error> {
     let channel = call.args.required("channel")?;
-    let held = call.state.conversations.get(channel).ok_or("channel_not_found")?;
+    let held = here(call, channel).ok_or("channel_not_found")?;
     let ts = parse_ts(call.args.required("message_ts")?).ok_or("message_not_found")?;
     held.find(ts).ok_or("message_not_found")?;
     let plain = ts_text(ts).replace('.', "");
@@ -124,17 +125,18 @@ pub(super) fn target(call: &mut Call<'_>) -> Result<String, Error> {
         if directory::kind(&member) == "bot" {
             return Err("cannot_dm_bot".into());
         }
-        if !state.options.messages_tab {
+        if !state.has_messages_tab() {
             return Err("messages_tab_disabled".into());
         }
         return Ok(state.open_with(&[channel], call.now).0);
     }
-    let found = state.conversations.get(&channel).or_else(|| state.conversations.by_name(&channel));
-    let found = found.ok_or("channel_not_found")?;
+    let by_id = state.conversations.get(&channel).filter(|found| found.team == state.team.id);
+    let by_name = || state.conversations.by_name(&state.team.id, &channel);
+    let found = by_id.or_else(by_name).ok_or("channel_not_found")?;
     let member = found.members.contains(&state.app.bot_user_id);
     match found.kind {
         _ if !member && found.kind != Kind::Public => return Err("channel_not_found".into()),
-        Kind::Im if !state.options.messages_tab => return Err("messages_tab_disabled".into()),
+        Kind::Im if !state.has_messages_tab() => return Err("messages_tab_disabled".into()),
         _ if found.archived => return Err("is_archived".into()),
         Kind::Public if !member && !call.scopes.contains("chat:write.public") => {
             return Err("not_in_channel".into());
@@ -156,7 +158,7 @@ fn root(call: &Call<'_>, conversation: &str, thread: i64) -> Option<i64> {
 fn own(call: &Call<'_>, foreign: &'static str) -> Result<(String, i64), Error> {
     let channel = call.args.required("channel")?;
     let ts = parse_ts(call.args.required("ts")?).ok_or("message_not_found")?;
-    let held = call.state.conversations.get(channel).ok_or("channel_not_found")?;
+    let held = here(call, channel).ok_or("channel_not_found")?;
     if held.archived {
         return Err("is_archived".into());
     }

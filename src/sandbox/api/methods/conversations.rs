@@ -9,10 +9,14 @@ use crate::sandbox::world::directory;
 use crate::sandbox::world::error::Error;
 use crate::sandbox::world::scopes;
 
+/// The conversation with this id, if it is in the workspace of the call.
+pub(super) fn here<'a>(call: &'a Call<'_>, id: &str) -> Option<&'a Conversation> {
+    call.state.conversations.get(id).filter(|found| found.team == call.state.team.id)
+}
+
 /// The named conversation, if the bot can see it.
 pub(super) fn visible<'a>(call: &'a Call<'_>) -> Result<&'a Conversation, Error> {
-    let id = call.args.required("channel")?;
-    let found = call.state.conversations.get(id).ok_or("channel_not_found")?;
+    let found = here(call, call.args.required("channel")?).ok_or("channel_not_found")?;
     let member = found.members.contains(&call.state.app.bot_user_id);
     if !member && found.kind != Kind::Public {
         return Err("channel_not_found".into());
@@ -34,7 +38,7 @@ pub(super) fn open(call: &mut Call<'_>) -> Result<Value, Error> {
     people.sort();
     people.dedup();
     let (id, already) = if let Some(channel) = call.args.text("channel") {
-        let found = call.state.conversations.get(channel).ok_or("channel_not_found")?;
+        let found = here(call, channel).ok_or("channel_not_found")?;
         if !matches!(found.kind, Kind::Im | Kind::Mpim) {
             return Err("method_not_supported_for_channel_type".into());
         }
@@ -43,9 +47,7 @@ pub(super) fn open(call: &mut Call<'_>) -> Result<Value, Error> {
         let needed = if people.len() > 1 { "mpim:write" } else { "im:write" };
         scopes::check(&call.scopes, &[needed])?;
         check_people(call, &people)?;
-        if call.args.flag("prevent_creation")
-            && call.state.conversations.with_people(&people).is_none()
-        {
+        if call.args.flag("prevent_creation") && call.state.direct_with(&people).is_none() {
             return Err("channel_not_found".into());
         }
         call.state.open_with(&people, call.now)
@@ -157,7 +159,7 @@ fn listed(call: &Call<'_>, seen: impl Fn(&Conversation) -> bool) -> Result<Value
         None => 0,
     };
     let chosen = |c: &&Conversation| kinds.contains(&c.kind) && seen(c);
-    let mut all = call.state.conversations.iter().filter(chosen).skip(start);
+    let mut all = call.state.conversations.of(&call.state.team.id).filter(chosen).skip(start);
     // Archived ones are removed after the page is cut, as Slack does: pages may be short.
     let page: Vec<_> = all.by_ref().take(limit).collect();
     let more = all.next().is_some();

@@ -21,7 +21,10 @@ impl State {
         let mut status = self.dnd_of(user);
         directory::merge(&mut status, settings);
         self.dnd.insert(user.to_owned(), status.clone());
-        self.event(json!({ "type": "dnd_updated_user", "user": user, "dnd_status": status }));
+        self.for_installations(|state| {
+            let status = &status;
+            state.event(json!({ "type": "dnd_updated_user", "user": user, "dnd_status": status }));
+        });
     }
 }
 

@@ -130,7 +130,7 @@ fn ordinary_refusal(call: &Call<'_>, found: &Conversation, user: &str) -> Option
 
 /// Whether the person is in another channel that is in use: single-channel guests have only one.
 fn is_in_another(call: &Call<'_>, found: &Conversation, user: &str) -> bool {
-    call.state.conversations.iter().any(|channel| {
+    call.state.conversations.of(&found.team).any(|channel| {
         let counts = matches!(channel.kind, Kind::Public | Kind::Private) && !channel.archived;
         counts && channel.id != found.id && channel.members.contains(user)
     })

@@ -1,7 +1,6 @@
 //! The table of Web API methods, and the decision on one call.
 
 pub(super) mod auth;
-mod chat;
 mod conversations;
 mod dnd;
 mod manifests;
@@ -13,6 +12,8 @@ mod validate;
 mod views;
 
 mod channels;
+mod chat;
+
 mod ephemeral;
 
 mod invitations;
@@ -22,7 +23,7 @@ use serde_json::{Value, json};
 use super::call::Call;
 use super::sign_in::{oauth, openid};
 use crate::sandbox::world::error::Error;
-use crate::sandbox::world::limits::{Allowed, Tier};
+use crate::sandbox::world::limits::{Allowed, HistoryLimit, Tier};
 use crate::sandbox::world::scopes;
 
 /// The kind of caller that a method accepts.
@@ -186,6 +187,7 @@ pub(super) fn run(
         by @ (Caller::Bot | Person) => {
             token.ok_or("not_authed")?;
             call.scopes = call.state.tokens.check(&call.token, call.now)?;
+            org::enter(call)?;
             if call.state.tokens.user_of(&call.token).is_some() != (by == Person) {
                 return Err("not_allowed_token_type".into());
             }
@@ -195,19 +197,26 @@ pub(super) fn run(
             call.state.tokens.check_configuration(&call.token)?;
         }
     }
-    if call.state.options.rate_limits {
-        let allowed = Allowed {
-            history: call.state.options.history_limit,
-            posts_per_minute: call.state.options.posts_per_minute,
-        };
-        let counted = call.state.limits.method(method.name, method.tier, allowed, call.now);
-        counted.map_err(Error::Limited)?;
-    }
+    count(method, call)?;
     scopes::check(&call.scopes, method.scopes)?;
     if method.team {
         org::check_team(call)?;
     }
     (method.run)(call)
+}
+
+/// Counts the call against the limits of its app in its workspace.
+fn count(method: &'static Method, call: &mut Call<'_>) -> Result<(), Error> {
+    let options = &call.state.options;
+    let allowed =
+        Allowed { history: options.history_limit, posts_per_minute: options.posts_per_minute };
+    let history = matches!(method.name, "conversations.history" | "conversations.replies");
+    let slow_history = history && allowed.history == HistoryLimit::OnePerMinute15;
+    if !options.rate_limits && !slow_history {
+        return Ok(());
+    }
+    let counted = call.state.limits_here().method(method.name, method.tier, allowed, call.now);
+    counted.map_err(Error::Limited)
 }
 
 fn api_test(call: &mut Call<'_>) -> Result<Value, Error> {

@@ -58,13 +58,16 @@ impl State {
     }
 
     fn member_event(&mut self, kind: &str, id: &str) {
-        if !self.events_wanted {
+        if !self.events_wanted || self.apps.values().all(|app| app.events_url.is_none()) {
             return;
         }
         let Some(member) = self.directory.get(id) else { return };
-        let user = shown(member, &self.team, View { email: true, locale: true });
-        let cache = user["updated"].clone();
-        self.event(json!({ "type": kind, "user": user, "cache_ts": cache }));
+        // The workspaces share the list of members.
+        self.for_installations(|state| {
+            let user = shown(member.clone(), &state.team, View { email: true, locale: true });
+            let cache = user["updated"].clone();
+            state.event(json!({ "type": kind, "user": user, "cache_ts": cache }));
+        });
     }
 
     /// The name of this member in conversations: display name, or real name, or the id.

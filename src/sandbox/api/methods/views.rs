@@ -5,8 +5,32 @@ use serde_json::{Value, json};
 use crate::sandbox::api::call::Call;
 use crate::sandbox::blocks::{self, Surface};
 use crate::sandbox::world::error::Error;
+use crate::sandbox::world::state::State;
 
 const BYTES: usize = 250 * 1024;
+
+impl State {
+    /// The key of the App Home that the app published for this person in this workspace.
+    pub(in crate::sandbox) fn home_key(&self, user: &str) -> String {
+        format!("{}/{user}", self.here())
+    }
+
+    /// A person opens the Home tab; the app is notified. `None`: there is no such member or tab.
+    pub(in crate::sandbox) fn open_home(&mut self, user: &str, now: i64) -> Option<()> {
+        if !self.directory.contains(user) || !self.has_home_tab() {
+            return None;
+        }
+        let (channel, _) = self.open_with(&[user.to_owned()], now);
+        let mut opened = json!({ "type": "app_home_opened", "user": user, "channel": channel,
+            "tab": "home" });
+        // Only if there is one.
+        if let Some(view) = self.views.get(&self.home_key(user)) {
+            opened["view"] = view.clone();
+        }
+        self.event(opened);
+        Some(())
+    }
+}
 
 pub(super) fn publish(call: &mut Call<'_>) -> Result<Value, Error> {
     let user = call.args.required("user_id")?.to_owned();
@@ -14,7 +38,7 @@ pub(super) fn publish(call: &mut Call<'_>) -> Result<Value, Error> {
         Some(Ok(Value::Object(_))) => Ok(""),
         _ => Err(error),
     })?;
-    if !call.state.options.home_tab {
+    if !call.state.has_home_tab() {
         return Err("not_enabled".into());
     }
     if !call.state.directory.contains(&user) {
@@ -31,7 +55,8 @@ pub(super) fn publish(call: &mut Call<'_>) -> Result<Value, Error> {
     }
     blocks::check(&view["blocks"], Surface::Home)?;
     blocks::complete(&mut view["blocks"], call.now);
-    let held = call.state.views.get(&user);
+    let key = call.state.home_key(&user);
+    let held = call.state.views.get(&key);
     if let Some(hash) = call.args.text("hash")
         && held.is_some_and(|held| held["hash"] != hash)
     {
@@ -49,6 +74,6 @@ pub(super) fn publish(call: &mut Call<'_>) -> Result<Value, Error> {
     view["app_id"] = json!(state.app.id);
     view["bot_id"] = json!(state.app.bot_id);
     view["hash"] = json!(format!("{}.{:08x}", call.now / 1_000_000, state.counter));
-    state.views.insert(user, view.clone());
+    state.views.insert(key, view.clone());
     Ok(json!({ "view": view }))
 }

@@ -17,6 +17,9 @@ use crate::sandbox::world::scopes;
 use crate::sandbox::world::state::State;
 use crate::sandbox::world::workspace::Workspace;
 
+/// Most workspaces that are listed; of more, the person enters the id.
+const CHOICES: usize = 100;
+
 /// The checked parameters of the address.
 struct Ask {
     scopes: BTreeSet<String>,
@@ -42,14 +45,27 @@ pub(super) fn fields(bytes: &[u8]) -> Fields {
     url::form_urlencoded::parse(bytes).into_owned().collect()
 }
 
-fn check(state: &State, fields: &Fields) -> Result<Ask, Refused> {
-    if fields.get("client_id") != Some(&state.client_id) {
+/// Enters the app and the workspace that the address names. As in Slack, a workspace that the
+/// person is not in is ignored.
+pub(super) fn enter(state: &mut State, fields: &Fields) -> Result<(), Refused> {
+    let app = fields.get("client_id").and_then(|client_id| state.app_by_client(client_id));
+    let Some(app) = app else {
         return refuse("invalid_client_id", "There is no app with this client_id.");
+    };
+    state.app = app;
+    if let Some(team) = fields.get("team") {
+        state.enter_team(team);
     }
+    Ok(())
+}
+
+fn check(state: &mut State, fields: &Fields) -> Result<Ask, Refused> {
+    enter(state, fields)?;
     let scopes = scopes::parse(fields.get("scope").map_or("", String::as_str));
     if scopes.is_empty() {
         return refuse("invalid_scope", "The app asks for no scope.");
     }
+    let scopes = chosen(state, scopes, fields);
     if let Some(scope) = scopes.iter().find(|scope| !scopes::is_known(scope)) {
         return refuse("invalid_scope", format!("There is no bot scope {scope}."));
     }
@@ -57,6 +73,16 @@ fn check(state: &State, fields: &Fields) -> Result<Ask, Refused> {
     let (redirect, named) = redirect(state, fields)?;
     let asked = Asked { redirect_uri: named, challenge, sign_in: None };
     Ok(Ask { scopes, redirect, asked, state: fields.get("state").cloned() })
+}
+
+/// The scopes without the optional ones that the person refused on the page. If the form did not
+/// offer the choice, none was refused.
+fn chosen(state: &State, scopes: BTreeSet<String>, fields: &Fields) -> BTreeSet<String> {
+    if !fields.contains_key("choice") {
+        return scopes;
+    }
+    let taken = |scope: &String| fields.contains_key(&format!("optional {scope}"));
+    scopes.into_iter().filter(|scope| !state.is_optional(scope) || taken(scope)).collect()
 }
 
 /// The S256 challenge of PKCE. Other methods are refused: it is a guess that Slack refuses them
@@ -73,7 +99,7 @@ pub(super) fn challenge(fields: &Fields) -> Result<Option<String>, Refused> {
 /// The URL to which the person is sent back, and the one that the address named.
 pub(super) fn redirect(state: &State, fields: &Fields) -> Result<(Url, Option<String>), Refused> {
     let named = fields.get("redirect_uri").filter(|uri| !uri.is_empty()).cloned();
-    let registered = &state.redirect_urls;
+    let registered = &state.app.redirect_urls;
     let Some(target) = named.as_ref().or(registered.first()) else {
         return refuse("bad_redirect_uri", "No redirect_uri was given and none is registered.");
     };
@@ -110,7 +136,7 @@ pub(in crate::sandbox) async fn show(
 }
 
 /// `POST /oauth/v2/authorize`: `decision` is `allow`, `cancel` or, if an approval is needed,
-/// `request`.
+/// `request`; `team` is the workspace that the person chose.
 pub(in crate::sandbox) async fn decide(
     Shared(workspace): Shared<Arc<Workspace>>,
     RawQuery(query): RawQuery,
@@ -171,16 +197,18 @@ fn consent(state: &State, ask: &Ask, fields: &Fields) -> String {
          <b>{team}</b> Slack workspace</h1><h2>What will {app} be able to do?</h2><ul>",
         app.chars().next().unwrap_or('A')
     );
-    if state.options.org_wide {
+    if state.installs_org_wide() {
         body = body.replacen("Slack workspace</h1>", "Slack organization</h1>", 1);
     }
-    for scope in &ask.scopes {
+    for scope in ask.scopes.iter().filter(|scope| !state.is_optional(scope)) {
         write!(body, "<li><code>{}</code></li>", escape(scope)).unwrap_or_default();
     }
     body.push_str("</ul><form method=\"post\" action=\"/oauth/v2/authorize\">");
-    let kept = ["client_id", "scope", "user_scope", "redirect_uri", "state", "team"];
+    offer(&mut body, state, ask);
+    let kept = ["client_id", "scope", "user_scope", "redirect_uri", "state"];
     hide(&mut body, fields, &kept);
     hide(&mut body, fields, &["code_challenge", "code_challenge_method"]);
+    choose_team(&mut body, state);
     body.push_str(if state.needs_approval(ask.scopes.iter()) {
         "<p>This workspace requires an administrator's approval to install apps.</p>\
          <button name=\"decision\" value=\"request\" class=\"allow\">Request to install</button>"
@@ -190,6 +218,45 @@ fn consent(state: &State, ask: &Ask, fields: &Fields) -> String {
     });
     body.push_str("</form>");
     page(&format!("Install {app}"), &body)
+}
+
+/// Offers the optional scopes, all of them chosen.
+fn offer(body: &mut String, state: &State, ask: &Ask) {
+    let mut optional = ask.scopes.iter().filter(|scope| state.is_optional(scope)).peekable();
+    if optional.peek().is_none() {
+        return;
+    }
+    body.push_str("<h2>Optional</h2><input type=\"hidden\" name=\"choice\" value=\"1\">");
+    for scope in optional {
+        let scope = escape(scope);
+        write!(
+            body,
+            "<label><input type=\"checkbox\" name=\"optional {scope}\" value=\"1\" checked> \
+             <code>{scope}</code></label>"
+        )
+        .unwrap_or_default();
+    }
+}
+
+/// Lets the person choose the workspace if there are several.
+pub(super) fn choose_team(body: &mut String, state: &State) {
+    if state.teams.len() < 2 {
+        return;
+    }
+    body.push_str("<label>Workspace ");
+    if state.teams.len() > CHOICES {
+        write!(body, "<input name=\"team\" value=\"{}\">", escape(&state.team.id))
+            .unwrap_or_default();
+    } else {
+        body.push_str("<select name=\"team\">");
+        for team in state.all_teams() {
+            let selected = if team.id == state.team.id { " selected" } else { "" };
+            let (id, name) = (escape(&team.id), escape(&team.name));
+            write!(body, "<option value=\"{id}\"{selected}>{name}</option>").unwrap_or_default();
+        }
+        body.push_str("</select>");
+    }
+    body.push_str("</label>");
 }
 
 /// Copies the address's parameters into hidden fields of the form.
@@ -206,7 +273,8 @@ pub(super) fn hide(body: &mut String, fields: &Fields, keys: &[&str]) {
 fn requested(state: &State) -> String {
     let body = format!(
         "<h1>Your request to install <b>{}</b> was sent</h1><p>An administrator of {} will look \
-         at it. Nothing else happens here: the app is not notified.</p>",
+         at it. Nothing else happens here: the app is not notified.</p>\
+         <p><a href=\"/admin/apps\">The administrator's page</a></p>",
         escape(&state.app.name),
         escape(&state.team.name)
     );
@@ -235,7 +303,10 @@ background:#4a154b;color:#fff;display:grid;place-items:center;font-size:1.75rem;
 ul{display:grid;grid-template-columns:repeat(auto-fill,minmax(12.5rem,1fr));gap:0 1rem;\
 padding-left:1.25rem}button{font:inherit;font-weight:700;padding:.6rem 1.6rem;border-radius:6px;\
 border:1px solid var(--edge);background:var(--card);color:inherit;margin:1rem .5rem 0 0;\
-cursor:pointer}.allow{background:#007a5a;color:#fff;border-color:#007a5a}\
+cursor:pointer}select,input{font:inherit;max-width:100%;padding:.4rem;\
+border-radius:6px;border:1px solid var(--edge);background:var(--card);color:inherit}\
+label{display:block;margin-top:1rem}a{color:inherit}\
+.allow{background:#007a5a;color:#fff;border-color:#007a5a}\
 .code{font-family:monospace;color:var(--soft)}footer{text-align:center;color:var(--soft);\
 margin-top:1.5rem;font-size:.85rem}";
 

@@ -6,6 +6,7 @@
 //! it publishes; the sandbox has no such key and signs with HS256 and the app's client secret, as
 //! OpenID Connect allows.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -18,13 +19,13 @@ use serde_json::{Map, Value, json};
 use sha2::Sha256;
 
 use super::consent::{
-    Fields, Refused, challenge, denied, escape, fields, go_back, hide, page, redirect, refusal,
-    refuse,
+    Fields, Refused, challenge, choose_team, denied, enter, escape, fields, go_back, hide, page,
+    redirect, refusal, refuse,
 };
-use super::oauth::{authenticate, take_code};
+use super::oauth::{Issued, authenticate, take_code};
 use crate::sandbox::api::call::Call;
 use crate::sandbox::world::clock::now_micros;
-use crate::sandbox::world::directory::{PICTURES, View, shown};
+use crate::sandbox::world::directory::{PICTURES, View, kind, shown};
 use crate::sandbox::world::error::Error;
 use crate::sandbox::world::kept::{Asked, SignIn};
 use crate::sandbox::world::scopes;
@@ -36,13 +37,13 @@ use crate::sandbox::world::workspace::Workspace;
 const SCOPES: [&str; 3] = ["email", "openid", "profile"];
 /// The beginning of the names of Slack's own claims.
 const CLAIM: &str = "https://slack.com/";
+/// Most people that the page offers.
+const PEOPLE: usize = 50;
 /// How long an id token is valid, seconds.
 const ID_TOKEN_SECONDS: i64 = 300;
 
-fn check(state: &State, fields: &Fields) -> Result<(), Refused> {
-    if fields.get("client_id") != Some(&state.client_id) {
-        return refuse("invalid_client_id", "There is no app with this client_id.");
-    }
+fn check(state: &mut State, fields: &Fields) -> Result<(), Refused> {
+    enter(state, fields)?;
     let asked = scopes::parse(fields.get("scope").map_or("", String::as_str));
     if !asked.contains("openid") || asked.iter().any(|scope| !SCOPES.contains(&&**scope)) {
         return refuse(
@@ -73,13 +74,33 @@ pub(in crate::sandbox) async fn show(
         );
         let kept = ["client_id", "scope", "redirect_uri", "state", "nonce", "response_type"];
         hide(&mut body, &fields, &kept);
-        hide(&mut body, &fields, &["code_challenge", "code_challenge_method", "user"]);
+        hide(&mut body, &fields, &["code_challenge", "code_challenge_method"]);
+        choose_team(&mut body, state);
+        choose_person(&mut body, state, fields.get("user"));
         body.push_str(
             "<button name=\"decision\" value=\"cancel\">Cancel</button>\
              <button name=\"decision\" value=\"allow\" class=\"allow\">Allow</button></form>",
         );
         Html(page(&format!("Sign in to {app}"), &body)).into_response()
     })
+}
+
+/// Lets the visitor choose which person of the workspace they are, in place of Slack's own sign-in.
+fn choose_person(body: &mut String, state: &State, chosen: Option<&String>) {
+    let installer = state.installer();
+    let chosen = chosen.unwrap_or(&installer);
+    let (members, _) = state.directory.page(None, PEOPLE).unwrap_or_default();
+    body.push_str("<label>You are <select name=\"user\">");
+    let people = members.iter().filter(|member| matches!(kind(member), "member" | "guest"));
+    let listed = people.filter_map(|member| member["id"].as_str());
+    let unlisted = Some(chosen.as_str()).filter(|id| !listed.clone().any(|other| other == *id));
+    for id in unlisted.into_iter().chain(listed) {
+        let selected = if id == chosen { " selected" } else { "" };
+        let name = escape(&state.member_name(id));
+        write!(body, "<option value=\"{}\"{selected}>{name}</option>", escape(id))
+            .unwrap_or_default();
+    }
+    body.push_str("</select></label>");
 }
 
 /// `POST /openid/connect/authorize`: `decision` is `allow` or `cancel`; `user` is the person, an
@@ -122,20 +143,22 @@ pub(in crate::sandbox) fn token(call: &mut Call<'_>) -> Result<Value, Error> {
         return Err("oauth_authorization_url_mismatch".into());
     };
     let token = format!("xoxp-{:012}-{:032x}", call.state.counter, rand::random::<u128>());
-    call.state.keep_token(&token, &code.scopes, None, Some(user.clone()));
+    let (scopes, team) = (code.scopes.clone(), Some(code.team.clone()));
+    let issued = Issued { scopes, expires: None, user: Some(user.clone()), team };
+    call.state.keep_token(&token, issued);
     call.token.clone_from(&token);
     call.scopes = Arc::new(code.scopes);
     let issued = call.now / 1_000_000;
     let mut claims = claims(call, &user)?;
     claims.extend([
         ("iss".to_owned(), json!("https://slack.com")),
-        ("aud".to_owned(), json!(call.state.client_id)),
+        ("aud".to_owned(), json!(call.state.app.client_id)),
         ("iat".to_owned(), json!(issued)),
         ("exp".to_owned(), json!(issued + ID_TOKEN_SECONDS)),
         ("auth_time".to_owned(), json!(issued)),
     ]);
     claims.extend(nonce.map(|nonce| ("nonce".to_owned(), json!(nonce))));
-    let id_token = signed(&Value::Object(claims), call.state.client_secret.expose())?;
+    let id_token = signed(&Value::Object(claims), call.state.app.client_secret.expose())?;
     Ok(json!({ "access_token": token, "token_type": "Bearer", "id_token": id_token }))
 }
 

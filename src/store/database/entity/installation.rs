@@ -24,6 +24,12 @@ pub(in crate::store) struct Model {
     pub(in crate::store) refresh_token: Option<Vec<u8>>,
     pub(in crate::store) token_expires_at: Option<i64>,
     pub(in crate::store) installed_by: Option<String>,
+    /// `''`: the deployment's app.
+    pub(in crate::store) app_path: String,
+    pub(in crate::store) token_issued_at: Option<i64>,
+    pub(in crate::store) refresh_error: Option<String>,
+    pub(in crate::store) org: Option<String>,
+    pub(in crate::store) migrating_since: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

@@ -91,3 +91,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn only_a_departure_decides_about_messages_of_a_tenant_without_a_workspace() {
+    let disconnected = End::Canceled(Cancellation::Disconnected);
+    for (departure, expected) in [
+        (Some(Departure::Keeps), Ok(())),
+        (Some(Departure::Ends), Err(disconnected)),
+        (None, Err(NOT_CONNECTED)),
+    ] {
+        assert_eq!(Departure::waits(departure, NOT_CONNECTED), expected);
+        assert_eq!(Departure::waits(departure, End::Expired), Err(End::Expired));
+        let code = departure.map(Departure::code);
+        assert_eq!(code.and_then(Departure::from_code), departure);
+    }
+}
