@@ -432,7 +432,7 @@ impl App {
     ) -> Result<Connected, Error> {
         let state = self.new_attempt(&self.store, tenant, app, terms.clone()).await?;
         let redirect = self.redirect_of(app, &state);
-        let start = self.start(tenant.clone(), app, &state, &redirect, &terms).await?;
+        let start = self.start(tenant.clone(), app, &state, &redirect, &terms).await?.into();
         Ok(Connected::Confirm { tenant: tenant.clone(), workspace, start })
     }
 }

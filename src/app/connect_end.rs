@@ -64,7 +64,7 @@ pub enum Connected {
     OtherWorkspace { workspace: String },
     /// Another tenant uses the workspace, but the person may confirm, and then goes through Slack
     /// once more.
-    Confirm { tenant: TenantId, workspace: String, start: Start },
+    Confirm { tenant: TenantId, workspace: String, start: Box<Start> },
     /// Slack refused the exchange, with its code.
     Refused { code: String },
     /// Slack did not answer: start again.

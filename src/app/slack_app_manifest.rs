@@ -146,7 +146,7 @@ impl App {
             return Ok(MadeManifest { done, ..made });
         };
         match self.manifest_changes(token, &app.app_id, &made).await? {
-            ManifestAnswer::Refused(faults) => return Ok(MadeManifest { faults, done, ..made }),
+            ManifestAnswer::Refused(faults) => return Ok(MadeManifest { done, faults, ..made }),
             ManifestAnswer::Accepted(changes) if changes.is_empty() => {
                 done.push_str(" The app has this manifest already.");
             }

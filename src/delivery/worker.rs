@@ -146,7 +146,8 @@ impl Delivery {
             self.inner.store.lanes().release(claim, Duration::ZERO).await?;
             return Ok(StartUsed::No);
         }
-        let posted = self.undertake(turn, &request, &token).await;
+        // On the heap: it is much larger than the rest of a turn.
+        let posted = Box::pin(self.undertake(turn, &request, &token)).await;
         drop(suspect);
         posted
     }

@@ -277,10 +277,10 @@ mod tests {
         ConnectionFacts { linked: None, opened: None, disconnected_at: None, now: T(100) }
     }
 
-    fn opened(at: i64, expires_at: i64, ended: Option<(i64, Option<&str>)>) -> Option<OpenedLink> {
+    fn opened(at: i64, expires_at: i64, ended: Option<(i64, Option<&str>)>) -> OpenedLink {
         let ended =
             ended.map(|(at, reason)| LinkEnd { at: T(at), reason: reason.map(str::to_owned) });
-        Some(OpenedLink { at: T(at), expires_at: T(expires_at), ended })
+        OpenedLink { at: T(at), expires_at: T(expires_at), ended }
     }
 
     fn linked() -> LinkedFacts {
@@ -302,7 +302,7 @@ mod tests {
     fn a_token_counts_more_than_an_attempt() {
         let attempt = opened(50, 200, None);
         let of = |linked| {
-            let facts = ConnectionFacts { opened: attempt.clone(), ..with(linked) };
+            let facts = ConnectionFacts { opened: Some(attempt.clone()), ..with(linked) };
             let (state, reason) = state(&facts);
             (state, reason.map(str::to_owned), since(&facts))
         };
@@ -338,14 +338,14 @@ mod tests {
         let (out, into) = (ConnectionState::Disconnected, ConnectionState::Connecting);
         let text = |text: &str| Some(text.to_owned());
         assert_eq!(of(None, None), (out, None));
-        assert_eq!(of(opened(50, 101, None), None), (into, None));
-        assert_eq!(of(opened(50, 100, None), None), (out, text(LINK_EXPIRED)));
-        let denied = opened(50, 101, Some((60, Some(ACCESS_DENIED))));
+        assert_eq!(of(Some(opened(50, 101, None)), None), (into, None));
+        assert_eq!(of(Some(opened(50, 100, None)), None), (out, text(LINK_EXPIRED)));
+        let denied = Some(opened(50, 101, Some((60, Some(ACCESS_DENIED)))));
         assert_eq!(of(denied.clone(), None), (out, text(ACCESS_DENIED)));
         assert_eq!(of(denied, Some(T(70))), (out, text(DISCONNECTED)));
-        let connected = opened(50, 101, Some((60, None)));
+        let connected = Some(opened(50, 101, Some((60, None))));
         assert_eq!(of(connected, Some(T(70))), (out, text(DISCONNECTED)));
-        assert_eq!(of(opened(80, 101, None), Some(T(70))), (into, None));
+        assert_eq!(of(Some(opened(80, 101, None)), Some(T(70))), (into, None));
     }
 
     #[test]
@@ -365,7 +365,7 @@ mod tests {
             "bad_client_secret",
         ] {
             let ended = opened(50, 101, Some((60, Some(reason))));
-            let facts = ConnectionFacts { opened: ended, ..unlinked() };
+            let facts = ConnectionFacts { opened: Some(ended), ..unlinked() };
             assert!(sentence(&facts).contains("onnect again"), "{reason}");
         }
     }

@@ -55,7 +55,7 @@ impl Fields {
             }
         };
         let token = Secret::new(token);
-        if task.is_some() != !token.is_empty() {
+        if task.is_some() == token.is_empty() {
             let (field, problem) = if token.is_empty() {
                 ("configuration_token", "must be given for this action")
             } else {

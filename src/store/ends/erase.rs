@@ -116,7 +116,7 @@ impl Store {
     /// longer names the person.
     async fn erase_from_feed(&self, tenant: &TenantId, user: &UserId) -> Result<(), Error> {
         for (inbox, set) in [("feed_inbox", OF_DELIVERY), ("channel_feed_inbox", OF_CHANNEL)] {
-            self.change_inbox(inbox, set, &params![tenant.as_str(), user.as_str()]).await?;
+            self.change_inbox(inbox, set, &[tenant.as_str().into(), user.as_str().into()]).await?;
         }
         for (table, set) in [("delivery_changes", OF_DELIVERY), ("channel_changes", OF_CHANNEL)] {
             let text = &out_of(table, "sequence", set);
@@ -160,7 +160,7 @@ impl Store {
         let mut after = 0;
         let Some(last) = self.highest(&last, params![]).await? else { return Ok(()) };
         while let Some(until) = self.highest(&page, params![after, last]).await? {
-            let values = &[whose, &params![after, until]].concat();
+            let values = &[whose, &[after.into(), until.into()]].concat();
             self.transaction(|tx| scoped(sql::execute(tx, change, values.clone()))).await?;
             after = until;
         }

@@ -45,8 +45,10 @@ pub(crate) fn run(body: &[u8]) {
                 What::HomeOpened { member } => {
                     assert!(SlackUserId::parse(member.as_str()).is_ok(), "{member}");
                 }
-                What::Organization { .. } | What::Uninstalled | What::TokenRevoked => {}
-                What::RateLimited => {}
+                What::Organization { .. }
+                | What::Uninstalled
+                | What::TokenRevoked
+                | What::RateLimited => {}
             }
             String::new()
         }

@@ -229,7 +229,6 @@ fn value(method: &str, field: &FieldDescriptor, ids: &Ids) -> Option<Value> {
         ("SetSlackApp", "app_id") => text("A0ACCESS"),
         ("SetSlackApp", "client_id") => text("123456789012.123456789012"),
         ("SetSlackApp", "client_secret" | "signing_secret") => text("0123456789abcdef"),
-        ("RenamePerson", "new_user_id") => text(&uuid::Uuid::now_v7().to_string()),
         ("MergePeople", "into_user_id") => text("clara"),
         ("PinIdentities", "pins") => {
             let pin =
@@ -286,7 +285,9 @@ fn value(method: &str, field: &FieldDescriptor, ids: &Ids) -> Option<Value> {
         (_, "user_id") => text(&ids.user),
         (_, "notification_id") => text(&ids.notification),
         (_, "delivery_ids") => Some(Value::List(vec![Value::String(ids.delivery.clone())])),
-        (_, "request_id") => text(&uuid::Uuid::now_v7().to_string()),
+        ("RenamePerson", "new_user_id") | (_, "request_id") => {
+            text(&uuid::Uuid::now_v7().to_string())
+        }
         (_, "slack_user_id") => text("U0DEMOBEN"),
         (_, "user_attribute") => text("email"),
         (_, "slack_attribute") => text("profile.email"),

@@ -102,7 +102,7 @@ pub(super) async fn make_app(world: &World, tenant: &str) -> SandboxApp {
 /// The app as its page in Slack shows it.
 fn in_slack(world: &World, app_id: &str) -> SandboxApp {
     let mut apps = world.sandbox.apps().into_iter();
-    apps.find(|app| app.app_id == app_id).expect("an app of the sandbox")
+    apps.find(|app| app.app_id == app_id).unwrap()
 }
 
 /// Posts as Slack does, with a secret.
@@ -398,7 +398,7 @@ async fn a_workspace_stays_connected_by_the_app_before() {
         let first = make_app(world, TENANT).await;
         assert!(connected_by(world, TENANT, &slack.app_id).await);
         post(&shared, secret, &event("Ev1", &slack.app_id)).await;
-        assert_eq!(taken_for(world, "Ev1").await, [slack.app_id.clone()]);
+        assert_eq!(taken_for(world, "Ev1").await, *std::slice::from_ref(&slack.app_id));
 
         assert_eq!(world.connect(TENANT).await.status, 200);
         assert!(connected_by(world, TENANT, &first.app_id).await);
@@ -407,7 +407,7 @@ async fn a_workspace_stays_connected_by_the_app_before() {
         assert!(connected_by(world, TENANT, &first.app_id).await);
         let url = first.events_url.clone().unwrap();
         post(&url, &first.signing_secret, &event("Ev2", &first.app_id)).await;
-        assert_eq!(taken_for(world, "Ev2").await, [first.app_id.clone()]);
+        assert_eq!(taken_for(world, "Ev2").await, *std::slice::from_ref(&first.app_id));
 
         assert_eq!(world.connect(TENANT).await.status, 200);
         assert!(connected_by(world, TENANT, &second.app_id).await);
@@ -419,7 +419,7 @@ async fn a_workspace_stays_connected_by_the_app_before() {
         let late = post(&url, &first.signing_secret, &event("Ev3", &first.app_id)).await;
         assert_eq!(late.status(), StatusCode::UNAUTHORIZED);
         post(&url, &second.signing_secret, &event("Ev4", &second.app_id)).await;
-        assert_eq!(taken_for(world, "Ev4").await, [second.app_id.clone()]);
+        assert_eq!(taken_for(world, "Ev4").await, *std::slice::from_ref(&second.app_id));
     })
     .await;
 }

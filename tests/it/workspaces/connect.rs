@@ -23,7 +23,7 @@ const TEAM: &str = "T0SANDBOX01";
 fn fresh() -> Plan {
     let adjust = |settings: &mut Settings| {
         settings.http.return_origins = vec![PLATFORM.to_owned()];
-        settings.app.display_name = "Acme Learning".to_owned();
+        "Acme Learning".clone_into(&mut settings.app.display_name);
     };
     Plan { ready: false, adjust, ..Plan::default() }
 }
