@@ -20,7 +20,7 @@ const TRIES: u32 = 3_000;
 /// The pause between two attempts, in the database, because this crate has no timer.
 const REST: &str = "SELECT 1 FROM pg_sleep(0.15)";
 /// The intended duration of a batch of rows. Row locks are held for as long.
-const BATCH_TAKES: Duration = Duration::from_millis(40);
+const BATCH_TAKES: Duration = Duration::from_millis(20);
 const BATCH_ROWS: std::ops::RangeInclusive<u64> = 50..=5_000;
 
 /// Whether others may be using the tables: PostgreSQL, and no transaction around the migration.

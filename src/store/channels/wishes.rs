@@ -294,20 +294,6 @@ impl Work<'_> {
         sealed: SealedChannel,
         now: Timestamp,
     ) -> Result<ManagedChannelId, Error> {
-        // A notice that was sent is not sent again for the same end.
-        let update = &format!(
-            "UPDATE channels
-                SET wish = $2,
-                    progress = $3,
-                    wants_archived = $4,
-                    archive_after = $5,
-                    notice_due = CASE WHEN $6 = 1 THEN $7 ELSE notice_due END,
-                    wish_version = wish_version + 1,
-                    lease_until = {LEASE},
-                    touched_at = {{now}},
-                    due_at = {{greatest}}({{now}}, {LEASE})
-                WHERE id = $1"
-        );
         let before = self.store.open_asked(sealed).await?;
         let (mut wish, mut progress) = (before.wish.clone(), before.progress.clone());
         let mut wants_archived = before.wants_archived;
@@ -349,9 +335,26 @@ impl Work<'_> {
             i64::from(ends_otherwise),
             notice_due(&wish),
         ];
-        sql::execute(tx, update, values).await?;
+        sql::execute(tx, &changing(), values).await?;
         Ok(before.id)
     }
+}
+
+/// The statement of a changed wish. A notice that was sent is not sent again for the same end.
+fn changing() -> String {
+    format!(
+        "UPDATE channels
+            SET wish = $2,
+                progress = $3,
+                wants_archived = $4,
+                archive_after = $5,
+                notice_due = CASE WHEN $6 = 1 THEN $7 ELSE notice_due END,
+                wish_version = wish_version + 1,
+                lease_until = {LEASE},
+                touched_at = {{now}},
+                due_at = {{greatest}}({{now}}, {LEASE})
+            WHERE id = $1"
+    )
 }
 
 /// When the notice before the end is due; `None`: there is none.

@@ -127,6 +127,7 @@ fn health_may_not_be_well_where_every_call_fails() {
         for call in theirs.filter(|call| call.ended < until) {
             call.answer = Answer::Lost { why: "no answer".into() };
         }
+        evidence.channel_calls.clear();
     };
     for (until, found) in [(3, false), (12, true)] {
         let mut evidence = fine();
@@ -170,6 +171,7 @@ fn health_is_judged_in_each_part_of_an_outage_that_no_other_fault_explains() {
         for call in evidence.calls.iter_mut().filter(|call| call.replica == 0) {
             call.answer = Answer::Lost { why: "no answer".into() };
         }
+        evidence.channel_calls.clear();
         let untrue = |evidence: &Evidence| kinds(evidence).contains(&Kind::UntrueHealth);
         assert!(untrue(&evidence));
         evidence.blows = vec![blow("freeze", Some(0), at(from), at(until))];

@@ -149,6 +149,7 @@ fn the_longest_untrue_health_is_measured_in_both_directions() {
             call.answer = Answer::Lost { why: "no answer".into() };
         }
     }
+    evidence.channel_calls.clear();
     // The first answer of the call at six seconds is lost in any case.
     assert_eq!(judge(&evidence).figures.untrue_for, Some(6 * SECOND), "no alarm");
     evidence.probes.retain(|probe| probe.began < at(3));
