@@ -27,6 +27,7 @@ mod liveness;
 mod rests;
 mod retry_writes;
 mod slots;
+mod suspects;
 mod upkeep;
 
 mod claim;
@@ -45,7 +46,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moka::future::Cache;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -60,6 +60,7 @@ use asks::Asks;
 use config::Timing;
 use liveness::Liveness;
 use slots::Slots;
+use suspects::Suspects;
 
 /// Positions in long histories that are remembered, and for how long.
 const CURSORS: u64 = 10_000;
@@ -91,10 +92,7 @@ struct Inner {
     /// Whether the database's clock can be trusted about how much time has passed.
     steady: clock::Steady,
     asks: Asks,
-    /// Held while a message is sent during which a worker died before. Only one of these is sent at
-    /// a time, so that the message that kills workers can be distinguished from those under way
-    /// beside it.
-    suspects: Semaphore,
+    suspects: Suspects,
     /// Positions from which looks into long histories continue. They are lost with the process,
     /// which costs another look.
     cursors: Cache<DeliveryId, probe::HistoryPosition>,
@@ -113,6 +111,7 @@ impl Delivery {
         let liveness = Liveness::new(timing.confirm_after);
         let workers = usize::try_from(config.workers).unwrap_or(usize::MAX);
         let share = usize::try_from(config.tenant_share).unwrap_or(100);
+        let suspects = Suspects::new(timing.retry);
         let inner = Inner {
             store,
             workspaces,
@@ -125,7 +124,7 @@ impl Delivery {
             liveness,
             steady: clock::Steady::default(),
             asks: Asks::default(),
-            suspects: Semaphore::new(1),
+            suspects,
             cursors: Cache::builder().max_capacity(CURSORS).time_to_live(CURSOR_KEPT).build(),
         };
         Self { inner: Arc::new(inner) }

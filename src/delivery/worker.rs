@@ -131,16 +131,10 @@ impl Delivery {
         if let Some(settle) = another_turn(turn, &request) {
             return self.unposted(turn, settle, None).await;
         }
-        // Messages during which a worker died are sent one at a time: of all messages that were
-        // under way when a process died, only one was the cause, and it must not take the others
-        // with it.
-        let suspect = if head.crashes == 0 {
-            None
-        } else if let Ok(alone) = self.inner.suspects.try_acquire() {
-            Some(alone)
-        } else {
-            let after = self.inner.timing.retry;
-            return self.unposted(turn, Settle::Deferred { after }, None).await;
+        let suspect = if head.crashes == 0 { None } else { Some(self.inner.suspects.begin()) };
+        let suspect = match suspect.transpose() {
+            Ok(suspect) => suspect,
+            Err(after) => return self.unposted(turn, Settle::Deferred { after }, None).await,
         };
         if !start_comes(turn, Duration::ZERO, stop).await {
             self.inner.store.lanes().release(claim, Duration::ZERO).await?;
