@@ -43,11 +43,14 @@ impl Suspects {
 
     /// A suspect's turn has come. An error says in how much time to try again.
     pub(super) fn begin(&self) -> Result<Suspect<'_>, Duration> {
-        let now = Instant::now();
+        self.begin_at(Instant::now()).map(|()| Suspect(self))
+    }
+
+    fn begin_at(&self, now: Instant) -> Result<(), Duration> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(since) = queue.since else {
             queue.since = Some(now);
-            return Ok(Suspect(self));
+            return Ok(());
         };
         let (closest, farthest) = (self.retry.mul_f64(CLOSEST), self.retry.mul_f64(FARTHEST));
         // One that hangs holds up all others.
@@ -56,14 +59,18 @@ impl Suspects {
         queue.last = (queue.last.max(now) + each).min(longest);
         Err(queue.last - now)
     }
+
+    fn end_at(&self, now: Instant) {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(since) = queue.since.take() {
+            queue.took = now - since;
+        }
+    }
 }
 
 impl Drop for Suspect<'_> {
     fn drop(&mut self) {
-        let mut queue = self.0.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(since) = queue.since.take() {
-            queue.took = since.elapsed();
-        }
+        self.0.end_at(Instant::now());
     }
 }
 
@@ -73,46 +80,43 @@ mod tests {
 
     const RETRY: Duration = Duration::from_secs(1);
 
-    #[tokio::test(start_paused = true)]
-    async fn one_at_a_time() {
-        let suspects = Suspects::new(RETRY);
-        let first = suspects.begin().ok().unwrap();
-        assert_eq!(suspects.begin().err(), Some(RETRY));
+    #[test]
+    fn one_at_a_time() {
+        let suspects = Suspects::new(Duration::ZERO);
+        let first = suspects.begin();
+        assert!(first.is_ok() && suspects.begin().is_err());
         drop(first);
         assert!(suspects.begin().is_ok());
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn the_others_come_one_after_the_other_at_the_pace_of_the_last_one() {
-        let suspects = Suspects::new(RETRY);
+    #[test]
+    fn the_others_come_one_after_the_other_at_the_pace_of_the_last_one() {
+        let (suspects, began) = (Suspects::new(RETRY), Instant::now());
         let last = Duration::from_millis(200);
-        let first = suspects.begin().ok().unwrap();
-        tokio::time::advance(last).await;
-        drop(first);
-        let _second = suspects.begin().ok().unwrap();
-        let waits: Vec<_> = (0..3).map(|_| suspects.begin().err().unwrap()).collect();
-        assert_eq!(waits, [last, last * 2, last * 3]);
+        assert_eq!(suspects.begin_at(began), Ok(()));
+        suspects.end_at(began + last);
+        assert_eq!(suspects.begin_at(began + last), Ok(()));
+        let waits = [(); 3].map(|()| suspects.begin_at(began + last));
+        assert_eq!(waits, [Err(last), Err(last * 2), Err(last * 3)]);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn one_that_hangs_is_asked_about_less_and_less() {
-        let suspects = Suspects::new(RETRY);
-        let _hangs = suspects.begin().ok().unwrap();
-        let began = Instant::now();
-        let mut times = 0;
-        while began.elapsed() < RETRY * 100 {
-            let wait = suspects.begin().err().unwrap();
-            tokio::time::advance(wait).await;
+    #[test]
+    fn one_that_hangs_is_asked_about_less_and_less() {
+        let (suspects, began) = (Suspects::new(RETRY), Instant::now());
+        assert_eq!(suspects.begin_at(began), Ok(()));
+        let (mut now, mut times) = (began, 0);
+        while now - began < RETRY * 100 {
+            now += suspects.begin_at(now).unwrap_err();
             times += 1;
         }
         assert_eq!(times, 14, "after 1, 1, 2, 4, 8 seconds, and then every 10");
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn no_wait_is_without_bounds() {
-        let suspects = Suspects::new(RETRY);
-        let _hangs = suspects.begin().ok().unwrap();
-        let waits: Vec<_> = (0..10_000).map(|_| suspects.begin().err().unwrap()).collect();
-        assert_eq!(waits.iter().max(), Some(&RETRY.mul_f64(LONGEST)));
+    #[test]
+    fn no_wait_is_without_bounds() {
+        let (suspects, began) = (Suspects::new(RETRY), Instant::now());
+        assert_eq!(suspects.begin_at(began), Ok(()));
+        let waits = (0..10_000).map(|_| suspects.begin_at(began).unwrap_err());
+        assert_eq!(waits.max(), Some(RETRY.mul_f64(LONGEST)));
     }
 }

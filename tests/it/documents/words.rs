@@ -195,7 +195,9 @@ fn lines_are_short() {
     for (file, source) in below(CODE, &["proto", "rs"]) {
         for (index, line) in source.lines().enumerate() {
             let columns = line.len();
-            if columns > COLUMNS {
+            // buf format puts each method on one line.
+            let whole = line.trim_start().starts_with("rpc ");
+            if columns > COLUMNS && !whole {
                 faults.push(format!("{file}:{}: {columns} columns", index + 1));
             }
         }
