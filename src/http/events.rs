@@ -1,55 +1,33 @@
 //! `POST /slack/events`, and the same at the path of a tenant's app: receives Slack's events.
 
 use axum::Router;
-use axum::extract::{Path, Request, State};
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
 use http::StatusCode;
 use tokio::time::Instant;
 
 use super::bodies::Bodies;
-use super::config::{APPS_PATH, EVENTS_PATH};
-use super::from_slack::{self, FromSlack};
+use super::config::EVENTS_PATH;
+use super::from_slack::{self, FromSlack, Shared};
 use crate::app::{self, App, Taken};
 use crate::slack::events::BODY_BYTES;
 
-#[derive(Clone)]
-struct Shared {
-    app: App,
-    bodies: Bodies,
-}
-
 pub(super) fn router(app: App, bodies: Bodies) -> Router {
-    Router::new()
-        .route(&format!("/{EVENTS_PATH}"), post(of_deployment))
-        .route(&format!("/{APPS_PATH}/{{app}}/events"), post(of_tenant))
-        .with_state(Shared { app, bodies })
+    from_slack::routes(Shared { app, bodies }, EVENTS_PATH, "events", take)
 }
 
-async fn of_deployment(State(shared): State<Shared>, request: Request) -> Response {
-    take(shared, "", request).await
-}
-
-async fn of_tenant(
-    State(shared): State<Shared>,
-    Path(app): Path<String>,
-    request: Request,
-) -> Response {
-    take(shared, &app, request).await
-}
-
-async fn take(shared: Shared, app_path: &str, request: Request) -> Response {
+async fn take(shared: Shared, app_path: String, request: Request) -> Response {
     let Shared { app, bodies } = shared;
     let request = match FromSlack::read(&bodies, request, BODY_BYTES).await {
         Ok(request) => request,
         Err(why) => return from_slack::unread(why),
     };
     let until = request.until;
-    match tokio::time::timeout_at(until, app.take_event(request.signed(app_path))).await {
+    match tokio::time::timeout_at(until, app.take_event(request.signed(&app_path))).await {
         Ok(Ok(Taken::Acknowledged)) => {
             let retried = request.header("x-slack-retry-reason");
             if !retried.is_empty() {
-                note_retry(&app, app_path, retried, until).await;
+                note_retry(&app, &app_path, retried, until).await;
             }
             StatusCode::OK.into_response()
         }

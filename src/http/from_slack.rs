@@ -1,21 +1,52 @@
-//! Requests that Slack sends: read within the time that Slack waits, and not yet verified.
+//! Requests that Slack sends: their addresses, and how they are read within the time that Slack
+//! waits. They are not yet verified.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use axum::extract::Request;
+use axum::Router;
+use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse as _, Response};
+use axum::routing::post;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tokio::time::Instant;
 
 use super::bodies::{Bodies, Unread, Whole};
+use super::config::APPS_PATH;
 use super::edge::CountedAddress;
 use super::outcome;
-use crate::app::SignedRequest;
+use crate::app::{App, SignedRequest};
 
 /// The time for a request, from its headers to the answer. Slack waits three seconds. It resends an
 /// event that is not stored by then, and shows a warning beside a button.
 const PATIENCE: Duration = Duration::from_millis(2500);
+
+/// The service and the room for bodies, for requests of every kind.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) app: App,
+    pub(super) bodies: Bodies,
+}
+
+/// The two addresses for requests of one kind: `path` for the deployment's app, and `name` below
+/// the path of a tenant's app. `take` is given that path; empty: the deployment's app.
+pub(super) fn routes<Take, Answer>(shared: Shared, path: &str, name: &str, take: Take) -> Router
+where
+    Take: Fn(Shared, String, Request) -> Answer + Clone + Send + Sync + 'static,
+    Answer: Future<Output = Response> + Send + 'static,
+{
+    let take_for_tenant = take.clone();
+    let of_deployment =
+        move |State(shared): State<Shared>, request: Request| take(shared, String::new(), request);
+    let of_tenant =
+        move |State(shared): State<Shared>, Path(app): Path<String>, request: Request| {
+            take_for_tenant(shared, app, request)
+        };
+    Router::new()
+        .route(&format!("/{path}"), post(of_deployment))
+        .route(&format!("/{APPS_PATH}/{{app}}/{name}"), post(of_tenant))
+        .with_state(shared)
+}
 
 /// A request that has arrived.
 #[derive(Debug)]

@@ -2,49 +2,27 @@
 //! of buttons.
 
 use axum::Router;
-use axum::extract::{Path, Request, State};
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
 use http::StatusCode;
 
 use super::bodies::Bodies;
-use super::config::{APPS_PATH, INTERACTIONS_PATH};
-use super::from_slack::{self, FromSlack};
+use super::config::INTERACTIONS_PATH;
+use super::from_slack::{self, FromSlack, Shared};
 use crate::app::{self, App, InteractionTaken};
 use crate::slack::interactions::BODY_BYTES;
 
-#[derive(Clone)]
-struct Shared {
-    app: App,
-    bodies: Bodies,
-}
-
 pub(super) fn router(app: App, bodies: Bodies) -> Router {
-    Router::new()
-        .route(&format!("/{INTERACTIONS_PATH}"), post(of_deployment))
-        .route(&format!("/{APPS_PATH}/{{app}}/interactions"), post(of_tenant))
-        .with_state(Shared { app, bodies })
+    from_slack::routes(Shared { app, bodies }, INTERACTIONS_PATH, "interactions", take)
 }
 
-async fn of_deployment(State(shared): State<Shared>, request: Request) -> Response {
-    take(shared, "", request).await
-}
-
-async fn of_tenant(
-    State(shared): State<Shared>,
-    Path(app): Path<String>,
-    request: Request,
-) -> Response {
-    take(shared, &app, request).await
-}
-
-async fn take(shared: Shared, app_path: &str, request: Request) -> Response {
+async fn take(shared: Shared, app_path: String, request: Request) -> Response {
     let Shared { app, bodies } = shared;
     let request = match FromSlack::read(&bodies, request, BODY_BYTES).await {
         Ok(request) => request,
         Err(why) => return from_slack::unread(why),
     };
-    let signed = request.signed(app_path);
+    let signed = request.signed(&app_path);
     match tokio::time::timeout_at(request.until, app.take_interaction(signed)).await {
         Ok(Ok(InteractionTaken::Acknowledged)) => StatusCode::OK.into_response(),
         Ok(Ok(InteractionTaken::Unreadable)) => from_slack::refused(StatusCode::BAD_REQUEST),

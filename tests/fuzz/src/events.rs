@@ -6,19 +6,15 @@
 //! answer is empty except for a challenge; a body changed in transit is refused.
 
 use std::sync::LazyLock;
-use std::time::UNIX_EPOCH;
 
-use axum::body::{Body, to_bytes};
 use herald::domain::directory::member::Member;
 use herald::domain::ids::SlackUserId;
-use herald::domain::secret::Secret;
 use herald::slack::channel_events::ChannelEvent;
 use herald::slack::events::{self, Incoming, What};
-use herald::slack::signature::sign;
-use http::{Request, StatusCode};
+use http::StatusCode;
 use serde_json::Value;
 
-use super::front::{Front, RUNTIME, SIGNING_SECRET};
+use super::front::Front;
 
 /// The longest id, in bytes.
 const ID_BYTES: usize = 64;
@@ -74,19 +70,5 @@ fn same_member(json: &str) {
 
 /// The answer to `body` with the signature of `signed`.
 fn post(signed: &[u8], body: &[u8]) -> (StatusCode, String) {
-    #[expect(clippy::disallowed_methods, reason = "this is Slack's clock")]
-    let now = std::time::SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    let timestamp = now.to_string();
-    let request = Request::post("/slack/events")
-        .header("x-slack-signature", sign(&Secret::new(SIGNING_SECRET), &timestamp, signed))
-        .header("x-slack-request-timestamp", timestamp)
-        .body(Body::from(body.to_vec()))
-        .unwrap();
-    let front = &*FRONT;
-    RUNTIME.block_on(async {
-        let answer = front.ask(request).await;
-        let (status, body) = (answer.status(), answer.into_body());
-        let body = to_bytes(body, usize::MAX).await.unwrap();
-        (status, String::from_utf8(body.to_vec()).unwrap())
-    })
+    FRONT.post("/slack/events", signed, body)
 }

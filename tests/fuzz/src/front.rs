@@ -1,19 +1,20 @@
 //! Herald's HTTP side with its own database, and a runtime.
 
 use std::sync::LazyLock;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
-use axum::body::Body;
+use axum::body::{Body, to_bytes};
 use herald::app::{self, App, Call, Caller, ConnectWish, LinkUse, Reach, Role};
 use herald::directory::{self, Directory};
 use herald::domain::ids::{Principal, TenantId};
 use herald::domain::secret::Secret;
 use herald::http::{self as pages, Cookies, Edge, HttpState, Readiness};
 use herald::slack;
+use herald::slack::signature::sign;
 use herald::store::{self, Store};
 use herald::telemetry::{Exposition, OtlpConfig};
 use herald::workspace::{self, Workspaces};
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
@@ -21,7 +22,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 use url::Url;
 
-pub(crate) const SIGNING_SECRET: &str = "8f742231b10e8888abcd99yyyzzz85a5";
+const SIGNING_SECRET: &str = "8f742231b10e8888abcd99yyyzzz85a5";
 /// An address at which no server listens.
 pub(crate) const NOWHERE: &str = "http://127.0.0.1:1/";
 
@@ -97,6 +98,24 @@ impl Front {
     /// The response of the routes to this request.
     pub(crate) async fn ask(&self, request: Request<Body>) -> Response<Body> {
         self.routes.clone().oneshot(request).await.unwrap()
+    }
+
+    /// Status and text of the answer to `body` at this path, with the signature of `signed`.
+    pub(crate) fn post(&self, path: &str, signed: &[u8], body: &[u8]) -> (StatusCode, String) {
+        #[expect(clippy::disallowed_methods, reason = "this is Slack's clock")]
+        let now = std::time::SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let timestamp = now.to_string();
+        let request = Request::post(path)
+            .header("x-slack-signature", sign(&Secret::new(SIGNING_SECRET), &timestamp, signed))
+            .header("x-slack-request-timestamp", timestamp)
+            .body(Body::from(body.to_vec()))
+            .unwrap();
+        RUNTIME.block_on(async {
+            let answer = self.ask(request).await;
+            let (status, body) = (answer.status(), answer.into_body());
+            let body = to_bytes(body, usize::MAX).await.unwrap();
+            (status, String::from_utf8(body.to_vec()).unwrap())
+        })
     }
 
     /// Makes a connect link and returns its state.

@@ -5,15 +5,11 @@
 //! transit is refused. Every answer is empty.
 
 use std::sync::LazyLock;
-use std::time::UNIX_EPOCH;
 
-use axum::body::{Body, to_bytes};
-use herald::domain::secret::Secret;
 use herald::slack::interactions::{self, Interaction};
-use herald::slack::signature::sign;
-use http::{Request, StatusCode};
+use http::StatusCode;
 
-use super::front::{Front, RUNTIME, SIGNING_SECRET};
+use super::front::Front;
 
 /// The longest id, in bytes.
 const ID_BYTES: usize = 64;
@@ -39,19 +35,7 @@ pub(crate) fn run(body: &[u8]) {
 
 /// The status of the answer to `body` with the signature of `signed`.
 fn post(signed: &[u8], body: &[u8]) -> StatusCode {
-    #[expect(clippy::disallowed_methods, reason = "this is Slack's clock")]
-    let now = std::time::SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    let timestamp = now.to_string();
-    let request = Request::post("/slack/interactions")
-        .header("x-slack-signature", sign(&Secret::new(SIGNING_SECRET), &timestamp, signed))
-        .header("x-slack-request-timestamp", timestamp)
-        .body(Body::from(body.to_vec()))
-        .unwrap();
-    let front = &*FRONT;
-    RUNTIME.block_on(async {
-        let answer = front.ask(request).await;
-        let (status, body) = (answer.status(), answer.into_body());
-        assert_eq!(to_bytes(body, usize::MAX).await.unwrap(), "");
-        status
-    })
+    let (status, text) = FRONT.post("/slack/interactions", signed, body);
+    assert_eq!(text, "");
+    status
 }

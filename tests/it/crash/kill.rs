@@ -6,9 +6,8 @@ use std::net::SocketAddr;
 use herald::rpc::pb;
 use herald::sandbox::{Fault, FaultKind};
 use tokio::sync::watch;
-use tonic::Code;
 
-use super::{Site, all_sent, judge, member_id, message, service, site_on};
+use super::{Site, all_sent, before_repeating, judge, member_id, message, service, site_on};
 use crate::support::process::{Dice, channel, until};
 
 const PEOPLE: usize = 25;
@@ -35,12 +34,7 @@ async fn notify(address: watch::Receiver<SocketAddr>, request: pb::NotifyRequest
         let at = *address.borrow();
         match service(channel(at)).notify(request.clone()).await {
             Ok(answer) => return answer.into_inner().notification_id,
-            Err(status) => {
-                let refused =
-                    [Code::InvalidArgument, Code::AlreadyExists, Code::FailedPrecondition];
-                assert!(!refused.contains(&status.code()), "{status:?}");
-                tokio::task::yield_now().await;
-            }
+            Err(status) => before_repeating(&status).await,
         }
     }
 }

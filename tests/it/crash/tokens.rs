@@ -14,9 +14,8 @@ use herald::sandbox::{Fault, FaultKind};
 use sea_orm::{ConnectionTrait as _, Database, DatabaseConnection, Statement};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tonic::Code;
 
-use super::{Site, TENANT, all_sent, judge, message, service, site_at};
+use super::{Site, TENANT, all_sent, before_repeating, judge, message, service, site_at};
 use crate::support::gate::Gate;
 use crate::support::process::{Herald, channel, until};
 
@@ -63,12 +62,7 @@ async fn accepted(addresses: &watch::Receiver<Vec<SocketAddr>>, number: usize) -
         };
         match service(channel(at)).notify(request.clone()).await {
             Ok(answer) => return answer.into_inner().notification_id,
-            Err(status) => {
-                let refused =
-                    [Code::InvalidArgument, Code::AlreadyExists, Code::FailedPrecondition];
-                assert!(!refused.contains(&status.code()), "{status:?}");
-                tokio::task::yield_now().await;
-            }
+            Err(status) => before_repeating(&status).await,
         }
         turn += 1;
     }
